@@ -1,0 +1,5 @@
+"""Simulated inference pods: a pure engine model with an explicit clock, and live HTTP servers around it.
+
+`engine`, `events`, `blocks`, `profile`, `tokens`, `bodies`, `shapes`, `metrics` and `faults` are pure: values in,
+values out, time is an argument. `driver`, `listener`, `api`, `pod` and `fleet` run them in real time behind HTTP.
+"""
