@@ -13,6 +13,7 @@ does no harm. Their well-known types (`Any`, `Struct`, `Duration`, ...) are ther
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from google.protobuf import (
     any_pb2,
@@ -83,7 +84,36 @@ class Messages:
         """
         message = self[full_name]()
         json_format.ParseDict(dict(value), message, descriptor_pool=self._pool, max_recursion_depth=_MAX_JSON_DEPTH)
+        if _holds_any(value):
+            self._settle(message)
         return message
+
+    def _settle(self, message: Message) -> None:
+        """Writes the content of every `Any` anew, maps in order of their keys.
+
+        json_format packs them in the order of a hash table, which differs between processes: bytes that are compared
+        or hashed must not.
+        """
+        for field, value in message.ListFields():
+            if field.message_type is None:
+                continue
+            if field.message_type.GetOptions().map_entry:
+                if field.message_type.fields_by_name["value"].message_type is not None:
+                    for item in value.values():
+                        self._settle_one(item)
+            elif field.is_repeated:
+                for item in value:
+                    self._settle_one(item)
+            else:
+                self._settle_one(value)
+
+    def _settle_one(self, message: Any) -> None:
+        if message.DESCRIPTOR.full_name != "google.protobuf.Any":
+            self._settle(message)
+        elif message.type_url:
+            inner = self[message.type_url.removeprefix(TYPE_URL_PREFIX)].FromString(message.value)
+            self._settle(inner)
+            message.value = inner.SerializeToString(deterministic=True)
 
     def to_json(self, message: Message) -> dict[str, object]:
         """Envoy's own JSON of `message`: lowerCamelCase keys, `Any` expanded, fields at their default left out.
@@ -100,6 +130,13 @@ class Messages:
         packed = self["google.protobuf.Any"]()
         packed.Pack(message, deterministic=True)  # type: ignore[attr-defined]
         return packed
+
+
+def _holds_any(value: object) -> bool:
+    """Whether JSON input has an `Any` anywhere; most endpoints have none and are spared the walk."""
+    if isinstance(value, Mapping):
+        return "@type" in value or any(map(_holds_any, value.values()))
+    return isinstance(value, list | tuple) and any(map(_holds_any, value))
 
 
 def _plain(value: object) -> object:

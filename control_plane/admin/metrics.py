@@ -1,0 +1,133 @@
+"""`/metrics`: the sidecar's numbers as Prometheus text.
+
+Labels are bounded by the policy (pool, strategy, endpoint) or by fixed words (outcome, reason, type); never by request,
+client or node.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ext_proc.counters import Counters, Histogram
+
+if TYPE_CHECKING:
+    from control_plane.sidecar.sidecar import Sidecar
+
+_ENDPOINT_GAUGES = {
+    "in_flight": "requests that this picker has in flight there",
+    "queued_tokens": "uncached prompt tokens sent there and without a first token yet",
+    "decoding": "requests of this picker that are past their first token there",
+    "waiting": "requests waiting in the engine, as last scraped",
+    "running": "requests running in the engine, as last scraped",
+    "index_blocks": "prompt blocks that the prefix index holds for it",
+    "scrape_age_s": "seconds since its metrics were read",
+}
+
+
+def render(sidecar: "Sidecar") -> tuple[bytes, str]:
+    """(body, content type)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Sidecar(sidecar))
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+class _Sidecar(Collector):
+    """Reads the sidecar once per scrape: nothing is counted twice, nothing costs while nobody looks."""
+
+    def __init__(self, sidecar: "Sidecar") -> None:
+        self._sidecar = sidecar
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._sidecar.state
+        good = GaugeMetricFamily(
+            "kvpilot_config_last_reload_successful", "1 while the last edit of the policy is applied"
+        )
+        good.add_metric([], 1.0 if state.state == "applied" else 0.0)
+        yield good
+        reloads = CounterMetricFamily("kvpilot_config_reloads", "edits of the policy", labels=["result"])
+        reloads.add_metric(["applied"], state.reloads_applied)
+        reloads.add_metric(["rejected"], state.reloads_rejected)
+        yield reloads
+        if self._sidecar.xds is not None:
+            yield from _envoys(self._sidecar.xds.status())
+        if self._sidecar.picker is not None:
+            yield from _counters(self._sidecar.picker.counters)
+            yield _gauge(
+                "kvpilot_ext_proc_open_streams", "ext_proc streams open now", self._sidecar.picker.open_streams
+            )
+            yield from _endpoints(self._sidecar.picker.status()["pools"])
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
+
+
+def _envoys(envoys: list[dict[str, Any]]) -> Iterator[Metric]:
+    yield _gauge("kvpilot_xds_connected", "Envoys connected to the control plane", len(envoys))
+    states = GaugeMetricFamily("kvpilot_xds_types", "Envoys by type and state of it", labels=["type", "state"])
+    counted: dict[tuple[str, str], int] = {}
+    for envoy in envoys:
+        for kind, value in envoy["types"].items():
+            counted[kind, value["state"]] = counted.get((kind, value["state"]), 0) + 1
+    for (kind, word), number in sorted(counted.items()):
+        states.add_metric([kind, word], number)
+    yield states
+
+
+def _counters(counters: Counters) -> Iterator[Metric]:
+    picked = CounterMetricFamily("kvpilot_picks", "picks", labels=["pool", "strategy"])
+    for (pool, strategy), number in counters.picked.items():
+        picked.add_metric([pool, strategy], number)
+    yield picked
+    for name, text, label, values in (
+        ("kvpilot_rejected", "requests answered by the picker", "status", counters.rejected),
+        ("kvpilot_unpicked", "requests left to Envoy's own policy", "reason", counters.unpicked),
+        ("kvpilot_ended", "picked requests that ended", "outcome", counters.ended),
+    ):
+        family = CounterMetricFamily(name, text, labels=[label])
+        for key, number in values.items():
+            family.add_metric([str(key)], number)
+        yield family
+    for name, text, number in (
+        ("kvpilot_ext_proc_streams", "ext_proc streams", counters.streams),
+        ("kvpilot_ext_proc_stream_errors", "ext_proc streams ended with an error by us", counters.stream_errors),
+        (
+            "kvpilot_internal_errors",
+            "failures of our own code that cost a pick; any is a bug",
+            counters.internal_errors,
+        ),
+        ("kvpilot_access_log_records", "access log records read", counters.log_records),
+        ("kvpilot_access_log_messages_bad", "access log messages that could not be read", counters.log_messages_bad),
+        ("kvpilot_reservations_expired", "reservations ended by age alone", counters.reservations_expired),
+    ):
+        single = CounterMetricFamily(name, text)
+        single.add_metric([], number)
+        yield single
+    scrapes = CounterMetricFamily("kvpilot_scrapes", "reads of engines' metrics", labels=["result"])
+    scrapes.add_metric(["ok"], counters.scrapes_ok)
+    scrapes.add_metric(["failed"], counters.scrapes_failed)
+    yield scrapes
+    yield _histogram("kvpilot_decision_seconds", "time to decide one pick", counters.decision_seconds)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets, cumulative = [], 0
+    for bound, count in zip((*map(str, histogram.bounds), "+Inf"), histogram.counts, strict=True):
+        cumulative += count
+        buckets.append((bound, float(cumulative)))
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=histogram.total)
+
+
+def _endpoints(pools: Mapping[str, Any]) -> Iterator[Metric]:
+    for field, text in _ENDPOINT_GAUGES.items():
+        family = GaugeMetricFamily(f"kvpilot_endpoint_{field}", text, labels=["pool", "endpoint"])
+        for pool, value in pools.items():
+            for endpoint in value["endpoints"]:
+                if endpoint.get(field) is not None:
+                    family.add_metric([pool, endpoint["address"]], endpoint[field])
+        yield family

@@ -1,0 +1,108 @@
+"""The admin HTTP server. No authentication: it binds to loopback by default. Its contract is in docs/operations.md."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from aiohttp import web
+
+from control_plane.admin import metrics, status
+from ext_proc.core.address import UnixAddress, parse_address
+
+if TYPE_CHECKING:
+    from control_plane.sidecar.sidecar import Sidecar
+
+DEFAULT_DECISIONS = 100
+MAX_DECISIONS = 2048
+"""As many as the picker keeps (`ext_proc.core.decision`): asking for more is answered with all there are."""
+SHUTDOWN_S = 0.2
+"""A scrape in flight may end; nobody waits longer for it, as the whole sidecar stops within 3 s."""
+
+_INDEX = """kvpilot
+/healthz          the process lives
+/readyz           policy applied and servers up
+/status           policy, Envoys, pools, endpoints (JSON)
+/decisions?limit= the latest picks, newest first (JSON)
+/decisions/ID     one pick: candidates, terms, reason, outcome (JSON)
+/metrics          Prometheus
+"""
+
+
+class AdminServer:
+    """Mutable: the running web server."""
+
+    def __init__(self, sidecar: "Sidecar") -> None:
+        """`sidecar` is read on every request."""
+        self._sidecar = sidecar
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, address: str) -> str:
+        """Binds `address` (`host:port` or `unix:/path`) and gives the bound one; raises `OSError`."""
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/", self._index),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/status", self._status),
+                web.get("/metrics", self._metrics),
+                web.get("/decisions", self._decisions),
+                web.get("/decisions/{id}", self._decision),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await self._runner.setup()
+        parsed = parse_address(address)
+        if isinstance(parsed, UnixAddress):
+            await web.UnixSite(self._runner, parsed.path).start()
+            return address
+        await web.TCPSite(self._runner, parsed.host, parsed.port).start()
+        host, port = self._runner.addresses[0][:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Closes the server."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _index(self, request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX)
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        waiting = status.not_ready(self._sidecar)
+        return web.Response(status=503 if waiting else 200, text="\n".join(waiting or ["ready"]) + "\n")
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return _json(status.status(self._sidecar))
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        body, content_type = metrics.render(self._sidecar)
+        return web.Response(body=body, headers={"content-type": content_type})
+
+    async def _decisions(self, request: web.Request) -> web.Response:
+        text = request.query.get("limit", str(DEFAULT_DECISIONS))
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            return _error(400, f"limit must be a number from 1 to {MAX_DECISIONS}, not {text!r}")
+        picker = self._sidecar.picker
+        return _json({"decisions": picker.decisions(min(int(text), MAX_DECISIONS)) if picker else []})
+
+    async def _decision(self, request: web.Request) -> web.Response:
+        picker = self._sidecar.picker
+        found = picker.decision(request.match_info["id"]) if picker else None
+        if found is None:
+            return _error(
+                404, "no such decision: the id is wrong, or it has left the bounded record of the latest ones"
+            )
+        return _json(found)
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _error(code: int, message: str) -> web.Response:
+    return web.Response(
+        status=code, body=msgspec.json.encode({"error": {"message": message}}), content_type="application/json"
+    )

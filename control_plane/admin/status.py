@@ -1,0 +1,58 @@
+"""`/status` and `/readyz`: what the sidecar serves, to whom, and what it knows about each endpoint."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from control_plane.policy import Diagnostic
+
+if TYPE_CHECKING:
+    from control_plane.sidecar.sidecar import Sidecar
+
+
+def status(sidecar: "Sidecar") -> dict[str, object]:
+    """The JSON value of `/status` (contract: docs/operations.md)."""
+    return {
+        "version": version("kvpilot"),
+        "policy": {
+            "file": str(sidecar.options.policy),
+            "version": sidecar.state.version,
+            "state": sidecar.state.state,
+            "diagnostics": [diagnostic_json(diagnostic) for diagnostic in sidecar.state.diagnostics],
+            "error": sidecar.state.error,
+        },
+        "envoys": sidecar.xds.status() if sidecar.xds else [],
+        "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
+        "addresses": {
+            "xds": sidecar.xds_address,
+            "ext_proc": sidecar.ext_proc_address,
+            "admin": sidecar.admin_address,
+        },
+    }
+
+
+def diagnostic_json(diagnostic: Diagnostic) -> Mapping[str, object]:
+    """One finding as `kvpilot check --output json` gives it."""
+    return {
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+    }
+
+
+def not_ready(sidecar: "Sidecar") -> list[str]:
+    """What is still missing before traffic may come, a line each; empty when all is there."""
+    missing = []
+    if "picker" in sidecar.options.roles and not sidecar.ext_proc_address:
+        missing.append("picker: not listening")
+    if "xds" in sidecar.options.roles and not sidecar.xds_address:
+        missing.append("xds: not listening")
+    if sidecar.envoy is not None and not sidecar.envoy.is_running():
+        missing.append("envoy: not running")
+    if sidecar.envoy is not None and sidecar.xds is not None and not sidecar.xds.status():
+        missing.append("envoy: not connected")
+    return missing

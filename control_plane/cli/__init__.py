@@ -1,0 +1,50 @@
+"""The command line: one module per verb, each with NAME, HELP, add_arguments(parser) and run(args) -> exit status.
+
+Exit statuses are those of the table in docs/operations.md; wrong use is 64 (EX_USAGE of sysexits.h).
+A verb's module imports little at its top and what it needs when it runs, so that `kvpilot check` starts no web server.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+EX_USAGE = 64
+VERBS = ("demo", "run", "check", "render", "bootstrap", "schema", "pods")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse leaves with 2, which here already means "there are changes"; usage errors are 64."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(EX_USAGE)
+
+
+def _verb(name: str) -> ModuleType:
+    return importlib.import_module(f"control_plane.cli.{name}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = _Parser(prog="kvpilot", description="Envoy control plane and KV-cache-aware picker for GPU pods.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
+    for name in VERBS:
+        module = _verb(name)
+        module.add_arguments(verbs.add_parser(module.NAME, help=module.HELP, description=module.HELP))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and gives its exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(_verb(args.verb).run(args))
+    except BrokenPipeError:
+        # `kvpilot render … | head` is no error; the reader has seen what it wanted. Python would complain again when it
+        # flushes standard output at exit, so that is closed here.
+        sys.stderr.close()
+        return 0

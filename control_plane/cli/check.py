@@ -1,0 +1,89 @@
+"""`kvpilot check POLICY…`: everything that is wrong with policy files, each finding with its place, code and hint."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from control_plane.policy import Diagnostic, LoadResult
+
+NAME = "check"
+HELP = "check policy files: all errors and warnings, located"
+
+OUTPUTS = ("text", "json", "github")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments."""
+    parser.add_argument("policies", nargs="+", metavar="POLICY", help="policy files")
+    parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the findings (default: text)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the findings of all files; 1 if any of them is an error."""
+    results = {file: load_file(file) for file in args.policies}
+    _PRINT[args.output](results)
+    return int(any(result.document is None for result in results.values()))
+
+
+def load_file(file: str) -> "LoadResult":
+    """The policy in a file; a file that cannot be read is a finding like all others."""
+    from control_plane.policy import load_bytes
+    from control_plane.policy.codes import Code
+    from control_plane.policy.loader import MAX_BYTES, failure
+
+    try:
+        with open(file, "rb") as stream:
+            # One byte more than the bound shows that the file is over it; what is behind does not matter.
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return failure(file, Code.UNREADABLE, f"cannot be read: {reason}")
+    return load_bytes(data, file)
+
+
+def _findings(results: "dict[str, LoadResult]") -> "list[Diagnostic]":
+    return [diagnostic for result in results.values() for diagnostic in result.diagnostics]
+
+
+def _print_text(results: "dict[str, LoadResult]") -> None:
+    from control_plane.policy import format_text
+
+    for diagnostic in _findings(results):
+        print(format_text(diagnostic), end="\n\n")
+    for file, result in results.items():
+        print(f"{file}: {_verdict(result)}")
+
+
+def _verdict(result: "LoadResult") -> str:
+    errors = sum(diagnostic.severity == "error" for diagnostic in result.diagnostics)
+    warnings = len(result.diagnostics) - errors
+    counted = ", ".join(
+        _count(number, noun) for number, noun in ((errors, "error"), (warnings, "warning")) if number or noun == "error"
+    )
+    if result.document is None:
+        return counted
+    policy = result.document.policy
+    endpoints = sum(len(pool.endpoints) for pool in policy.pools)
+    parts = [(len(policy.models), "model"), (len(policy.pools), "pool"), (endpoints, "endpoint")]
+    size = ", ".join(_count(number, noun) for number, noun in parts)
+    return f"ok, version {result.document.version}: {size}" + (f"; {_count(warnings, 'warning')}" if warnings else "")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _print_json(results: "dict[str, LoadResult]") -> None:
+    from control_plane.policy import format_json
+
+    print(format_json(_findings(results)))
+
+
+def _print_github(results: "dict[str, LoadResult]") -> None:
+    from control_plane.policy import format_github
+
+    sys.stdout.writelines(f"{format_github(diagnostic)}\n" for diagnostic in _findings(results))
+
+
+_PRINT = {"text": _print_text, "json": _print_json, "github": _print_github}

@@ -1,0 +1,55 @@
+"""`kvpilot demo`: simulated pods, kvpilot and a real Envoy on this machine; shows what was picked and why."""
+
+import argparse
+from pathlib import Path
+
+NAME = "demo"
+HELP = "simulated pods, kvpilot and a real Envoy; sends requests, shows who was picked and why, keeps running"
+
+MIN_PODS = 2
+"""With one pod there is nothing to pick, and none is left when the demonstration kills one."""
+MAX_PODS = 16
+"""Each is a process on this machine."""
+
+
+def _pods(text: str) -> int:
+    if not text.isdigit() or not MIN_PODS <= int(text) <= MAX_PODS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {MIN_PODS} to {MAX_PODS}")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract is the table in docs/operations.md."""
+    parser.add_argument("--once", action="store_true", help="end after the report; status 1 if any request failed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+    parser.add_argument("--listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="default %(default)s")
+    parser.add_argument("--admin", default="127.0.0.1:9909", metavar="HOST:PORT", help="default %(default)s")
+    parser.add_argument("--pods", type=_pods, default=4, metavar="N", help="simulated pods (default %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when no request failed and Envoy took all that was pushed."""
+    import asyncio
+    import sys
+
+    from rich.console import Console
+
+    from control_plane.cli.envoy_files import bootstrap_template
+    from control_plane.cli.signals import until_stopped
+    from control_plane.demo.run import DemoOptions, play, start_errors
+
+    options = DemoOptions(
+        listen=args.listen,
+        admin=args.admin,
+        pods=args.pods,
+        once=args.once,
+        json=args.json,
+        template=bootstrap_template(),
+    )
+    try:
+        return 0 if asyncio.run(play(options, Console(), until_stopped)) else 1
+    except start_errors() as error:
+        print(f"kvpilot demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

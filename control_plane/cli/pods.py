@@ -1,0 +1,47 @@
+"""`kvpilot pods`: simulated inference pods, until SIGTERM."""
+
+import argparse
+
+NAME = "pods"
+HELP = "simulated inference pods (OpenAI API, vLLM metrics); addresses are printed one per line"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How many, where, and what they serve."""
+    parser.add_argument("--count", type=int, default=1, help="number of pods (default 1)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1)")
+    parser.add_argument("--base-port", type=int, default=0, help="first port, the others follow; 0 = the OS chooses")
+    parser.add_argument(
+        "--model",
+        action="append",
+        dest="models",
+        metavar="NAME",
+        help="a model to serve; repeatable (default sim-model)",
+    )
+    parser.add_argument("--dialect", choices=["vllm"], default="vllm", help="whose API and metrics they speak")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    return asyncio.run(_serve(args))
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    import sys
+
+    from control_plane.cli.signals import until_stopped
+    from sim.fleet import DEFAULT_MODEL, SimFleet, pod_specs
+
+    try:
+        specs = pod_specs(
+            args.count, models=tuple(args.models or (DEFAULT_MODEL,)), host=args.host, base_port=args.base_port
+        )
+        async with SimFleet(specs) as fleet:
+            print(*fleet.addresses, sep="\n", flush=True)
+            await until_stopped()
+    except (OSError, ValueError) as error:
+        print(f"kvpilot pods: {error}", file=sys.stderr)
+        return 1
+    return 0

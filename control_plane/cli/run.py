@@ -1,0 +1,113 @@
+"""`kvpilot run`: the sidecar, under a user's policy, with or without an Envoy of ours."""
+
+import argparse
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from control_plane.sidecar.sidecar import Sidecar
+
+NAME = "run"
+HELP = "the sidecar: serves xDS, ext_proc and access logs under POLICY; starts an Envoy too unless --no-envoy"
+
+ROLES = ("xds", "picker")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The contract is the table in docs/operations.md."""
+    parser.add_argument("policy", type=Path, help="the policy file; edits are applied without a restart")
+    parser.add_argument("--no-envoy", action="store_true", help="an Envoy of your own connects (kvpilot bootstrap)")
+    parser.add_argument("--roles", type=_roles, default=frozenset(ROLES), help="xds, picker or xds,picker (default)")
+    parser.add_argument("--xds", default="127.0.0.1:18000", metavar="ADDR", help="xDS gRPC (default %(default)s)")
+    parser.add_argument(
+        "--ext-proc",
+        default="127.0.0.1:9002",
+        metavar="ADDR",
+        help="ext_proc and access log gRPC (default %(default)s)",
+    )
+    parser.add_argument("--admin", default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)")
+    parser.add_argument("--ads", choices=["delta", "sotw"], default="delta", help="xDS variant of our Envoy")
+    parser.add_argument("--envoy-admin", default="127.0.0.1:0", metavar="ADDR", help="admin address of our Envoy")
+    parser.add_argument("--region", default="", help="region of our Envoy, for locality failover")
+    parser.add_argument("--zone", default="", help="zone of our Envoy, for locality failover")
+    parser.add_argument("--state-dir", type=Path, help="keeps our Envoy's bootstrap, log and process id")
+
+
+def _roles(text: str) -> frozenset[str]:
+    roles = frozenset(text.split(","))
+    if not roles <= set(ROLES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of {' and '.join(ROLES)}")
+    return roles
+
+
+def default_state_dir(policy: Path) -> Path:
+    """`$XDG_STATE_HOME/kvpilot/<hash of the policy's path>`: two policies on one machine do not meet."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "kvpilot" / hashlib.sha256(os.fsencode(policy.absolute())).hexdigest()[:16]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serves until SIGTERM; 0 then, 1 when it could not start or its Envoy ended by itself."""
+    import asyncio
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    return asyncio.run(_serve(args))
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    import sys
+
+    from control_plane.cli.envoy_files import bootstrap_template
+    from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions, start_errors
+
+    envoy = None
+    if not args.no_envoy:
+        envoy = EnvoyOptions(
+            directory=args.state_dir or default_state_dir(args.policy),
+            template=bootstrap_template(),
+            ads=args.ads,
+            admin=args.envoy_admin,
+            region=args.region,
+            zone=args.zone,
+        )
+    sidecar = Sidecar(
+        SidecarOptions(
+            policy=args.policy, xds=args.xds, ext_proc=args.ext_proc, admin=args.admin, roles=args.roles, envoy=envoy
+        )
+    )
+    try:
+        await sidecar.start()
+    except start_errors() as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        return await _until_stopped(sidecar)
+    finally:
+        await sidecar.stop()
+
+
+async def _until_stopped(sidecar: "Sidecar") -> int:
+    import asyncio
+    import logging
+
+    from control_plane.cli.signals import until_stopped
+
+    log = logging.getLogger("kvpilot")
+    log.info(
+        "admin http://%s  xds %s  ext_proc %s", sidecar.admin_address, sidecar.xds_address, sidecar.ext_proc_address
+    )
+    stopped = asyncio.create_task(until_stopped(), name="signals")
+    envoy_ended = asyncio.create_task(sidecar.envoy_ended(), name="envoy ended")
+    await asyncio.wait((stopped, envoy_ended), return_when=asyncio.FIRST_COMPLETED)
+    ended = envoy_ended.done()
+    for task in (stopped, envoy_ended):
+        task.cancel()
+    await asyncio.gather(stopped, envoy_ended, return_exceptions=True)
+    if ended and sidecar.envoy is not None:
+        log.error("envoy ended by itself; its log is %s", sidecar.envoy.log_path)
+        return 1
+    log.info("stopping")
+    return 0

@@ -1,0 +1,116 @@
+"""A plain HTTP client of an OpenAI endpoint that measures what a user feels."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import msgspec
+
+FULL_TIMEOUT_S = 60.0
+"""Nothing in a demonstration takes longer; a request that hangs must not hang the report."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of one request. Mutable only while it is being read."""
+
+    status: int = 0
+    """HTTP status; 0 when there was no answer at all."""
+    text: str = ""
+    ttft_ms: float | None = None
+    """Milliseconds from sending to the first piece of content."""
+    total_ms: float = 0.0
+    decision: str = ""
+    """Value of `x-kvpilot-decision`; empty when the picker was not asked or did not answer."""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    finished: bool = False
+    """The answer came to its proper end."""
+    began: bool = False
+    """The answer had begun (headers received), so nobody may generate it a second time."""
+    error: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """A complete 200."""
+        return self.status == 200 and self.finished
+
+
+async def chat(
+    session: aiohttp.ClientSession,
+    base_url: str,
+    model: str,
+    messages: Sequence[Mapping[str, object]],
+    *,
+    max_tokens: int = 16,
+    stream: bool = True,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One chat completion; never raises for what the server or the network does."""
+    body: dict[str, object] = {"model": model, "messages": list(messages), "max_tokens": max_tokens, "stream": stream}
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    answer = Answer()
+    started = time.perf_counter()
+    try:
+        async with session.post(
+            f"{base_url}/v1/chat/completions",
+            data=msgspec.json.encode(body),
+            headers={"content-type": "application/json", **(headers or {})},
+            timeout=aiohttp.ClientTimeout(total=FULL_TIMEOUT_S),
+        ) as response:
+            answer.status, answer.began = response.status, True
+            answer.headers = dict(response.headers)
+            answer.decision = response.headers.get("x-kvpilot-decision", "")
+            if stream and response.status == 200:
+                await _read_stream(response, answer, started)
+            else:
+                _read_plain(await response.read(), answer, started)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        answer.error = f"{type(error).__name__}: {error}"
+    answer.total_ms = (time.perf_counter() - started) * 1000
+    return answer
+
+
+async def _read_stream(response: aiohttp.ClientResponse, answer: Answer, started: float) -> None:
+    async for line in response.content:
+        if not line.startswith(b"data: "):
+            continue
+        data = line[6:].strip()
+        if data == b"[DONE]":
+            answer.finished = True
+            continue
+        chunk = msgspec.json.decode(data)
+        for choice in chunk.get("choices", ()):
+            content = choice.get("delta", {}).get("content")
+            if content:
+                if answer.ttft_ms is None:
+                    answer.ttft_ms = (time.perf_counter() - started) * 1000
+                answer.text += content
+        if chunk.get("usage"):
+            _read_usage(chunk["usage"], answer)
+
+
+def _read_plain(body: bytes, answer: Answer, started: float) -> None:
+    answer.ttft_ms = (time.perf_counter() - started) * 1000
+    try:
+        value = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        answer.error = body[:200].decode(errors="replace")
+        return
+    if answer.status != 200:
+        answer.error = str(value.get("error", value))
+        return
+    answer.text = value["choices"][0]["message"]["content"]
+    answer.finished = True
+    _read_usage(value.get("usage") or {}, answer)
+
+
+def _read_usage(usage: Mapping[str, object], answer: Answer) -> None:
+    prompt = usage.get("prompt_tokens")
+    answer.prompt_tokens = prompt if isinstance(prompt, int) else 0
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    answer.cached_tokens = cached if isinstance(cached, int) else 0

@@ -1,0 +1,60 @@
+"""Policy and fleet in the words of the picker: the one place where the slow loop fills in the fast loop's settings."""
+
+from dataclasses import replace
+
+from control_plane.compile import cluster_name
+from control_plane.fleet.model import Endpoint, Fleet, Health
+from control_plane.policy.model import Policy, Pool
+from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+
+_NAMEABLE = (Health.HEALTHY, Health.DEGRADED)
+"""What a pick may name: Envoy's `override_host` does not look at health, so the picker must."""
+
+
+def picker_settings(policy: Policy, fleet: Fleet, version: str) -> PickerSettings:
+    """The settings under which the picker chooses, given the policy and the endpoints there are."""
+    return PickerSettings(
+        version=version,
+        pools=tuple(_pool(pool, fleet.pools.get(pool.name, ())) for pool in policy.pools),
+        models={name: model.name for model in policy.models for name in (model.name, *model.aliases)},
+    )
+
+
+def _pool(pool: Pool, endpoints: tuple[Endpoint, ...]) -> PoolSettings:
+    return PoolSettings(
+        name=pool.name,
+        cluster=cluster_name(pool.name),
+        strategy=pool.picker.strategy,
+        endpoints=tuple(_endpoint(endpoint, pool.engine) for endpoint in endpoints),
+        first_byte_s=pool.timeouts.first_byte_s,
+        request_timeout_s=pool.timeouts.request_s,
+    )
+
+
+def _endpoint(endpoint: Endpoint, engine: str) -> EndpointSettings:
+    return EndpointSettings(
+        address=endpoint.address,
+        region=endpoint.region,
+        zone=endpoint.zone,
+        weight=endpoint.weight,
+        engine=engine,
+        labels=dict(endpoint.labels),
+        available=endpoint.health in _NAMEABLE,
+    )
+
+
+def without_additions(old: PickerSettings, new: PickerSettings) -> PickerSettings:
+    """`new` without what Envoy has not been told yet: used between a push and its acknowledgement.
+
+    A removed endpoint leaves the picker before Envoy loses it, an added one enters after Envoy has it, so a pick never
+    names what Envoy does not know. A pool that shares no endpoint with its former self is taken as it is, and a pool
+    that is new is left out (its requests go unpicked): either way the picker must not answer "no endpoint" for it.
+    """
+    before = {pool.name: {endpoint.address for endpoint in pool.endpoints} for pool in old.pools}
+    pools = tuple(_restricted(pool, before[pool.name]) for pool in new.pools if pool.name in before)
+    return replace(new, pools=pools)
+
+
+def _restricted(pool: PoolSettings, known: set[str]) -> PoolSettings:
+    kept = tuple(endpoint for endpoint in pool.endpoints if endpoint.address in known)
+    return replace(pool, endpoints=kept) if any(endpoint.available for endpoint in kept) else pool

@@ -1,0 +1,1 @@
+"""The fast loop: Envoy asks by ext_proc, the picker names the pod. Imports nothing from `control_plane`."""

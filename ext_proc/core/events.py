@@ -1,0 +1,117 @@
+"""Everything that changes the ledger, the index or an endpoint's health: values that say what happened.
+
+Whoever saw the event may apply it, this sidecar or a peer, so that several pickers can act as one. `at` is in seconds
+of the caller's monotonic clock; durations end in their unit.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """A request of `pool` was given to `address`; `uncached_tokens` of its `prompt_tokens` are to be computed there.
+
+    `blocks` are the chained hashes of its prompt (`ext_proc.core.blocks`); after `max_age_s` the reservation is dropped
+    whatever happens.
+    """
+
+    decision_id: str
+    at: float
+    address: str
+    uncached_tokens: int
+    prompt_tokens: int
+    max_age_s: float
+    pool: str = ""
+    blocks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstToken:
+    """The first body byte of the answer came from `address`, `ttft_ms` after the request had arrived."""
+
+    decision_id: str
+    address: str
+    at: float
+    ttft_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    """Envoy tries `address`, which need not be the one that was named."""
+
+    decision_id: str
+    address: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    """One try is over. `flags` are Envoy's short response flags (`UF`, `UC`, `UT`, …), `failure` its own words."""
+
+    decision_id: str
+    address: str
+    at: float
+    status: int
+    flags: tuple[str, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestEnded:
+    """The client's request is over, after all attempts. `served` is empty when no endpoint answered.
+
+    `aborted` is True when the client went away. Numbers that are None were not told.
+    """
+
+    decision_id: str
+    at: float
+    status: int
+    served: str = ""
+    attempts: int = 1
+    flags: tuple[str, ...] = ()
+    aborted: bool = False
+    ttft_ms: float | None = None
+    duration_ms: float = 0.0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded:
+    """The ext_proc stream that asked for the decision is over.
+
+    Envoy ends it with the HTTP request. `closed_by_us` True: the picker closed it first (shutdown), so the request
+    goes on and the event changes nothing.
+    """
+
+    decision_id: str
+    at: float
+    closed_by_us: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scraped:
+    """An engine's own numbers: requests running and waiting, KV usage 0..1, block size and KV capacity in tokens."""
+
+    address: str
+    at: float
+    running: int
+    waiting: int
+    kv_usage: float | None = None
+    block_size: int | None = None
+    kv_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapeFailed:
+    """An engine's numbers could not be read; they age, and nothing else follows from it."""
+
+    address: str
+    at: float
+    reason: str
+
+
+Event = (
+    Picked | FirstToken | AttemptStarted | AttemptEnded | RequestEnded | StreamEnded | Scraped | ScrapeFailed
+)  # fmt: skip

@@ -1,0 +1,214 @@
+"""Which endpoints are left alone for a while, judged by what became of requests.
+
+- *Hard* evidence (connection failed, or reset before an answer) ejects at once.
+- *Soft* evidence (5xx, a try that timed out, a stream that went silent) ejects after `SOFT_LIMIT` in a row.
+- 429 and 503 of an engine mean that it is full, not broken: they count for nothing, except that it is alive.
+
+An ejection lasts `BACK_OFF_S`, doubled for each one in a row up to `MAX_BACK_OFF_S`; then the endpoint is *half open*:
+one request may try it, and its outcome decides. What began before the ejection says nothing more about it, neither the
+rest of the same burst nor an old stream that still ends well.
+
+Soft ejections never take more than half of a pool, since what breaks that many at once is rather the requests or the
+network. When all of a pool is ejected, none is: the evidence is inferred, and a refused try costs less than a refused
+client.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from ext_proc.core.events import AttemptEnded, RequestEnded
+from ext_proc.core.slots import BoolArray, IntArray, grown
+
+# Two may be a coincidence of one bad request and its retry.
+SOFT_LIMIT = 3
+
+# A pod that restarts refuses for seconds; the first retry may come early since it costs one refused try.
+BACK_OFF_S = 1.0
+MAX_BACK_OFF_S = 30.0
+
+# A probe whose outcome never comes (its log record was lost) must not block the endpoint for ever.
+PROBE_WAIT_S = 30.0
+
+# Share of a pool that soft evidence may eject.
+MAX_SOFT_SHARE = 0.5
+
+_OPEN = -math.inf
+
+# Envoy's response flags (access log documentation): UF connection failure, UC connection termination, UR remote reset.
+_UNREACHABLE = "UF"
+# How Envoy words ECONNREFUSED, by name or by number; a connect timeout is a failure too, but may be the network's.
+_REFUSED = ("refused", "error: 111", "error:_111")
+_RESET = frozenset({"UC", "UR"})
+# UT request timed out upstream, UPE upstream protocol error, SI stream idle timeout.
+_BROKEN = frozenset({"UT", "UPE"})
+_SILENT = "SI"
+
+_FULL = frozenset({429, 503})
+# The engine lacks what the request asks for; another request may be fine.
+_REQUESTS_OWN_FAULT = frozenset({501, 505})
+
+
+class Evidence(Enum):
+    """What one outcome says about an endpoint."""
+
+    NONE = "none"
+    ALIVE = "alive"
+    GOOD = "good"
+    SOFT = "soft"
+    HARD = "hard"
+    GONE = "gone"  # hard, and nobody even listens there: the process ended, and its cache with it
+
+
+def evidence_of_attempt(event: AttemptEnded) -> Evidence:
+    """Reads one attempt. A good-looking one says nothing yet: after headers, silence also ends as 200 without flags."""
+    flags = event.flags
+    if _UNREACHABLE in flags:
+        return Evidence.GONE if any(word in event.failure for word in _REFUSED) else Evidence.HARD
+    if not _RESET.isdisjoint(flags):
+        return Evidence.HARD if event.status in (0, 503) else Evidence.SOFT
+    if not _BROKEN.isdisjoint(flags):
+        return Evidence.SOFT
+    if flags:
+        return Evidence.NONE  # the client's or Envoy's own doing
+    if event.status in _FULL:
+        return Evidence.ALIVE
+    if event.status >= 500 and event.status not in _REQUESTS_OWN_FAULT:
+        return Evidence.SOFT
+    return Evidence.NONE
+
+
+def evidence_of_request(event: RequestEnded) -> Evidence:
+    """Reads one request for the endpoint that served it. Failed attempts are counted by their own records."""
+    if _SILENT in event.flags:
+        return Evidence.SOFT
+    if event.aborted or event.flags or not event.served:
+        return Evidence.NONE
+    if 200 <= event.status < 500 and event.status not in _FULL:
+        return Evidence.GOOD
+    return Evidence.NONE
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What is held against one endpoint; nothing is, for most. Mutable: `Health` is the only writer."""
+
+    soft: int = 0
+    ejections: int = 0
+    is_hard: bool = False
+    is_ejected: bool = False
+    ejected_at: float = _OPEN
+    probed_at: float | None = None
+
+
+class Health:
+    """The judge.
+
+    Mutable: two arrays by slot and the record of each endpoint in trouble; the picker is the only writer.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._blocked_until = np.full(capacity, _OPEN)
+        self._soft = np.zeros(capacity, dtype=np.bool_)
+        self._trouble: dict[int, _Trouble] = {}
+        self._ejected = 0
+
+    def grow(self, capacity: int) -> None:
+        """Makes room for `capacity` slots."""
+        if capacity > len(self._blocked_until):
+            self._blocked_until = grown(self._blocked_until, capacity, _OPEN)
+            self._soft = grown(self._soft, capacity, False)
+
+    def blocked(self, slots: IntArray, now: float) -> BoolArray | None:
+        """Which of a pool's `slots` must not be named, None for none of them; never all of them."""
+        if not self._ejected:
+            return None
+        blocked = self._blocked_until[slots] > now
+        self._readmit(slots, blocked)
+        return blocked if blocked.any() and not blocked.all() else None
+
+    def picked(self, slot: int, now: float) -> None:
+        """A request was given to `slot`: if that was half open, this request is the probe."""
+        if not self._ejected:
+            return
+        trouble = self._trouble.get(slot)
+        if trouble is not None and trouble.is_ejected and self._blocked_until[slot] <= now:
+            trouble.probed_at = now
+            self._blocked_until[slot] = now + PROBE_WAIT_S
+
+    def judge(self, slot: int, evidence: Evidence, *, started_at: float, now: float) -> None:
+        """Takes the outcome of a request that began at `started_at` into account."""
+        trouble = self._trouble.get(slot)
+        if trouble is not None and trouble.is_ejected and started_at < trouble.ejected_at:
+            return
+        match evidence:
+            case Evidence.GONE | Evidence.HARD:
+                self._eject(slot, now, is_hard=True)
+            case Evidence.SOFT:
+                self._soft_failed(slot, now)
+            case Evidence.GOOD:
+                self.reset(slot)
+            case Evidence.ALIVE if trouble is not None and trouble.is_ejected and trouble.is_hard:
+                # It answers: that refutes hard evidence only, since a failing engine can well answer headers.
+                self.reset(slot)
+            case _:
+                self._undecided(slot, started_at, now)
+
+    def retract_soft(self, slot: int) -> None:
+        """Takes back one soft failure: the request failed elsewhere too, so it blames itself."""
+        trouble = self._trouble.get(slot)
+        if trouble is not None and trouble.soft:
+            trouble.soft -= 1
+
+    def reset(self, slot: int) -> None:
+        """Forgets all that is held against an endpoint."""
+        trouble = self._trouble.pop(slot, None)
+        if trouble is not None:
+            self._ejected -= trouble.is_ejected
+            self._blocked_until[slot] = _OPEN
+            self._soft[slot] = False
+
+    def state(self, slot: int, now: float) -> str:
+        """`healthy`, `ejected` or `half-open`."""
+        trouble = self._trouble.get(slot)
+        if trouble is None or not trouble.is_ejected:
+            return "healthy"
+        return "half-open" if trouble.probed_at is not None or self._blocked_until[slot] <= now else "ejected"
+
+    def _soft_failed(self, slot: int, now: float) -> None:
+        trouble = self._trouble.setdefault(slot, _Trouble())
+        trouble.soft += 1
+        if trouble.probed_at is not None or trouble.soft >= SOFT_LIMIT:
+            self._eject(slot, now, is_hard=False)
+
+    def _eject(self, slot: int, now: float, *, is_hard: bool) -> None:
+        trouble = self._trouble.setdefault(slot, _Trouble())
+        if trouble.probed_at is None and self._blocked_until[slot] > now:
+            return  # used all the same, because all of its pool is ejected: that must not lengthen the back-off
+        self._ejected += not trouble.is_ejected
+        trouble.is_ejected = True
+        trouble.is_hard = is_hard
+        trouble.ejected_at = now
+        trouble.probed_at = None
+        trouble.soft = 0
+        self._soft[slot] = not is_hard
+        self._blocked_until[slot] = now + min(MAX_BACK_OFF_S, BACK_OFF_S * 2.0**trouble.ejections)
+        # Bounded, as it is only ever an exponent.
+        trouble.ejections = min(trouble.ejections + 1, int(MAX_BACK_OFF_S))
+
+    def _undecided(self, slot: int, started_at: float, now: float) -> None:
+        """If that was the probe, another may follow at once."""
+        trouble = self._trouble.get(slot)
+        if trouble is not None and trouble.probed_at is not None and started_at >= trouble.probed_at:
+            trouble.probed_at = None
+            self._blocked_until[slot] = now
+
+    def _readmit(self, slots: IntArray, blocked: BoolArray) -> None:
+        """Takes the soft ejections beyond the allowed share out of `blocked`, those first that end first."""
+        excess = int(np.count_nonzero(blocked)) - int(len(slots) * MAX_SOFT_SHARE)
+        if excess > 0:
+            soft = np.flatnonzero(blocked & self._soft[slots])
+            first = np.argsort(self._blocked_until[slots[soft]], kind="stable")[:excess]
+            blocked[soft[first]] = False

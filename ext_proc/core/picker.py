@@ -1,0 +1,235 @@
+"""The picker: one question, one answer; then it learns from events what came of it.
+
+    picker = Picker(settings)
+    match picker.decide(facts, now, rng):
+        case Named(decision_id=id, endpoints=addresses): ...
+    picker.apply(RequestEnded(decision_id=id, ...))
+
+It ties the parts together and decides nothing that one of them could. All of it runs on one thread. `now` is the
+caller's monotonic clock in seconds. What is known about endpoints (`ext_proc.core.fleet`) and pools outlives every
+change of the settings.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ext_proc.core.alias import replace_model
+from ext_proc.core.blocks import block_hashes, tokens_of
+from ext_proc.core.decision import MAX_NAMED, Answer, Named, OpenAIError, Rejected, Unpicked
+from ext_proc.core.events import Event, Picked, Scraped, ScrapeFailed
+from ext_proc.core.first_byte import first_byte_ms
+from ext_proc.core.fleet import Fleet
+from ext_proc.core.record import Candidates, Decisions, Record
+from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
+from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.slots import FloatArray, IntArray
+from ext_proc.core.strategies.kv_aware import prompt_of
+from ext_proc.core.strategies.table import strategy
+from ext_proc.core.strategies.view import Ranking, Strategy, View
+
+__all__ = ["Named", "Picker", "Rejected", "Unpicked"]
+
+# The log record of a request's end comes after its timeout: a flush interval, and slack for a slow log.
+RESERVATION_SLACK_S = 10.0
+
+# Retry-After of a pool without endpoints: they usually come back by a restart, and a client that asks each second is
+# no load.
+NO_ENDPOINT_RETRY_AFTER_S = 1
+
+# mean(u) starts here and forgets: about the last fifty requests count.
+START_MEAN_TOKENS = 1_000.0
+MEAN_MEMORY = 0.98
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """A pool's settings, prepared for picking; `slots` are those of its available endpoints."""
+
+    settings: PoolSettings
+    strategy: Strategy
+    slots: IntArray
+    weights: FloatArray
+
+
+@dataclass(slots=True)
+class _History:
+    """What a pool has learned; it outlives settings. Mutable: the picker is the only writer."""
+
+    turn: int = 0
+    mean_uncached: float = START_MEAN_TOKENS
+
+
+class Picker:
+    """Names endpoints for requests.
+
+    `wall_offset_s` is Unix time minus the caller's monotonic clock; the records show it and nothing depends on it.
+    Raises ValueError, as `apply_settings` does, for an unknown strategy.
+
+    Mutable: the fleet, the pools' history, the decisions; and settings and pools, which are replaced as a whole.
+    """
+
+    def __init__(self, settings: PickerSettings, *, wall_offset_s: float = 0.0) -> None:
+        self._wall_offset_s = wall_offset_s
+        self._fleet = Fleet()
+        self._history: dict[str, _History] = {}
+        self.decisions = Decisions()
+        self.apply_settings(settings)
+
+    @property
+    def settings(self) -> PickerSettings:
+        """What the picker obeys now."""
+        return self._settings
+
+    @property
+    def open_reservations(self) -> int:
+        """Requests that are accounted for as being in flight."""
+        return len(self._fleet.ledger)
+
+    def apply_settings(self, settings: PickerSettings) -> None:
+        """Takes new settings; all or, raising ValueError, nothing of them."""
+        strategies = [strategy(pool.strategy) for pool in settings.pools]
+        self._fleet.want({endpoint.address for pool in settings.pools for endpoint in pool.endpoints})
+        prepared = [self._prepared(*pair) for pair in zip(settings.pools, strategies, strict=True)]
+        self._pools = {pool.settings.cluster: pool for pool in prepared}
+        self._history = {pool.name: self._history.get(pool.name, _History()) for pool in settings.pools}
+        self._settings = settings
+
+    def decide(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer:
+        """Answers one request and reserves its place; never raises, whatever the request holds."""
+        request = parse_request(facts)
+        match request:
+            case Unpickable():
+                return Unpicked(request.reason)
+            case BadRequest():
+                return Rejected(status=400, error=request.error)
+        pool = self._pools.get(facts.cluster)
+        if pool is None:
+            return Unpicked("the route leads to no pool")
+        models = self._settings.models
+        model = models.get(request.model) if models else request.model
+        if model is None:
+            return Unpicked("unknown model")
+        if not len(pool.slots):
+            return _no_endpoint(pool.settings.name)
+        body = replace_model(facts.body, model) if model != request.model else None
+        return self._pick(pool, request, model, body, now, rng)
+
+    def apply(self, event: Event) -> None:
+        """Learns from one event; events about unknown or ended requests change nothing that counts."""
+        match event:
+            case Scraped() | ScrapeFailed():
+                self._fleet.apply(event, None)
+            case Picked():
+                if event.decision_id not in self._fleet.ledger:  # a peer may tell twice
+                    self._fleet.apply(event, None)
+                    self._learn(event)
+            case _:
+                record = self.decisions.get(event.decision_id)
+                self._fleet.apply(event, record)
+                if record is not None:
+                    record.outcome.apply(event)
+
+    def expire(self, now: float) -> int:
+        """Ends reservations past their age, to be called about once a second; returns how many there were."""
+        return self._fleet.expire(now)
+
+    def status(self, now: float) -> dict[str, Any]:
+        """JSON values by pool name, with one entry for each endpoint."""
+        return {
+            pool.name: {
+                "strategy": pool.strategy,
+                "endpoints": [self._endpoint_status(endpoint, now) for endpoint in pool.endpoints],
+            }
+            for pool in self._settings.pools
+        }
+
+    def _prepared(self, pool: PoolSettings, chosen: Strategy) -> _Pool:
+        available = [endpoint for endpoint in pool.endpoints if endpoint.available]
+        return _Pool(
+            settings=pool,
+            strategy=chosen,
+            slots=np.array([self._fleet.slots.acquire(each.address) for each in available], dtype=np.int64),
+            weights=np.array([each.weight for each in available], dtype=np.float64),
+        )
+
+    def _pick(
+        self, pool: _Pool, request: ParsedRequest, model: str, body: bytes | None, now: float, rng: random.Random
+    ) -> Named:
+        text = b"".join(request.prompt_parts)
+        blocks = block_hashes(text, model, request.salt) if pool.strategy.needs_prompt else ()
+        tokens = tokens_of(text)
+        view = self._view(pool, tokens, blocks, now)
+        ranking = pool.strategy.rank(view, rng)
+        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, model, view, ranking)
+        self.decisions.add(record)
+        best = int(ranking.order[0])
+        uncached = tokens if view.prompt is None else int(view.prompt.uncached[best])
+        work = int(self._fleet.ledger.queued_tokens[view.slots[best]]) + uncached
+        self.apply(
+            Picked(
+                decision_id=record.id,
+                at=now,
+                address=record.endpoints[0],
+                uncached_tokens=uncached,
+                prompt_tokens=tokens,
+                max_age_s=pool.settings.request_timeout_s + RESERVATION_SLACK_S,
+                pool=pool.settings.name,
+                blocks=blocks,
+            )
+        )
+        limit_ms = first_byte_ms(request, pool.settings, work)
+        return Named(decision_id=record.id, endpoints=record.endpoints, first_byte_ms=limit_ms, body=body)
+
+    def _view(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> View:
+        slots, weights = pool.slots, pool.weights
+        blocked = self._fleet.health.blocked(slots, now)
+        if blocked is not None:
+            slots, weights = slots[~blocked], weights[~blocked]
+        prompt = None
+        if pool.strategy.needs_prompt:
+            match = self._fleet.index.match(blocks)
+            prompt = prompt_of(tokens, match, match.depths(self._fleet.slots.capacity)[slots])
+        history = self._history[pool.settings.name]
+        return View(slots, weights, self._fleet, now, history.turn, history.mean_uncached, prompt)
+
+    def _record(self, decision_id: str, pool: PoolSettings, model: str, view: View, ranking: Ranking) -> Record:
+        order = ranking.order
+        addresses = tuple(view.address(position) for position in order.tolist())
+        return Record(
+            id=decision_id,
+            time=view.now + self._wall_offset_s,
+            at=view.now,
+            model=model,
+            pool=pool.name,
+            strategy=pool.strategy,
+            endpoints=addresses[:MAX_NAMED],
+            reason=ranking.reason,
+            candidates=Candidates(
+                addresses=addresses,
+                costs=tuple(ranking.cost[order].tolist()),
+                terms={name: tuple(column[order].tolist()) for name, column in ranking.terms.items()},
+            ),
+        )
+
+    def _learn(self, event: Picked) -> None:
+        history = self._history.get(event.pool)
+        if history is not None:
+            history.turn += 1
+            history.mean_uncached += (1 - MEAN_MEMORY) * (event.uncached_tokens - history.mean_uncached)
+
+    def _endpoint_status(self, endpoint: EndpointSettings, now: float) -> dict[str, Any]:
+        status = self._fleet.status(endpoint.address, now)
+        return status if endpoint.available else {**status, "health": "unavailable"}
+
+
+def _no_endpoint(pool: str) -> Rejected:
+    return Rejected(
+        status=503,
+        error=OpenAIError(
+            message=f"no endpoint of pool {pool} is available", type="service_unavailable", code="no_endpoint"
+        ),
+        retry_after_s=NO_ENDPOINT_RETRY_AFTER_S,
+    )

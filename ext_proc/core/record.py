@@ -1,0 +1,143 @@
+"""The record of each decision: what was seen, what was chosen and why, and what came of it.
+
+>>> record.as_dict()["reason"]
+'cache: 1,536 of 1,600 tokens on 127.0.0.1:8001, queue 0'
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ext_proc.core.events import AttemptStarted, Event, FirstToken, RequestEnded
+
+# A few minutes at ten requests a second; each record is about 2 KB.
+MAX_DECISIONS = 2_048
+
+# Enough to see why the best won; a table of a thousand candidates explains nothing and costs on every pick.
+MAX_CANDIDATES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best candidates, best first; each term is one column."""
+
+    addresses: tuple[str, ...]
+    costs: tuple[float, ...]
+    terms: Mapping[str, tuple[float, ...]]
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """One row for each candidate."""
+        return [
+            {"address": address, "terms": {name: column[row] for name, column in self.terms.items()}, "cost": cost}
+            for row, (address, cost) in enumerate(zip(self.addresses, self.costs, strict=True))
+        ]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a request; None where no log record told it yet. Mutable: filled in by events."""
+
+    served: str | None = None
+    status: int | None = None
+    attempts: int = 0
+    ttft_ms: float | None = None
+    cached_tokens: int | None = None
+    aborted: bool = False
+
+    def apply(self, event: Event) -> None:
+        """Takes in what an event tells."""
+        match event:
+            case RequestEnded():
+                self._ended(event)
+            case _ if self.status is not None:
+                pass  # attempts and requests are told on two streams: a late record of an attempt is no news
+            case AttemptStarted():
+                self.served = event.address
+                self.attempts += 1
+            case FirstToken():
+                self.served = event.address
+                self.ttft_ms = event.ttft_ms
+            case _:
+                pass
+
+    def _ended(self, event: RequestEnded) -> None:
+        self.served = event.served or self.served
+        self.status = event.status
+        self.attempts = event.attempts
+        self.aborted = event.aborted
+        if event.ttft_ms is not None:
+            self.ttft_ms = event.ttft_ms
+        if event.cached_tokens is not None:
+            self.cached_tokens = event.cached_tokens
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "served": self.served,
+            "status": self.status,
+            "attempts": self.attempts,
+            "ttft_ms": self.ttft_ms,
+            "cached_tokens": self.cached_tokens,
+            "aborted": self.aborted,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One decision. `time` is Unix time in seconds, `at` the caller's monotonic clock.
+
+    Mutable: `outcome`, and `soft_failures`, the endpoints that failed this request without being broken for sure.
+    """
+
+    id: str
+    time: float
+    at: float
+    model: str
+    pool: str
+    strategy: str
+    endpoints: tuple[str, ...]
+    reason: str
+    candidates: Candidates
+    outcome: Outcome = field(default_factory=Outcome)
+    soft_failures: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values, as the admin interface shows them."""
+        return {
+            "id": self.id,
+            "time": self.time,
+            "model": self.model,
+            "pool": self.pool,
+            "strategy": self.strategy,
+            "endpoints": list(self.endpoints),
+            "reason": self.reason,
+            "candidates": self.candidates.as_list(),
+            "outcome": self.outcome.as_dict(),
+        }
+
+
+class Decisions:
+    """The latest decisions. Mutable: the ring; the picker is the only writer."""
+
+    def __init__(self, limit: int = MAX_DECISIONS) -> None:
+        self._limit = limit
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, record: Record) -> None:
+        """Keeps a record, and drops the oldest beyond the limit."""
+        self._records[record.id] = record
+        if len(self._records) > self._limit:
+            self._records.popitem(last=False)
+
+    def get(self, decision_id: str) -> Record | None:
+        """The record of that id, if it is still kept."""
+        return self._records.get(decision_id)
+
+    def latest(self, limit: int) -> list[Record]:
+        """The latest records, newest first."""
+        newest = reversed(self._records.values())
+        return [record for record, _ in zip(newest, range(max(0, limit)), strict=False)]

@@ -1,0 +1,80 @@
+"""What a strategy sees and what it answers. Everything per endpoint is an array in the order of `View.slots`."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ext_proc.core.fleet import Fleet
+from ext_proc.core.record import MAX_CANDIDATES
+from ext_proc.core.slots import FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """This request's prompt, in tokens, against what the endpoints hold.
+
+    `uncached` is what each endpoint would compute; `charged` is what a comparison should count of that, which is less
+    where the missing part is a prefix that everybody shares.
+    """
+
+    tokens: int
+    uncached: IntArray
+    charged: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A pool at the moment of a pick. `slots` are its endpoints that may be named, at least one.
+
+    `weights` are the endpoints' weights, `turn` counts the pool's picks, `mean_uncached` is the usual number of
+    uncached tokens of its requests. `prompt` is None for strategies that do not ask for it.
+    """
+
+    slots: IntArray
+    weights: FloatArray
+    fleet: Fleet
+    now: float
+    turn: int
+    mean_uncached: float
+    prompt: Prompt | None = None
+
+    def address(self, position: int) -> str:
+        """The address at a position of the arrays."""
+        return self.fleet.slots.address(int(self.slots[position]))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best positions of `View.slots`, best first; their cost and its terms are given for all positions."""
+
+    order: IntArray
+    cost: FloatArray
+    reason: str
+    terms: Mapping[str, FloatArray | IntArray] = field(default_factory=dict)
+
+
+class Strategy(Protocol):
+    """One way of choosing. `needs_prompt` says whether `View.prompt` must be there."""
+
+    needs_prompt: bool
+
+    def rank(self, view: View, rng: random.Random) -> Ranking:
+        """Orders the view's endpoints."""
+
+
+def best_first(key: FloatArray) -> IntArray:
+    """The positions of the least keys, least first, no more than a record shows."""
+    if len(key) <= MAX_CANDIDATES:
+        return np.argsort(key)
+    least = np.argpartition(key, MAX_CANDIDATES)[:MAX_CANDIDATES]
+    ordered: IntArray = least[np.argsort(key[least])]
+    return ordered
+
+
+def jitter(count: int, rng: random.Random) -> FloatArray:
+    """`count` random numbers in [0, 1), in one call, to break ties."""
+    words = np.frombuffer(rng.randbytes(4 * count), dtype=np.uint32)
+    return words.astype(np.float64) * 2.0**-32

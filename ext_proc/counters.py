@@ -1,0 +1,72 @@
+"""What the picker counts about itself, as plain numbers: whoever renders metrics reads them, nobody here knows how."""
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+DECISION_BUCKETS_S: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3)
+"""Upper bounds in seconds: a pick of a short prompt takes about 100 µs; at 250 ms Envoy no longer waits."""
+
+MAX_REASONS: Final = 32
+"""Reasons for not picking are fixed texts; should one ever carry data, the rest is counted as `OTHER`."""
+OTHER: Final = "other"
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Mutable: counts per bucket (not cumulative, the last one is what exceeds all bounds) and the sum."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(init=False)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        """Counts `value` in the first bucket whose bound it does not exceed."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+@dataclass(slots=True)
+class Counters:
+    """Mutable: everything; written by the service on its event loop. All only grow."""
+
+    picked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Picks by pool and strategy."""
+    rejected: Counter[int] = field(default_factory=Counter)
+    """Requests answered here, by HTTP status."""
+    unpicked: Counter[str] = field(default_factory=Counter)
+    """Requests left to Envoy, by reason."""
+    decision_seconds: Histogram = field(default_factory=lambda: Histogram(DECISION_BUCKETS_S))
+    streams: int = 0
+    """ext_proc streams that came."""
+    stream_errors: int = 0
+    """ext_proc streams that we ended with an error: garbage, protocol errors, unserved modes."""
+    internal_errors: int = 0
+    """Exceptions of our own code that were kept from doing harm; any is a bug."""
+    ended: Counter[str] = field(default_factory=Counter)
+    """Picked requests that ended, by `outcome`: `ok`, `client_error`, `server_error`, `aborted`."""
+    log_records: int = 0
+    log_messages_bad: int = 0
+    scrapes_ok: int = 0
+    scrapes_failed: int = 0
+    reservations_expired: int = 0
+    """Reservations that neither a stream's end nor a log record ended."""
+
+    def count_unpicked(self, reason: str) -> None:
+        """Counts a request that was left to Envoy."""
+        known = reason in self.unpicked or len(self.unpicked) < MAX_REASONS
+        self.unpicked[reason if known else OTHER] += 1
+
+    def count_ended(self, status: int, *, aborted: bool) -> None:
+        """Counts the end of a picked request; 0 is the status of one that never got an answer."""
+        if aborted:
+            outcome = "aborted"
+        elif status == 0 or status >= 500:
+            outcome = "server_error"
+        else:
+            outcome = "client_error" if status >= 400 else "ok"
+        self.ended[outcome] += 1

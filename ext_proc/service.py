@@ -1,0 +1,209 @@
+"""The picker as a service: Envoy's questions and records come in over gRPC, the engines' numbers are fetched.
+
+    service = PickerService(Picker(settings), messages, time.monotonic, random.Random())
+    (bound,) = await service.start(["127.0.0.1:9002"])
+    service.apply_settings(changed)
+    await service.stop(grace_s=2.0)
+
+The shell around the pure core: it holds the event loop's side of things and decides nothing. Whatever the core trips
+over is counted, logged once, and costs a pick, never a request.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from ext_proc.core.decision import Answer, Named, Rejected, Unpicked
+from ext_proc.core.events import Event, RequestEnded, Scraped, ScrapeFailed, StreamEnded
+from ext_proc.core.exchange import Exchange, ExchangeError, Release, StreamClosed
+from ext_proc.core.picker import Picker
+from ext_proc.core.request import RequestFacts
+from ext_proc.core.settings import PickerSettings
+from ext_proc.counters import Counters
+from ext_proc.signals.outcomes import Outcomes
+from ext_proc.signals.scrape import Scraper, ScrapeTiming
+from ext_proc.transport.grpcio import GrpcTransport
+from ext_proc.wire import ExchangeWire
+from ext_proc.wire_health import HealthWire
+from ext_proc.wire_logs import LogWire
+from protos.messages import Messages
+
+log = logging.getLogger("kvpilot")
+
+EXPIRE_INTERVAL_S: Final = 1.0
+"""Reservations live for minutes; a second more does not count."""
+
+
+class PickerService:
+    """Mutable: the picker, the counters, what is running. All on one event loop, so nothing is locked."""
+
+    def __init__(
+        self,
+        picker: Picker,
+        messages: Messages,
+        clock: Callable[[], float],
+        rng: random.Random,
+        *,
+        scrape_timing: ScrapeTiming | None = None,
+    ) -> None:
+        """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids."""
+        self.counters = Counters()
+        self._picker = picker
+        self._clock = clock
+        self._rng = rng
+        self._wire = ExchangeWire(messages)
+        self._pools = _pools(picker.settings)
+        outcomes = Outcomes(LogWire(messages), on_event=self._apply, clock=clock, counters=self.counters)
+        self._transport = GrpcTransport(self, outcomes, HealthWire(messages))
+        self._scraper = Scraper(on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing)
+        self._expiry: asyncio.Task[None] | None = None
+
+    async def start(self, addresses: Sequence[str]) -> list[str]:
+        """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`, with nothing started."""
+        bound = await self._transport.start(addresses)
+        self._scraper.start()
+        self._expiry = asyncio.create_task(self._expire(), name="expire reservations")
+        self._scrape_all(self._picker.settings)
+        return bound
+
+    async def stop(self, grace_s: float) -> None:
+        """Stops within `grace_s`; harmless when called twice or before `start`."""
+        await self._transport.stop(grace_s)
+        await self._scraper.stop()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            await asyncio.gather(self._expiry, return_exceptions=True)
+            self._expiry = None
+
+    def apply_settings(self, settings: PickerSettings) -> None:
+        """Picks under `settings` from now on; what is known about endpoints that stay is kept."""
+        self._picker.apply_settings(settings)
+        self._pools = _pools(settings)
+        if self._expiry is not None:
+            self._scrape_all(settings)
+
+    def status(self) -> dict[str, Any]:
+        """JSON values: the pools with their endpoints, and what does not work."""
+        return {
+            "pools": self._picker.status(self._clock()),
+            "open_streams": self.open_streams,
+            "scrapes_failing": self._scraper.failing(),
+        }
+
+    def decisions(self, limit: int) -> list[dict[str, Any]]:
+        """The latest decisions as JSON values, newest first."""
+        return [record.as_dict() for record in self._picker.decisions.latest(limit)]
+
+    def decision(self, decision_id: str) -> dict[str, Any] | None:
+        """One decision as JSON values; None when it is not, or no longer, known."""
+        record = self._picker.decisions.get(decision_id)
+        return None if record is None else record.as_dict()
+
+    @property
+    def open_streams(self) -> int:
+        """How many ext_proc streams are open now."""
+        return self._transport.open_streams
+
+    @property
+    def open_reservations(self) -> int:
+        """How many requests the picker counts as in flight."""
+        return self._picker.open_reservations
+
+    def open(self) -> "_Stream":
+        """A new ext_proc stream has come (for the transport)."""
+        self.counters.streams += 1
+        return _Stream(Exchange(self._decide), self._wire, self._release, self.counters)
+
+    def _decide(self, facts: RequestFacts) -> Answer:
+        started = self._clock()
+        try:
+            answer = self._picker.decide(facts, started, self._rng)
+        except Exception:
+            self._note_bug("a pick")
+            answer = Unpicked(reason="internal error")
+        self.counters.decision_seconds.observe(self._clock() - started)
+        self._count(facts, answer)
+        return answer
+
+    def _count(self, facts: RequestFacts, answer: Answer) -> None:
+        match answer:
+            case Named():
+                self.counters.picked[self._pools.get(facts.cluster, ("", ""))] += 1
+            case Rejected():
+                self.counters.rejected[answer.status] += 1
+            case Unpicked():
+                self.counters.count_unpicked(answer.reason)
+
+    def _release(self, release: Release) -> None:
+        self._apply(StreamEnded(decision_id=release.decision_id, at=self._clock(), closed_by_us=release.closed_by_us))
+
+    def _apply(self, event: Event) -> None:
+        match event:
+            case Scraped():
+                self.counters.scrapes_ok += 1
+            case ScrapeFailed():
+                self.counters.scrapes_failed += 1
+            case RequestEnded():
+                self.counters.count_ended(event.status, aborted=event.aborted)
+            case _:
+                pass
+        try:
+            self._picker.apply(event)
+        except Exception:
+            self._note_bug(f"an event of type {type(event).__name__}")
+
+    def _note_bug(self, what: str) -> None:
+        self.counters.internal_errors += 1
+        if self.counters.internal_errors == 1:
+            log.exception("%s failed inside the picker; requests go on, further failures are only counted", what)
+
+    def _scrape_all(self, settings: PickerSettings) -> None:
+        self._scraper.set_endpoints(
+            {endpoint.address: endpoint.engine for pool in settings.pools for endpoint in pool.endpoints}
+        )
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_INTERVAL_S)
+            try:
+                self.counters.reservations_expired += self._picker.expire(self._clock())
+            except Exception:
+                self._note_bug("the expiry of reservations")
+
+
+def _pools(settings: PickerSettings) -> dict[str, tuple[str, str]]:
+    return {pool.cluster: (pool.name, pool.strategy) for pool in settings.pools}
+
+
+class _Stream:
+    """One ext_proc stream (a `StreamHandler`). Mutable: its exchange."""
+
+    __slots__ = ("_counters", "_exchange", "_on_release", "_wire")
+
+    def __init__(
+        self, exchange: Exchange, wire: ExchangeWire, on_release: Callable[[Release], None], counters: Counters
+    ) -> None:
+        self._exchange = exchange
+        self._wire = wire
+        self._on_release = on_release
+        self._counters = counters
+
+    @property
+    def is_answered(self) -> bool:
+        return self._exchange.is_answered
+
+    def feed(self, data: bytes) -> list[bytes]:
+        try:
+            actions = self._exchange.handle(self._wire.decode(data))
+        except ExchangeError:
+            self._counters.stream_errors += 1
+            raise
+        answers = (self._wire.encode(action) for action in actions)
+        return [answer for answer in answers if answer is not None]
+
+    def ended(self, *, by_us: bool) -> None:
+        for action in self._exchange.handle(StreamClosed(by_us=by_us)):
+            if isinstance(action, Release):
+                self._on_release(action)

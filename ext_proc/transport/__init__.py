@@ -1,0 +1,1 @@
+"""How bytes of streams come and go; what they mean is decided elsewhere."""

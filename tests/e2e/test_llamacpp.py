@@ -1,0 +1,81 @@
+"""Three real llama.cpp servers behind Envoy: a pick really hits a real cache."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from control_plane.demo.conversations import Conversation
+from control_plane.sidecar.leash import leashed
+from tests.kit.mesh import PolicyText, mesh
+from tests.kit.ports import free_ports
+from tests.kit.tiny_gguf import write_tiny_llama
+
+SERVERS = 3
+CONVERSATIONS = 4
+TURNS = 4
+
+
+@asynccontextmanager
+async def llama_servers(directory: Path, count: int) -> AsyncIterator[list[str]]:
+    """`count` llama.cpp servers on a tiny random model; their addresses, once they are healthy."""
+    model = directory / "tiny.gguf"
+    write_tiny_llama(model)
+    ports = free_ports(count)
+    processes = [
+        subprocess.Popen(
+            leashed(sys.executable, "-m", "tests.kit.llama_server", str(model), str(port)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for port in ports
+    ]
+    try:
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            for address in addresses:
+                while not await _is_healthy(session, address):
+                    await asyncio.sleep(0.1)
+        yield addresses
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+async def _is_healthy(session: aiohttp.ClientSession, address: str) -> bool:
+    try:
+        async with session.get(f"http://{address}/health") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
+
+
+async def cached_under(directory: Path, addresses: list[str], strategy: str, seed: int) -> list[list[int]]:
+    """Cached tokens of each turn of each conversation under a strategy; the seed makes conversations unseen so far."""
+    policy = PolicyText(pools={"real": addresses}, models={"tiny": "real"}, strategy=strategy, engine="llamacpp")
+    directory.mkdir()
+    async with mesh(directory, policy) as running:
+        conversations = [Conversation(seed + number, 150) for number in range(CONVERSATIONS)]
+        cached: list[list[int]] = [[] for _ in conversations]
+        for _ in range(TURNS):
+            for number, conversation in enumerate(conversations):
+                answer = await running.chat("tiny", conversation.ask(), max_tokens=8, stream=False)
+                assert answer.ok, answer.error
+                conversation.answered(f"answer {number}")
+                cached[number].append(answer.cached_tokens)
+        return cached
+
+
+async def test_repeated_prefixes_hit_real_caches(tmp_path: Path) -> None:
+    """Under kv-aware every later turn finds cached tokens, and in sum markedly more than under round-robin."""
+    async with llama_servers(tmp_path, SERVERS) as addresses:
+        blind = await cached_under(tmp_path / "round-robin", addresses, "round-robin", 100)
+        aware = await cached_under(tmp_path / "kv-aware", addresses, "kv-aware", 200)
+        assert all(turn > 0 for turns in aware for turn in turns[1:])
+        assert sum(map(sum, aware)) > 1.3 * sum(map(sum, blind))

@@ -1,0 +1,136 @@
+"""`kv-aware`: the formula, ties, common prefixes, the load of others, and the bound."""
+
+import numpy as np
+import pytest
+
+from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.index import Match
+from ext_proc.core.strategies import kv_aware
+from ext_proc.core.strategies.kv_aware import LOAD_FACTOR, LOAD_ROOM, prompt_of
+from ext_proc.core.strategies.view import View
+from tests.unit.ext_proc.core.strategies.pool import Pool, ranked
+
+
+def test_the_cost_is_the_formula() -> None:
+    """(Q + u) + 0.2·n·u + u·(Q + u/2)/mean(u), worked out by hand."""
+    pool = Pool(2)
+    pool.mean_uncached = 500.0
+    pool.send(0, uncached=300, times=2)
+    pool.send(0, times=3, is_decoding=True)
+    cost = ranked(kv_aware, pool.view(tokens=1_000, cached=[600, 0])).cost
+    assert cost.tolist() == pytest.approx(
+        [600 + 400 + 0.2 * 3 * 400 + 400 * (600 + 200) / 500, 1_000 + 1_000 * 500 / 500]
+    )
+
+
+def test_stays_where_the_prefix_is() -> None:
+    """All else equal, the endpoint that holds most of it; those that hold less come next."""
+    pool = Pool(3)
+    assert pool.order(kv_aware, pool.view(cached=[0, 896, 512])) == [1, 2, 0]
+
+
+def test_a_queue_outweighs_a_prefix() -> None:
+    """A holder behind more uncached tokens than the prefix saves is left."""
+    pool = Pool(2)
+    pool.send(0, uncached=2_000, times=2)
+    assert pool.chosen(kv_aware, pool.view(cached=[896, 0])) == {1}
+
+
+def test_decoding_requests_are_spared() -> None:
+    """Of two without the prefix, the one whose prefill stalls fewer."""
+    pool = Pool(2)
+    pool.send(0, times=4, is_decoding=True)
+    assert pool.chosen(kv_aware, pool.view()) == {1}
+
+
+def test_near_ties_go_to_the_least_loaded() -> None:
+    """Within one block of the least cost, in flight decides."""
+    pool = Pool(3)
+    pool.send(0, uncached=0, times=2)
+    pool.send(1, uncached=0)
+    cached = [BLOCK_TOKENS // 4, 0, 0]
+    pool.send(2, uncached=3_000)
+    assert pool.chosen(kv_aware, pool.view(cached=cached)) == {1}
+
+
+def test_ties_are_broken_at_random() -> None:
+    """All idle and equal: everybody has a chance."""
+    assert Pool(4).chosen(kv_aware, Pool(4).view()) == {0, 1, 2, 3}
+
+
+def test_new_prefixes_go_where_nothing_went_for_long() -> None:
+    """Among equally good and equally loaded endpoints the one whose last pick is oldest is first."""
+    pool = Pool(4)
+    for position, at in ((0, 30.0), (1, 10.0), (2, 40.0), (3, 20.0)):
+        pool.send(position, at=at)
+    assert pool.chosen(kv_aware, pool.view(now=50.0)) == {1}
+    pool.send(1, at=50.0)
+    assert pool.chosen(kv_aware, pool.view(now=50.0)) == {3}
+
+
+def test_the_load_of_others_counts() -> None:
+    """Requests that the engine reports and we did not send make it dearer, and lose weight with age."""
+    pool = Pool(2)
+    pool.scrape(0, running=10, waiting=5)
+    pool.scrape(1, running=0, waiting=0)
+    assert pool.chosen(kv_aware, pool.view(cached=[896, 0])) == {1}
+    assert pool.chosen(kv_aware, pool.view(cached=[896, 0], now=200.0)) == {0}
+
+
+def test_an_overloaded_endpoint_comes_last() -> None:
+    """Above twice the mean and some room it is named after all others, whatever it holds."""
+    pool = Pool(4)
+    # What it holds costs nothing there, so that only the bound can turn the request away.
+    cached = [100_000, 0, 64, 128]
+    held = int(LOAD_ROOM / (1 - LOAD_FACTOR / 4))
+    pool.send(0, times=held)
+    assert pool.order(kv_aware, pool.view(tokens=100_000, cached=cached))[0] == 0
+    pool.send(0)
+    assert pool.order(kv_aware, pool.view(tokens=100_000, cached=cached)) == [3, 2, 1, 0]
+
+
+def test_the_load_of_others_counts_for_the_bound() -> None:
+    """Requests that others let run there fill an endpoint up as well."""
+    pool = Pool(4)
+    cached = [100_000, 0, 64, 128]
+    pool.scrape(0, running=int(LOAD_ROOM / (1 - LOAD_FACTOR / 4)) + 1, waiting=0)
+    assert pool.order(kv_aware, pool.view(tokens=100_000, cached=cached))[-1] == 0
+
+
+def test_the_reason_tells_cache_and_queue() -> None:
+    """One sentence for people."""
+    pool = Pool(2)
+    pool.send(1, uncached=1_000)
+    pool.send(0, uncached=12)
+    reason = ranked(kv_aware, pool.view(tokens=1_600, cached=[1_536, 0])).reason
+    assert reason == f"cache: 1,536 of 1,600 tokens on {pool.addresses[0]}, queue 12"
+
+
+def test_needs_a_prompt() -> None:
+    """Without one there is nothing to compare."""
+    view = Pool(1).view()
+    bare = View(view.slots, view.weights, view.fleet, 0.0, 0, 1_000.0)
+    with pytest.raises(ValueError, match="needs the prompt"):
+        ranked(kv_aware, bare)
+
+
+def test_uncached_is_what_no_block_covers() -> None:
+    """And at least one token, since the last one is always computed."""
+    prompt = prompt_of(130, Match(), np.array([0, 1, 2, 3]))
+    assert prompt.uncached.tolist() == [130, 66, 2, 1]
+    assert prompt.charged.tolist() == [130, 66, 2, 1]
+
+
+def test_a_common_prefix_is_charged_in_part() -> None:
+    """Ten blocks that eight prompts continue: an endpoint without them is charged an eighth of what it lacks."""
+    match = Match(common_blocks=10, fan_out=8)
+    prompt = prompt_of(1_000, match, np.array([0, 5, 10, 12]))
+    assert prompt.uncached.tolist() == [1_000, 680, 360, 232]
+    assert prompt.charged.tolist() == [360 + 80, 360 + 40, 360, 232]
+
+
+def test_a_longer_history_than_the_common_prefix_is_charged_in_full() -> None:
+    """Of a conversation behind the common prefix, its own part counts whole."""
+    match = Match(common_blocks=10, fan_out=1_000)
+    prompt = prompt_of(2_000, match, np.array([0, 30]))
+    assert prompt.charged[0] - prompt.charged[1] == pytest.approx(20 * BLOCK_TOKENS, abs=1)

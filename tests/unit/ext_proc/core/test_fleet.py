@@ -1,0 +1,250 @@
+"""The fleet: what an event changes where, and that endpoints that left are forgotten in time."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.events import AttemptEnded, AttemptStarted, FirstToken, Picked, RequestEnded, Scraped, StreamEnded
+from ext_proc.core.fleet import Fleet
+from ext_proc.core.record import Candidates, Record
+from ext_proc.core.slots import INITIAL_CAPACITY
+
+A, B = "10.0.0.1:80", "10.0.0.2:80"
+
+RECORD = Record(
+    id="d",
+    time=0,
+    at=0.0,
+    model="m",
+    pool="p",
+    strategy="kv-aware",
+    endpoints=(A,),
+    reason="",
+    candidates=Candidates((), (), {}),
+)
+
+
+def record() -> Record:
+    """A fresh record of a decision at time 0."""
+    return replace(RECORD, soft_failures=[])
+
+
+def fleet(*addresses: str) -> Fleet:
+    """A fleet of these."""
+    made = Fleet()
+    made.want(set(addresses))
+    return made
+
+
+def picked(decision_id: str = "d", address: str = A, at: float = 0.0) -> Picked:
+    """A pick of three blocks."""
+    return Picked(
+        decision_id=decision_id,
+        at=at,
+        address=address,
+        uncached_tokens=30,
+        prompt_tokens=100,
+        max_age_s=60.0,
+        blocks=(1, 2, 3),
+    )
+
+
+def failed(address: str, *, at: float = 1.0, status: int = 500, flag: str = "", failure: str = "") -> AttemptEnded:
+    """An attempt that went wrong."""
+    flags = (flag,) if flag else ()
+    return AttemptEnded(decision_id="d", address=address, at=at, status=status, flags=flags, failure=failure)
+
+
+def test_status_of_an_endpoint() -> None:
+    """A pick, its first token and a scrape, as JSON values."""
+    it = fleet(A)
+    it.apply(picked(), None)
+    assert it.status(A, 1.0) == {
+        "address": A,
+        "health": "healthy",
+        "in_flight": 1,
+        "waiting": 1.0,
+        "running": 0.0,
+        "queued_tokens": 30,
+        "decoding": 0,
+        "index_blocks": 3,
+        "scrape_age_s": None,
+    }
+    it.apply(FirstToken(decision_id="d", address=A, at=1.0, ttft_ms=1_000), None)
+    it.apply(Scraped(address=A, at=1.0, running=4, waiting=2, kv_tokens=2 * BLOCK_TOKENS), None)
+    status = it.status(A, 1.25)
+    assert (status["running"], status["waiting"], status["decoding"], status["scrape_age_s"]) == (4.0, 2.0, 1, 0.25)
+    with pytest.raises(KeyError):
+        it.status(B, 0.0)
+
+
+def test_a_scrape_tells_the_capacity_of_the_index() -> None:
+    """The next prompt finds room for as many blocks as the engine has."""
+    it = fleet(A)
+    it.apply(Scraped(address=A, at=0, running=0, waiting=0, kv_tokens=2 * BLOCK_TOKENS), None)
+    it.apply(picked(), None)
+    assert it.status(A, 0.0)["index_blocks"] == 2
+
+
+def test_a_request_that_moved_is_indexed_where_it_runs() -> None:
+    """The endpoint that Envoy tried instead computes the prompt, so it holds it."""
+    it = fleet(A, B)
+    it.apply(picked(), None)
+    it.apply(AttemptStarted(decision_id="d", address=B, at=0.1), None)
+    assert (it.status(A, 1)["in_flight"], it.status(B, 1)["in_flight"], it.status(B, 1)["index_blocks"]) == (0, 1, 3)
+
+
+def test_an_endpoint_that_left_is_forgotten_after_its_last_request() -> None:
+    """Until then it is accounted for; afterwards its slot is free."""
+    it = fleet(A, B)
+    it.apply(picked(), None)
+    slot = it.slots.get(A)
+    it.want({B})
+    assert it.slots.get(A) == slot
+    it.apply(StreamEnded(decision_id="d", at=5.0), None)
+    assert it.slots.get(A) is None
+    it.want({B, "10.0.0.3:80"})
+    assert it.slots.get("10.0.0.3:80") == slot
+    assert it.status("10.0.0.3:80", 5.0)["index_blocks"] == 0
+
+
+def test_an_endpoint_that_comes_back_in_time_keeps_everything() -> None:
+    """Its index and its requests are what they were."""
+    it = fleet(A, B)
+    it.apply(picked(), None)
+    it.want({B})
+    it.want({A, B})
+    it.apply(StreamEnded(decision_id="d", at=5.0), None)
+    assert it.status(A, 5.0)["index_blocks"] == 3
+
+
+def test_nothing_is_inherited_with_a_slot() -> None:
+    """The next endpoint with the slot of an ejected, scraped one starts clean."""
+    it = fleet(A, B)
+    slot = it.slots.get(A)
+    it.apply(failed(A, flag="UC", status=0), None)
+    it.apply(Scraped(address=A, at=1.0, running=5, waiting=5), None)
+    it.want({B})
+    it.want({B, "10.0.0.3:80"})
+    assert it.slots.get("10.0.0.3:80") == slot
+    status = it.status("10.0.0.3:80", 1.0)
+    assert (status["health"], status["running"], status["scrape_age_s"]) == ("healthy", 0.0, None)
+
+
+def test_age_lets_a_leaving_endpoint_go() -> None:
+    """A reservation whose end was never told does not hold it for ever."""
+    it = fleet(A, B)
+    it.apply(picked(), None)
+    it.want({B})
+    assert it.expire(59.0) == 0
+    assert it.expire(60.0) == 1
+    assert it.slots.get(A) is None
+
+
+def test_grows_beyond_the_first_capacity() -> None:
+    """Every part has a place for every endpoint."""
+    addresses = [f"10.0.1.{n}:80" for n in range(INITIAL_CAPACITY + 1)]
+    it = fleet(*addresses)
+    for n, address in enumerate(addresses):
+        it.apply(picked(f"d{n}", address), None)
+        it.apply(Scraped(address=address, at=0, running=1, waiting=0), None)
+        it.apply(failed(address, flag="UC", status=0), None)
+    assert {it.status(address, 1.0)["health"] for address in addresses} == {"ejected"}
+
+
+def test_a_refused_connection_empties_the_index() -> None:
+    """Nobody listens: the process and its cache are gone. A reset ejects, but the cache may be there."""
+    it = fleet(A, B)
+    it.apply(picked("a", A), None)
+    it.apply(picked("b", B), None)
+    it.apply(failed(A, flag="UF", status=503, failure="delayed connect error: Connection refused"), None)
+    it.apply(failed(B, flag="UC", status=503), None)
+    assert [it.status(each, 1.0)["health"] for each in (A, B)] == ["ejected", "ejected"]
+    assert [it.status(each, 1.0)["index_blocks"] for each in (A, B)] == [0, 3]
+
+
+def test_three_requests_that_fail_are_the_endpoints_fault() -> None:
+    """Different requests, one endpoint: ejected."""
+    it = fleet(A, B)
+    for _ in range(3):
+        assert it.status(A, 1.0)["health"] == "healthy"
+        it.apply(failed(A), record())
+    assert it.status(A, 1.0)["health"] == "ejected"
+
+
+def test_one_request_that_fails_everywhere_is_its_own_fault() -> None:
+    """It counts against nobody, however often it comes."""
+    it = fleet(A, B)
+    for _ in range(10):
+        poison = record()
+        for address in (A, B, "10.9.9.9:1"):
+            it.apply(failed(address), poison)
+    assert [it.status(each, 1.0)["health"] for each in (A, B)] == ["healthy", "healthy"]
+
+
+def test_a_silent_stream_is_soft_evidence() -> None:
+    """Headers, then nothing: three such requests eject the endpoint that served them."""
+    it = fleet(A, B)
+    for _ in range(3):
+        it.apply(AttemptEnded(decision_id="d", address=A, at=9.0, status=200), record())
+        it.apply(RequestEnded(decision_id="d", at=9.0, status=200, served=A, flags=("SI",), duration_ms=9_000), None)
+    assert it.status(A, 9.0)["health"] == "ejected"
+
+
+def test_old_successes_do_not_end_an_ejection() -> None:
+    """With the record gone, the duration tells when a request began."""
+    it = fleet(A, B)
+    it.apply(failed(A, at=10.0, flag="UC", status=0), None)
+    it.apply(RequestEnded(decision_id="old", at=10.5, status=200, served=A, duration_ms=5_000), None)
+    assert it.status(A, 10.5)["health"] == "ejected"
+    it.apply(picked("probe", A, at=11.0), None)
+    it.apply(RequestEnded(decision_id="probe", at=12.0, status=200, served=A, duration_ms=1_000), None)
+    assert it.status(A, 12.0)["health"] == "healthy"
+
+
+def test_a_first_token_of_an_old_request_does_not_end_an_ejection() -> None:
+    """It may come after the ejection; what counts is when the request began."""
+    it = fleet(A, B)
+    it.apply(failed(A, at=10.0, flag="UC", status=0), None)
+    it.apply(FirstToken(decision_id="old", address=A, at=10.2, ttft_ms=1_000), None)
+    assert it.status(A, 10.2)["health"] == "ejected"
+    it.apply(FirstToken(decision_id="new", address=A, at=10.9, ttft_ms=200), None)
+    assert it.status(A, 10.9)["health"] == "healthy"
+
+
+_ADDRESSES = [f"10.0.0.{n}:80" for n in range(4)]
+_STEPS = st.lists(
+    st.one_of(
+        st.sets(st.sampled_from(_ADDRESSES)),
+        st.tuples(st.sampled_from(["pick", "end", "try"]), st.integers(0, 4), st.sampled_from(_ADDRESSES)),
+    ),
+    max_size=40,
+)
+
+
+@given(_STEPS)
+def test_slots_in_use_are_wanted_or_busy(steps: list[set[str] | tuple[str, int, str]]) -> None:
+    """Whatever comes and goes: every wanted endpoint has a slot, any other one only while a request runs on it."""
+    it = Fleet()
+    wanted: set[str] = set()
+    for step in steps:
+        match step:
+            case set():
+                wanted = step
+                it.want(step)
+            case ("pick", number, address) if address in wanted:
+                it.apply(picked(f"d{number}", address), None)
+            case ("try", number, address):
+                it.apply(AttemptStarted(decision_id=f"d{number}", address=address, at=1.0), None)
+            case (_, number, _):
+                it.apply(StreamEnded(decision_id=f"d{number}", at=1.0), None)
+        for address in _ADDRESSES:
+            slot = it.slots.get(address)
+            assert (slot is not None) or address not in wanted
+            assert slot is None or address in wanted or it.ledger.in_flight[slot] > 0
+    it.want(frozenset())
+    it.expire(1e9)
+    assert len(it.slots) == len(it.index) == len(it.ledger) == 0

@@ -1,0 +1,205 @@
+"""The ledger: playbooks, and that nothing is ever counted twice or left over, whatever the order of events."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_proc.core.events import AttemptEnded, AttemptStarted, Event, FirstToken, Picked, RequestEnded, StreamEnded
+from ext_proc.core.ledger import Ledger, Moved
+from ext_proc.core.slots import INITIAL_CAPACITY, Slots
+
+A, B = "10.0.0.1:8000", "10.0.0.2:8000"
+
+
+def picked(decision_id: str = "d", at: float = 0.0, address: str = A, max_age_s: float = 60.0) -> Picked:
+    """A pick of 100 tokens, 30 of them uncached."""
+    return Picked(
+        decision_id=decision_id,
+        at=at,
+        address=address,
+        uncached_tokens=30,
+        prompt_tokens=100,
+        max_age_s=max_age_s,
+        blocks=(1, 2),
+    )
+
+
+def new_ledger(*, max_reservations: int = 100) -> tuple[Ledger, Slots]:
+    """A ledger that knows A and B."""
+    slots = Slots()
+    slots.acquire(A)
+    slots.acquire(B)
+    return Ledger(slots, max_reservations=max_reservations), slots
+
+
+def account(ledger: Ledger, slots: Slots, address: str = A) -> tuple[int, int, int, int]:
+    """In flight, queued tokens, decoding, their tokens."""
+    slot = slots.acquire(address)
+    arrays = (ledger.in_flight, ledger.queued_tokens, ledger.decoding, ledger.decoding_tokens)
+    return tuple(int(array[slot]) for array in arrays)  # type: ignore[return-value]
+
+
+ENDS: tuple[Event, ...] = (
+    StreamEnded(decision_id="d", at=2.0),
+    RequestEnded(decision_id="d", at=2.0, status=200, served=A),
+    RequestEnded(decision_id="d", at=2.0, status=0, aborted=True),
+    RequestEnded(decision_id="d", at=2.0, status=503, flags=("UF",)),
+)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("late", ENDS)
+def test_a_request_from_pick_to_end(end: Event, late: Event) -> None:
+    """Queued, then decoding, then nothing; a second end and late records change nothing."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    assert account(ledger, slots) == (1, 30, 0, 0)
+    ledger.apply(AttemptStarted(decision_id="d", address=A, at=0.1))
+    ledger.apply(FirstToken(decision_id="d", address=A, at=1.0, ttft_ms=1_000))
+    assert account(ledger, slots) == (1, 0, 1, 100)
+    assert "d" in ledger
+    ledger.apply(end)
+    assert account(ledger, slots) == (0, 0, 0, 0)
+    ledger.apply(late)
+    ledger.apply(AttemptStarted(decision_id="d", address=B, at=3.0))
+    ledger.apply(FirstToken(decision_id="d", address=A, at=3.0, ttft_ms=1_000))
+    assert account(ledger, slots) == account(ledger, slots, B) == (0, 0, 0, 0)
+    assert len(ledger) == 0
+
+
+def test_our_own_closing_of_the_stream_ends_nothing() -> None:
+    """At shutdown the stream ends before the request does."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    ledger.apply(StreamEnded(decision_id="d", at=1.0, closed_by_us=True))
+    assert account(ledger, slots) == (1, 30, 0, 0)
+
+
+def test_moves_to_the_endpoint_that_is_really_tried() -> None:
+    """A retry elsewhere moves the whole prompt there, and tells what to index."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    assert ledger.apply(AttemptStarted(decision_id="d", address=A, at=0.1)) is None
+    ledger.apply(AttemptEnded(decision_id="d", address=A, at=0.2, status=503))
+    moved = ledger.apply(AttemptStarted(decision_id="d", address=B, at=0.2))
+    assert moved == Moved(slots.acquire(B), (1, 2))
+    assert account(ledger, slots) == (0, 0, 0, 0)
+    assert account(ledger, slots, B) == (1, 100, 0, 0)
+
+
+def test_a_first_token_from_elsewhere_moves_too() -> None:
+    """Where the record of the start was lost, the first token tells the place."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    assert ledger.apply(FirstToken(decision_id="d", address=B, at=0.2, ttft_ms=200)) == Moved(slots.acquire(B), (1, 2))
+    assert account(ledger, slots) == (0, 0, 0, 0)
+    assert account(ledger, slots, B) == (1, 0, 1, 100)
+
+
+def test_a_late_record_of_an_earlier_attempt_moves_nothing_back() -> None:
+    """Records of attempts may come in any order; the latest attempt counts."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    ledger.apply(AttemptStarted(decision_id="d", address=B, at=5.0))
+    assert ledger.apply(AttemptStarted(decision_id="d", address=A, at=0.1)) is None
+    assert account(ledger, slots, B) == (1, 100, 0, 0)
+
+
+def test_a_retry_in_the_same_instant_moves() -> None:
+    """A refused connection and its retry can have one time."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked(at=1.0))
+    ledger.apply(AttemptStarted(decision_id="d", address=B, at=1.0))
+    assert account(ledger, slots, B) == (1, 100, 0, 0)
+
+
+def test_an_unknown_endpoint_takes_the_load_away() -> None:
+    """A request that runs on an endpoint that is not ours counts nowhere, until it comes back or ends."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    assert ledger.apply(AttemptStarted(decision_id="d", address="10.9.9.9:1", at=0.1)) is None
+    assert account(ledger, slots) == (0, 0, 0, 0)
+    assert len(ledger) == 1
+    assert ledger.apply(AttemptStarted(decision_id="d", address=A, at=0.2)) == Moved(slots.acquire(A), (1, 2))
+    ledger.apply(StreamEnded(decision_id="d", at=1.0))
+    assert account(ledger, slots) == (0, 0, 0, 0)
+
+
+def test_the_same_pick_twice_is_one() -> None:
+    """A repeated event is ignored."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    ledger.apply(picked(address=B))
+    assert account(ledger, slots) == (1, 30, 0, 0)
+    assert account(ledger, slots, B) == (0, 0, 0, 0)
+
+
+def test_age_ends_what_nothing_else_ended() -> None:
+    """Each reservation ends at its own age, not before."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked("old", at=0.0, max_age_s=60.0))
+    ledger.apply(picked("short", at=10.0, max_age_s=5.0))
+    ledger.apply(picked("new", at=10.0, max_age_s=60.0))
+    assert ledger.expire(14.9) == 0
+    assert ledger.expire(15.0) == 1
+    assert "short" not in ledger
+    assert ledger.expire(60.0) == 1
+    assert "new" in ledger
+    assert ledger.expire(1_000.0) == 1
+    assert account(ledger, slots) == (0, 0, 0, 0)
+
+
+def test_beyond_the_limit_the_oldest_is_given_up() -> None:
+    """The number of reservations is bounded, and the arrays agree with it."""
+    ledger, slots = new_ledger(max_reservations=3)
+    for n in range(5):
+        ledger.apply(picked(f"d{n}"))
+    assert [f"d{n}" in ledger for n in range(5)] == [False, False, True, True, True]
+    assert account(ledger, slots) == (3, 90, 0, 0)
+
+
+def test_grows_with_the_slots() -> None:
+    """New slots have a place, old accounts stay."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    for n in range(INITIAL_CAPACITY):
+        slots.acquire(f"a{n}")
+    ledger.grow()
+    ledger.apply(picked("e", address=f"a{INITIAL_CAPACITY - 1}"))
+    assert account(ledger, slots) == account(ledger, slots, f"a{INITIAL_CAPACITY - 1}") == (1, 30, 0, 0)
+
+
+_IDS = st.sampled_from(["d0", "d1", "d2", "d3"])
+_WHERE = st.sampled_from([A, B, "10.9.9.9:1"])
+_AT = st.floats(0, 100)
+_EVENTS = st.one_of(
+    st.builds(picked, _IDS, _AT, _WHERE, st.sampled_from([10.0, 50.0])),
+    st.builds(lambda i, a, t: AttemptStarted(decision_id=i, address=a, at=t), _IDS, _WHERE, _AT),
+    st.builds(lambda i, a, t: FirstToken(decision_id=i, address=a, at=t, ttft_ms=1), _IDS, _WHERE, _AT),
+    st.builds(lambda i, a, t: AttemptEnded(decision_id=i, address=a, at=t, status=0), _IDS, _WHERE, _AT),
+    st.builds(lambda i, t: RequestEnded(decision_id=i, at=t, status=200), _IDS, _AT),
+    st.builds(lambda i, t, ours: StreamEnded(decision_id=i, at=t, closed_by_us=ours), _IDS, _AT, st.booleans()),
+    _AT,
+)
+
+
+@given(st.lists(_EVENTS, max_size=40))
+def test_conserves_under_any_order_of_events(events: list[Event | float]) -> None:
+    """No count is ever negative, none exceeds what is open, and all are zero when all have ended."""
+    ledger, slots = new_ledger()
+    for event in events:
+        if isinstance(event, float):
+            ledger.expire(event)
+        else:
+            ledger.apply(event)
+        counts = [account(ledger, slots, address) for address in (A, B)]
+        assert min(min(count) for count in counts) >= 0
+        assert sum(count[0] for count in counts) <= len(ledger) <= 4
+        assert all(decoding <= in_flight for in_flight, _, decoding, _ in counts)
+        assert all(tokens == 100 * decoding for _, _, decoding, tokens in counts)
+    for n in range(4):
+        ledger.apply(StreamEnded(decision_id=f"d{n}", at=200.0))
+    assert len(ledger) == 0
+    assert not any(array.any() for array in (ledger.in_flight, ledger.queued_tokens, ledger.decoding))
+    assert not ledger.decoding_tokens.any()
+    assert ledger.expire(1e9) == 0

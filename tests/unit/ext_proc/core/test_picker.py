@@ -1,0 +1,399 @@
+"""The picker as a whole: playbooks from a request to its end."""
+
+import json
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ext_proc.core.blocks import BLOCK_BYTES
+from ext_proc.core.decision import Answer
+from ext_proc.core.events import AttemptEnded, AttemptStarted, Picked, RequestEnded, Scraped, ScrapeFailed, StreamEnded
+from ext_proc.core.picker import RESERVATION_SLACK_S, Named, Picker, Rejected, Unpicked
+from ext_proc.core.request import RequestFacts
+from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.strategies.table import STRATEGIES
+
+SYSTEM = "You are a helpful assistant. " * 60  # about 430 tokens
+
+
+def settings(*addresses: str, strategy: str = "kv-aware", **pool: Any) -> PickerSettings:
+    """One pool of these endpoints, and a model `big` with the alias `gpt-4`."""
+    endpoints = tuple(EndpointSettings(address=address) for address in addresses)
+    made = PoolSettings(name="p", cluster="pool/p", strategy=strategy, endpoints=endpoints, **pool)
+    return PickerSettings(version="v", pools=(made,), models={"big": "big", "gpt-4": "big"})
+
+
+def pods(count: int) -> list[str]:
+    """Addresses."""
+    return [f"10.0.0.{n + 1}:8000" for n in range(count)]
+
+
+def facts(*texts: str, model: str = "big", cluster: str = "pool/p", **body: Any) -> RequestFacts:
+    """A chat of system, user, assistant, user, …"""
+    roles = ["system", *["user", "assistant"] * len(texts)]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=False)]
+    data = json.dumps({"model": model, "messages": messages, "stream": True, **body}).encode()
+    return RequestFacts(body=data, path="/v1/chat/completions", cluster=cluster)
+
+
+class Caller:
+    """Asks a picker, with a clock and a seed of its own."""
+
+    def __init__(self, picker: Picker, seed: int = 1) -> None:
+        self.picker = picker
+        self.rng = random.Random(seed)
+        self.now = 100.0
+
+    def ask(self, request: RequestFacts) -> Answer:
+        """One question, a hundredth of a second later."""
+        self.now += 0.01
+        return self.picker.decide(request, self.now, self.rng)
+
+    def named(self, request: RequestFacts) -> Named:
+        """One question whose answer must be a name."""
+        answer = self.ask(request)
+        assert isinstance(answer, Named), answer
+        return answer
+
+    def end(self, named: Named, status: int = 200) -> None:
+        """The request was served as it was meant, and is over."""
+        served = named.endpoints[0]
+        self.picker.apply(RequestEnded(decision_id=named.decision_id, at=self.now, status=status, served=served))
+
+    def serve(self, request: RequestFacts) -> str:
+        """A whole request; the endpoint that served it."""
+        named = self.named(request)
+        self.end(named)
+        return named.endpoints[0]
+
+    def loads(self) -> dict[str, int]:
+        """Requests in flight by endpoint."""
+        endpoints = self.picker.status(self.now)["p"]["endpoints"]
+        return {endpoint["address"]: endpoint["in_flight"] for endpoint in endpoints}
+
+
+def test_names_up_to_three_distinct_endpoints() -> None:
+    """And no more than there are."""
+    assert len(set(Caller(Picker(settings(*pods(5)))).named(facts("hi")).endpoints)) == 3
+    assert len(set(Caller(Picker(settings(*pods(2)))).named(facts("hi")).endpoints)) == 2
+
+
+def test_a_conversation_stays() -> None:
+    """Every turn goes where the turns before are, also while other conversations come and go."""
+    caller = Caller(Picker(settings(*pods(4))))
+    history = [[f"rules {c} " * 40, f"question {c}"] for c in range(6)]
+    homes = [caller.serve(facts(*turns)) for turns in history]
+    for turn in range(5):
+        for home, turns in zip(homes, history, strict=True):
+            turns += [f"a long answer {turn} " * 40, f"and then {turn}?"]
+            assert caller.serve(facts(*turns)) == home
+
+
+def test_unrelated_prompts_behind_one_system_prompt_spread() -> None:
+    """One after another, with nothing else in flight: after a few, every endpoint has a copy of it and its share."""
+    caller = Caller(Picker(settings(*pods(4))))
+    served = Counter(caller.serve(facts(SYSTEM, f"Question {n}: what is {n} squared?")) for n in range(100))
+    assert set(served) == set(pods(4))
+    assert max(served.values()) < 60
+
+
+def test_a_burst_of_new_prompts_spreads() -> None:
+    """Requests that arrive before any has ended go to all endpoints alike."""
+    caller = Caller(Picker(settings(*pods(4))))
+    for n in range(40):
+        caller.named(facts(f"prompt {n} " * 200))
+    assert all(8 <= load <= 12 for load in caller.loads().values())
+
+
+def test_siblings_of_one_new_prompt_stay_together_until_it_is_dear() -> None:
+    """The prefix is noted at pick time, so the second sample of a prompt follows the first."""
+    caller = Caller(Picker(settings(*pods(4))))
+    first, second = (caller.named(facts("the same long prompt " * 200)) for _ in range(2))
+    assert first.endpoints[0] == second.endpoints[0]
+
+
+def test_an_alias_is_rewritten() -> None:
+    """The engine gets the real name, the cache knows both as one, and a real name needs no new body."""
+    caller = Caller(Picker(settings(*pods(4))))
+    real = caller.named(facts("hello " * 100))
+    assert real.body is None
+    caller.end(real)
+    alias = caller.named(facts("hello " * 100, model="gpt-4"))
+    assert alias.body is not None
+    assert json.loads(alias.body)["model"] == "big"
+    assert alias.endpoints[0] == real.endpoints[0]
+    record = caller.picker.decisions.get(alias.decision_id)
+    assert record is not None
+    assert record.model == "big"
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (facts("hi", model="unknown"), "unknown model"),
+        (facts("hi", cluster="pool/other"), "no pool"),
+        (facts("hi", max_tokens="many"), "types"),
+        (replace(facts("hi"), path="/tokenize"), "path"),
+    ],
+)
+def test_has_no_opinion(request_: RequestFacts, reason: str) -> None:
+    """What it does not know is left to Envoy, and nothing is reserved."""
+    caller = Caller(Picker(settings(*pods(2))))
+    answer = caller.ask(request_)
+    assert isinstance(answer, Unpicked)
+    assert reason in answer.reason
+    assert caller.picker.open_reservations == len(caller.picker.decisions) == 0
+
+
+def test_without_models_every_name_is_taken() -> None:
+    """A policy that configures no models still picks."""
+    caller = Caller(Picker(replace(settings(*pods(2)), models={})))
+    assert caller.named(facts("hi", model="anything")).body is None
+
+
+def test_refuses_a_bad_request() -> None:
+    """400 with an error that names the trouble."""
+    answer = Caller(Picker(settings(*pods(2)))).ask(replace(facts("hi"), body=b"{"))
+    assert isinstance(answer, Rejected)
+    assert (answer.status, answer.error.type) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_refuses_when_no_endpoint_is_available(count: int) -> None:
+    """503 with Retry-After: no endpoints at all, or none that may be used."""
+    made = settings(*pods(count))
+    pool = made.pools[0]
+    endpoints = tuple(replace(each, available=False) for each in pool.endpoints)
+    picker = Picker(replace(made, pools=(replace(pool, endpoints=endpoints),)))
+    answer = Caller(picker).ask(facts("hi"))
+    assert isinstance(answer, Rejected)
+    assert (answer.status, answer.error.type, answer.retry_after_s) == (503, "service_unavailable", 1)
+    assert {each["health"] for each in picker.status(0)["p"]["endpoints"]} <= {"unavailable"}
+
+
+def test_never_names_the_unavailable() -> None:
+    """Not first, not as a substitute, and not although it holds the prefix."""
+    caller = Caller(Picker(settings(*pods(3))))
+    home = caller.serve(facts("hello " * 500))
+    made = caller.picker.settings
+    endpoints = tuple(replace(each, available=each.address != home) for each in made.pools[0].endpoints)
+    caller.picker.apply_settings(replace(made, pools=(replace(made.pools[0], endpoints=endpoints),)))
+    named = caller.named(facts("hello " * 500))
+    assert set(named.endpoints) == set(pods(3)) - {home}
+
+
+def test_an_ejected_endpoint_is_not_named() -> None:
+    """After a refused connection its conversations go elsewhere, and stay there when it is back, empty."""
+    caller = Caller(Picker(settings(*pods(3))))
+    named = caller.named(facts("hello " * 500))
+    home = named.endpoints[0]
+    caller.picker.apply(
+        AttemptEnded(
+            decision_id=named.decision_id,
+            address=home,
+            at=caller.now,
+            status=503,
+            flags=("UF",),
+            failure="delayed connect error: Connection refused",
+        )
+    )
+    caller.picker.apply(AttemptStarted(decision_id=named.decision_id, address=named.endpoints[1], at=caller.now))
+    caller.picker.apply(
+        RequestEnded(decision_id=named.decision_id, at=caller.now, status=200, served=named.endpoints[1], attempts=2)
+    )
+    assert home not in caller.named(facts("hello " * 500)).endpoints
+    caller.now += 60
+    assert caller.named(facts("hello " * 500)).endpoints[0] == named.endpoints[1]
+
+
+def test_state_outlives_new_settings() -> None:
+    """The cache view and what is in flight are kept, though the pool is new."""
+    caller = Caller(Picker(settings(*pods(4))))
+    first = caller.named(facts("hello " * 500))
+    caller.picker.apply_settings(replace(settings(*reversed(pods(4))), version="v2"))
+    assert caller.picker.settings.version == "v2"
+    assert sum(caller.loads().values()) == 1
+    caller.end(first)
+    assert caller.serve(facts("hello " * 500)) == first.endpoints[0]
+
+
+def test_bad_settings_change_nothing() -> None:
+    """An unknown strategy is refused as a whole."""
+    picker = Picker(settings(*pods(2)))
+    with pytest.raises(ValueError, match="unknown strategy"):
+        picker.apply_settings(settings("10.9.9.9:1", strategy="best"))
+    assert [each["address"] for each in picker.status(0)["p"]["endpoints"]] == pods(2)
+
+
+def test_round_robin_takes_turns_over_reloads() -> None:
+    """The turn belongs to the pool, not to its settings."""
+    caller = Caller(Picker(settings(*pods(4), strategy="round-robin")))
+    served = [caller.serve(facts("hi")) for _ in range(3)]
+    caller.picker.apply_settings(settings(*pods(4), strategy="round-robin"))
+    served += [caller.serve(facts("hi")) for _ in range(5)]
+    assert served == pods(4) * 2
+
+
+def test_decisions_can_be_explained() -> None:
+    """The record has the time, the candidates with their terms, the reason, and later the outcome."""
+    caller = Caller(Picker(settings(*pods(3)), wall_offset_s=1_000.0))
+    text = "hello " * 500
+    caller.serve(facts(text))
+    named = caller.named(facts(text, "and more?"))
+    caller.picker.apply(AttemptStarted(decision_id=named.decision_id, address=named.endpoints[0], at=caller.now))
+    caller.end(named)
+    value = json.loads(json.dumps(caller.picker.decisions.latest(1)[0].as_dict()))
+    assert value["time"] == pytest.approx(1_100.02)
+    assert (value["id"], value["endpoints"]) == (named.decision_id, list(named.endpoints))
+    assert value["reason"].startswith("cache: 704 of ")
+    assert [each["address"] for each in value["candidates"]] == list(named.endpoints)
+    best, second = value["candidates"][:2]
+    assert best["terms"]["cached_tokens"] == 704
+    assert best["cost"] < second["cost"]
+    assert (value["outcome"]["served"], value["outcome"]["status"]) == (named.endpoints[0], 200)
+
+
+def test_ids_are_unique_and_come_from_the_rng() -> None:
+    """Sixteen hexadecimal digits, the same from the same seed."""
+    first = [Caller(Picker(settings(*pods(2))), seed=5).named(facts("hi")).decision_id for _ in range(2)]
+    assert first[0] == first[1]
+    assert len(first[0]) == 16
+    caller = Caller(Picker(settings(*pods(2))))
+    assert len({caller.named(facts("hi")).decision_id for _ in range(100)}) == 100
+
+
+def test_what_is_reserved_is_what_the_best_computes() -> None:
+    """The uncached tokens of the chosen endpoint stand in its queue until the first token."""
+    caller = Caller(Picker(settings(*pods(3))))
+    caller.serve(facts("hello " * 500))
+    named = caller.named(facts("hello " * 500, "and " * 200))
+    best = caller.picker.decisions.latest(1)[0].candidates.as_list()[0]
+    queued = {each["address"]: each["queued_tokens"] for each in caller.picker.status(caller.now)["p"]["endpoints"]}
+    assert best["terms"]["uncached_tokens"] < 300
+    assert queued == dict.fromkeys(pods(3), 0) | {named.endpoints[0]: best["terms"]["uncached_tokens"]}
+
+
+def test_other_strategies_reserve_the_whole_prompt() -> None:
+    """Without an index nothing is known to be cached."""
+    caller = Caller(Picker(settings(*pods(1), strategy="least-request")))
+    for _ in range(2):
+        caller.named(facts("x" * 396))
+    assert caller.picker.status(0)["p"]["endpoints"][0]["queued_tokens"] == 2 * ((396 + len("\0msystem\0t")) // 4)
+
+
+def test_the_usual_prompt_is_learned() -> None:
+    """Where prompts are much shorter than at first assumed, the delay of later arrivals weighs more."""
+    caller = Caller(Picker(settings(*pods(1))))
+    costs = []
+    for n in range(300):
+        caller.end(caller.named(facts(f"{n:06}" + "x" * 5_000)))
+        costs.append(caller.picker.decisions.latest(1)[0].candidates.costs[0])
+    tokens = (5_006 + len("\0msystem\0t")) // 4
+    assert costs[0] == pytest.approx(tokens + tokens**2 / 2 / 1_000)
+    assert costs[1] == pytest.approx(tokens + tokens**2 / 2 / (0.98 * 1_000 + 0.02 * tokens))
+    assert costs[-1] == pytest.approx(tokens + tokens / 2, rel=0.01)
+
+
+def test_a_reservation_ends_by_age() -> None:
+    """A request whose end is never told is given up after its timeout and some slack."""
+    caller = Caller(Picker(settings(*pods(2), request_timeout_s=30.0)))
+    caller.named(facts("hi"))
+    assert caller.picker.expire(caller.now + 30.0) == 0
+    assert caller.picker.expire(caller.now + 30.1 + RESERVATION_SLACK_S) == 1
+    assert sum(caller.loads().values()) == caller.picker.open_reservations == 0
+
+
+def test_the_first_byte_limit_comes_with_the_name() -> None:
+    """Of this request and its pool."""
+    caller = Caller(Picker(settings(*pods(2), first_byte_s=2.0)))
+    assert caller.named(facts("hi")).first_byte_ms == 2_000
+    assert caller.named(facts("hi", stream=False, max_tokens=10)).first_byte_ms == 3_000
+
+
+def test_picks_of_a_peer_count() -> None:
+    """A pick that another sidecar made is in the ledger and in the index, once."""
+    caller = Caller(Picker(settings(*pods(2))))
+    peer = Caller(Picker(settings(*pods(2))), seed=9)
+    theirs = peer.named(facts("hello " * 500))
+    told = Picked(
+        decision_id=theirs.decision_id,
+        at=caller.now,
+        address=theirs.endpoints[0],
+        uncached_tokens=700,
+        prompt_tokens=700,
+        max_age_s=60.0,
+        pool="p",
+        blocks=(1, 2, 3),
+    )
+    caller.picker.apply(told)
+    caller.picker.apply(told)
+    caller.picker.apply(replace(told, decision_id="other pool", pool="gone"))
+    assert caller.loads()[theirs.endpoints[0]] == 2
+    blocks = {each["address"]: each["index_blocks"] for each in caller.picker.status(caller.now)["p"]["endpoints"]}
+    assert blocks[theirs.endpoints[0]] == 3
+
+
+def test_scrapes_show_in_the_status() -> None:
+    """A scrape, a failed one, and one of an endpoint that is not ours."""
+    picker = Picker(settings(*pods(2)))
+    picker.apply(Scraped(address=pods(1)[0], at=1.0, running=3, waiting=2))
+    picker.apply(ScrapeFailed(address=pods(1)[0], at=1.5, reason="timeout"))
+    picker.apply(Scraped(address="10.9.9.9:1", at=1.0, running=3, waiting=2))
+    status = picker.status(1.5)["p"]
+    assert status["strategy"] == "kv-aware"
+    assert [(each["running"], each["waiting"], each["scrape_age_s"]) for each in status["endpoints"]] == [
+        (3.0, 2.0, 0.5),
+        (0.0, 0.0, None),
+    ]
+
+
+def test_late_events_resurrect_nothing() -> None:
+    """Records that come after the end only complete the decision's record."""
+    caller = Caller(Picker(settings(*pods(2))))
+    named = caller.named(facts("hi"))
+    caller.picker.apply(StreamEnded(decision_id=named.decision_id, at=caller.now))
+    caller.picker.apply(AttemptStarted(decision_id=named.decision_id, address=pods(2)[1], at=caller.now))
+    caller.end(named, status=429)
+    assert sum(caller.loads().values()) == 0
+    record = caller.picker.decisions.get(named.decision_id)
+    assert record is not None
+    assert record.outcome.status == 429
+
+
+@given(st.integers(0, 10_000), st.binary(max_size=3), st.sampled_from(["big", "gpt-4"]))
+def test_no_body_makes_it_raise(place: int, noise: bytes, model: str) -> None:
+    """A body with some bytes replaced gets some answer, with or without an alias."""
+    body = facts("hello", "world", model=model, tools=[{"a\\": "\u00fc", "\nx": None}]).body
+    place %= len(body)
+    noisy = body[:place] + noise + body[place + len(noise) :]
+    answer = Caller(Picker(settings(*pods(2)))).ask(RequestFacts(body=noisy, path="/v1/chat/completions"))
+    assert isinstance(answer, Unpicked | Rejected)
+    request = RequestFacts(body=noisy, path="/v1/chat/completions", cluster="pool/p")
+    assert isinstance(Caller(Picker(settings(*pods(2)))).ask(request), Named | Unpicked | Rejected)
+
+
+_BLOCK = "x" * BLOCK_BYTES
+_ASKED = st.tuples(st.integers(0, 3), st.integers(0, 4), st.booleans())
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@given(asked=st.lists(_ASKED, max_size=25), seed=st.integers(0, 2**32))
+def test_everything_is_released(strategy: str, asked: list[tuple[int, int, bool]], seed: int) -> None:
+    """Whatever is asked and ended, in flight is what has not ended, and in the end nothing."""
+    caller = Caller(Picker(settings(*pods(3), strategy=strategy)), seed)
+    running: list[Named] = []
+    for letter, blocks, ends in asked:
+        named = caller.named(facts(str(letter) + _BLOCK * blocks))
+        assert set(named.endpoints) <= set(pods(3))
+        running.append(named)
+        if ends:
+            caller.end(running.pop(letter % len(running)))
+        assert sum(caller.loads().values()) == len(running) == caller.picker.open_reservations
+    for named in running:
+        caller.end(named)
+    assert sum(caller.loads().values()) == 0
