@@ -6,7 +6,8 @@ import msgspec
 from aiohttp import web
 
 from control_plane.admin import metrics, status
-from ext_proc.core.address import UnixAddress, parse_address
+from ext_proc.core.address import SocketAddress, UnixAddress, parse_address
+from ext_proc.transport.binding import bind_error
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
@@ -36,7 +37,7 @@ class AdminServer:
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> str:
-        """Binds `address` (`host:port` or `unix:/path`) and gives the bound one; raises `OSError`."""
+        """Binds `address` (`host:port` or `unix:/path`) and gives the bound one; raises `BindError`."""
         app = web.Application()
         app.add_routes(
             [
@@ -53,11 +54,16 @@ class AdminServer:
         await self._runner.setup()
         parsed = parse_address(address)
         if isinstance(parsed, UnixAddress):
-            await web.UnixSite(self._runner, parsed.path).start()
+            site: web.BaseSite = web.UnixSite(self._runner, parsed.path)
+        else:
+            site = web.TCPSite(self._runner, parsed.host, parsed.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise bind_error(parsed, error) from error
+        if isinstance(parsed, UnixAddress):
             return address
-        await web.TCPSite(self._runner, parsed.host, parsed.port).start()
-        host, port = self._runner.addresses[0][:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return str(SocketAddress(*self._runner.addresses[0][:2]))
 
     async def stop(self) -> None:
         """Closes the server."""

@@ -86,7 +86,7 @@ class EnvoyProcess:
         self._config_path.write_text(self._bootstrap)
         self._admin_path.unlink(missing_ok=True)
         command = [
-            *(find_envoy(), "-c", str(self._config_path), "--use-dynamic-base-id"),
+            *(find_envoy(), "-c", str(self._config_path), *self._life()),
             *("--admin-address-path", str(self._admin_path)),
             *("--log-path", str(self.log_path), "--log-level", "warning"),
         ]
@@ -99,6 +99,13 @@ class EnvoyProcess:
         )
         self._pid = self._process.pid
         self._pid_path.write_text(str(self._pid))
+
+    def _life(self) -> tuple[str, ...]:
+        """With hot restart Envoy has the kernel end it when its parent dies (HotRestartImpl); without, it lives on.
+
+        The leash does the same from the first moment on; Envoy's own call comes late in its start.
+        """
+        return ("--use-dynamic-base-id",) if self._disposable else ("--disable-hot-restart",)
 
     def _adopt(self) -> bool:
         """Takes over the Envoy that the directory names, if it still runs and has this very bootstrap."""

@@ -1,0 +1,1 @@
+"""Tests of the policy file: values, declarations, loading, findings."""

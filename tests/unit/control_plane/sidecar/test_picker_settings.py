@@ -1,0 +1,100 @@
+"""From policy and fleet to the picker's settings, and what of them may be used before Envoy has ACKed."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.compile import cluster_name
+from control_plane.fleet.model import Fleet, Health, static_fleet
+from control_plane.policy import load
+from control_plane.sidecar.picker_settings import picker_settings, without_additions
+from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+
+POLICY = """\
+kvpilot: v1
+listeners: [{name: openai, address: 127.0.0.1:8080}]
+models: [{name: llama, aliases: [gpt-4], pool: chat}]
+pools:
+  chat:
+    engine: sglang
+    endpoints: [{address: 127.0.0.1:1, zone: a, weight: 7}, {address: 127.0.0.1:2}]
+    picker: {strategy: least-request}
+    timeouts: {request: 30s, firstByte: 2s}
+"""
+
+
+def settings(pools: dict[str, list[str]]) -> PickerSettings:
+    """Settings with these pools and addresses."""
+    return PickerSettings(
+        version="v",
+        pools=tuple(
+            PoolSettings(
+                name=name, cluster=name, endpoints=tuple(EndpointSettings(address=address) for address in addresses)
+            )
+            for name, addresses in pools.items()
+        ),
+    )
+
+
+def addresses(found: PickerSettings) -> dict[str, list[str]]:
+    """Pool → addresses."""
+    return {pool.name: [endpoint.address for endpoint in pool.endpoints] for pool in found.pools}
+
+
+def test_everything_that_the_picker_needs_is_filled_in() -> None:
+    """Names, aliases, cluster, strategy, limits and endpoints arrive as the policy has them."""
+    document = load(POLICY, "policy.yaml").document
+    assert document is not None
+    found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+    assert found.version == document.version
+    assert dict(found.models) == {"llama": "llama", "gpt-4": "llama"}
+    (pool,) = found.pools
+    assert (pool.name, pool.cluster, pool.strategy) == ("chat", cluster_name("chat"), "least-request")
+    assert (pool.first_byte_s, pool.request_timeout_s) == (2.0, 30.0)
+    first, second = pool.endpoints
+    assert (first.address, first.zone, first.weight, first.engine) == ("127.0.0.1:1", "a", 7, "sglang")
+    assert (second.address, second.weight, second.available) == ("127.0.0.1:2", 100, True)
+
+
+def test_an_unhealthy_or_draining_endpoint_is_not_available() -> None:
+    """What Envoy would still use when named must not be named."""
+    document = load(POLICY, "policy.yaml").document
+    assert document is not None
+    one, two = static_fleet(document.policy).pools["chat"]
+    for health, available in (
+        (Health.HEALTHY, True),
+        (Health.DEGRADED, True),
+        (Health.UNHEALTHY, False),
+        (Health.DRAINING, False),
+    ):
+        fleet = Fleet(pools={"chat": (replace(one, health=health), two)})
+        (pool,) = picker_settings(document.policy, fleet, "v").pools
+        assert [endpoint.available for endpoint in pool.endpoints] == [available, True]
+
+
+def test_additions_wait_removals_do_not() -> None:
+    """Between push and ACK only what both have is named; a new pool is left to Envoy."""
+    old = settings({"a": ["1", "2"], "gone": ["9"]})
+    new = settings({"a": ["2", "3"], "fresh": ["4"]})
+    assert addresses(without_additions(old, new)) == {"a": ["2"]}
+
+
+def test_a_pool_that_shares_nothing_is_taken_as_it_is() -> None:
+    """A pool without endpoints would be answered 503, which is worse than a name that Envoy does not know yet."""
+    assert addresses(without_additions(settings({"a": ["1"]}), settings({"a": ["2"]}))) == {"a": ["2"]}
+
+
+POOLS = st.dictionaries(st.sampled_from("abc"), st.lists(st.sampled_from("123456"), min_size=1, unique=True))
+
+
+@given(POOLS, POOLS)
+def test_never_an_empty_pool_never_a_removed_endpoint(
+    before: dict[str, list[str]], after: dict[str, list[str]]
+) -> None:
+    """Whatever is edited: no pool is empty, nothing that was removed is named, nothing appears from nowhere."""
+    found = addresses(without_additions(settings(before), settings(after)))
+    for name, named in found.items():
+        assert named
+        assert set(named) <= set(after[name])
+        assert name in before
