@@ -8,6 +8,7 @@ HELP = "simulated pods, kvpilot and a real Envoy; sends requests, shows who was 
 
 MIN_PODS = 2
 """With one pod there is nothing to pick, and none is left when the demonstration kills one."""
+REPORT_WIDTH = 120
 MAX_PODS = 16
 """Each is a process on this machine."""
 
@@ -46,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
         json=args.json,
         template=bootstrap_template(),
     )
+    # Without a terminal rich assumes 80 columns, too few for the first table.
+    console = Console() if sys.stdout.isatty() else Console(width=REPORT_WIDTH)
     try:
-        return 0 if asyncio.run(play(options, Console(), until_stopped)) else 1
+        return 0 if asyncio.run(play(options, console, until_stopped)) else 1
     except start_errors() as error:
         print(f"kvpilot demo: {error}", file=sys.stderr)
         return 1

@@ -1,0 +1,54 @@
+"""The file an Envoy starts from: where its control plane is, and nothing that the control plane can push later."""
+
+from typing import Literal
+
+import yaml
+
+from control_plane.compile.typed import Json
+from ext_proc.core.address import SocketAddress, UnixAddress
+
+XDS_CLUSTER = "kvpilot-xds"
+"""The static cluster of the bootstrap that leads to the control plane."""
+
+AdsVariant = Literal["delta", "sotw"]
+
+_API_TYPES: dict[AdsVariant, str] = {"delta": "DELTA_GRPC", "sotw": "GRPC"}
+
+
+def bootstrap(
+    *,
+    bootstrap_template: str,
+    xds: SocketAddress | UnixAddress,
+    node_id: str,
+    node_cluster: str,
+    region: str,
+    zone: str,
+    ads: AdsVariant,
+    admin: SocketAddress,
+) -> Json:
+    """The bootstrap for one Envoy, made from the text of `envoy/bootstrap.yaml` (which says why each line is there).
+
+    Raises `ValueError` when the template is not the YAML that this expects.
+    """
+    document = yaml.safe_load(bootstrap_template)
+    try:
+        document["node"] = {"id": node_id, "cluster": node_cluster}
+        locality = {name: value for name, value in (("region", region), ("zone", zone)) if value}
+        if locality:
+            document["node"]["locality"] = locality
+        document["admin"]["address"] = _address(admin)
+        document["dynamic_resources"]["ads_config"]["api_type"] = _API_TYPES[ads]
+        (cluster,) = (found for found in document["static_resources"]["clusters"] if found["name"] == XDS_CLUSTER)
+        (group,) = cluster["load_assignment"]["endpoints"]
+        group["lb_endpoints"] = [{"endpoint": {"address": _address(xds)}}]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"the bootstrap template lacks {error}") from error
+    result: Json = document
+    return result
+
+
+def _address(address: SocketAddress | UnixAddress) -> Json:
+    """Envoy's `Address`, in the spelling of the template."""
+    if isinstance(address, UnixAddress):
+        return {"pipe": {"path": address.path}}
+    return {"socket_address": {"address": address.host, "port_value": address.port}}

@@ -1,0 +1,255 @@
+"""The HTTP filter chain of a listener.
+
+The order matters, and each place has its reason:
+
+1. `json_to_metadata` reads the body's model (and whether the answer is to be streamed) for the routes. Filters that are
+   to see the model's route stand behind it.
+2. `ext_proc` asks the picker, with the route already chosen.
+3. `buffer` holds the request's headers back until the picker has answered; without it the router would have chosen a
+   host before the answer came, for the picker is asked with the body alone (no headers message).
+4. `header_mutation` turns the picker's metadata into headers.
+5. `usage` and `stream usage` read token counts from answers into metadata for the access log.
+6. the router.
+"""
+
+from control_plane.compile.access_logs import ATTEMPT_PROGRESS_S, attempt_log
+from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.names import (
+    BODY_KEY,
+    BODY_NOT_JSON,
+    BODY_WITHOUT_MODEL,
+    CACHED_TOKENS_KEY,
+    COMPLETION_TOKENS_KEY,
+    DECISION_HEADER,
+    DECISION_KEY,
+    FIRST_BYTE_KEY,
+    KVPILOT_CLUSTER,
+    KVPILOT_NAMESPACE,
+    LB_NAMESPACE,
+    MODEL_KEY,
+    PER_TRY_TIMEOUT_HEADER,
+    POD_HEADER,
+    PROMPT_TOKENS_KEY,
+    STREAM_KEY,
+)
+from control_plane.compile.typed import Json, any_of, duration, extension
+from control_plane.policy.model import Listener
+
+MODEL_FILTER = "envoy.filters.http.json_to_metadata"
+PICKER_FILTER = "envoy.filters.http.ext_proc"
+BUFFER_FILTER = "envoy.filters.http.buffer"
+HEADERS_FILTER = "envoy.filters.http.header_mutation"
+USAGE_FILTER = "kvpilot.usage"
+"""A second `json_to_metadata`; routes tell the two apart by this name."""
+STREAM_USAGE_FILTER = "envoy.filters.http.sse_to_metadata"
+ROUTER_FILTER = "envoy.filters.http.router"
+
+_FILTERS = "envoy.extensions.filters.http"
+
+MAX_MESSAGE_TIMEOUT_S = 600.0
+"""The longest wait that the picker may ask for (`override_message_timeout`); unset, Envoy would ignore what it asks."""
+
+PICKER_RETRIES = 1
+PICKER_BACK_OFF_S = 0.01
+PICKER_BACK_OFF_MAX_S = 0.02
+"""A second try catches a connection that the picker was just closing; Envoy's default back-off of up to a second would
+cost more than the pick is worth."""
+
+MAX_SSE_EVENT_BYTES = 64 * 1024
+"""A usage event is a few hundred bytes; what is longer is passed on unread."""
+
+
+def http_filters(listener: Listener, capabilities: Capabilities) -> list[Json]:
+    """The chain of `listener`, without the filters that the Envoy does not have."""
+    chain: list[Json] = []
+    if capabilities.has(Feature.MODEL_ROUTING):
+        chain.append(_model())
+    if capabilities.has(Feature.PICKER):
+        chain.append(_picker(listener, capabilities))
+    if capabilities.has(Feature.BODY_HOLDING):
+        chain.append(_buffer(listener))
+    if capabilities.has(Feature.HEADERS_FROM_METADATA):
+        chain.append(_headers())
+    if capabilities.has(Feature.MODEL_ROUTING):
+        chain.append(_usage())
+    if capabilities.has(Feature.STREAM_USAGE):
+        chain.append(_stream_usage())
+    chain.append(_router(capabilities))
+    return chain
+
+
+def _model() -> Json:
+    """Model, stream flag and what is wrong with the body, for the routes.
+
+    Every content type is read: the default takes exactly `application/json`, and `application/json; charset=utf-8` or
+    none at all would lose their model. A request without a body counts as one without a model.
+    """
+    problem = {"metadataNamespace": KVPILOT_NAMESPACE, "key": BODY_KEY}
+    rules: list[Json] = [
+        {
+            "selectors": [{"key": "model"}],
+            "onPresent": {"metadataNamespace": KVPILOT_NAMESPACE, "key": MODEL_KEY},
+            "onMissing": {**problem, "value": BODY_WITHOUT_MODEL},
+            "onError": {**problem, "value": BODY_NOT_JSON},
+        },
+        {
+            "selectors": [{"key": "stream"}],
+            "onPresent": {"metadataNamespace": KVPILOT_NAMESPACE, "key": STREAM_KEY},
+        },
+    ]
+    return extension(
+        MODEL_FILTER,
+        f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata",
+        {
+            "requestRules": {
+                "rules": rules,
+                "allowContentTypesRegex": {"regex": ".*"},
+                "allowEmptyContentType": True,
+            }
+        },
+    )
+
+
+def _picker(listener: Listener, capabilities: Capabilities) -> Json:
+    """One message each way: the whole body, and as attributes what Envoy has decided.
+
+    The documented shape (`two-message`) sends the headers first; it is the way out should a future Envoy lose the
+    other, and what an Envoy without the buffer filter gets. Either way a dead or slow picker costs the pick, never the
+    request (`failureModeAllow`).
+    """
+    one_message = listener.picker.mode == "one-message" and capabilities.has(Feature.BODY_HOLDING)
+    return extension(
+        PICKER_FILTER,
+        f"{_FILTERS}.ext_proc.v3.ExternalProcessor",
+        {
+            "grpcService": {
+                "envoyGrpc": {"clusterName": KVPILOT_CLUSTER},
+                # The stream lives as long as the request.
+                "timeout": "0s",
+                "retryPolicy": {
+                    "numRetries": PICKER_RETRIES,
+                    "retryBackOff": {
+                        "baseInterval": duration(PICKER_BACK_OFF_S),
+                        "maxInterval": duration(PICKER_BACK_OFF_MAX_S),
+                    },
+                },
+            },
+            "processingMode": {
+                "requestHeaderMode": "SKIP" if one_message else "SEND",
+                "requestBodyMode": "BUFFERED",
+                "responseHeaderMode": "SKIP",
+            },
+            "requestAttributes": [
+                "xds.route_name",
+                "xds.cluster_name",
+                "request.path",
+                "request.method",
+                f"request.headers['{listener.session_header}']",
+                "request.headers['content-type']",
+                "request.id",
+            ],
+            "metadataOptions": {"receivingNamespaces": {"untyped": [LB_NAMESPACE]}},
+            "messageTimeout": duration(listener.picker.message_timeout_s),
+            "maxMessageTimeout": duration(max(MAX_MESSAGE_TIMEOUT_S, listener.picker.message_timeout_s)),
+            "failureModeAllow": True,
+        },
+    )
+
+
+def _buffer(listener: Listener) -> Json:
+    return extension(BUFFER_FILTER, f"{_FILTERS}.buffer.v3.Buffer", {"maxRequestBytes": listener.max_request_bytes})
+
+
+def _headers() -> Json:
+    """The picker's metadata as headers; a header whose metadata is missing is not set at all."""
+    decision = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{DECISION_KEY})%"
+    first_byte = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{FIRST_BYTE_KEY})%"
+    return extension(
+        HEADERS_FILTER,
+        f"{_FILTERS}.header_mutation.v3.HeaderMutation",
+        {
+            "mutations": {
+                "requestMutations": [_set(DECISION_HEADER, decision), _set(PER_TRY_TIMEOUT_HEADER, first_byte)],
+                "responseMutations": [
+                    # A pod has no business to set these.
+                    {"remove": DECISION_HEADER},
+                    {"remove": POD_HEADER},
+                    _set(DECISION_HEADER, decision),
+                    _set(POD_HEADER, "%UPSTREAM_REMOTE_ADDRESS%"),
+                ],
+            }
+        },
+    )
+
+
+def _set(name: str, value: str) -> Json:
+    return {"append": {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+
+
+def _usage_rules() -> list[Json]:
+    """Where token counts stand: OpenAI's chat and completions, its responses, and Anthropic's messages."""
+    places = {
+        PROMPT_TOKENS_KEY: (("usage", "prompt_tokens"), ("usage", "input_tokens")),
+        COMPLETION_TOKENS_KEY: (("usage", "completion_tokens"), ("usage", "output_tokens")),
+        CACHED_TOKENS_KEY: (
+            ("usage", "prompt_tokens_details", "cached_tokens"),
+            ("usage", "input_tokens_details", "cached_tokens"),
+            ("usage", "cache_read_input_tokens"),
+        ),
+    }
+    return [
+        {
+            "selectors": [{"key": step} for step in path],
+            "onPresent": {"metadataNamespace": KVPILOT_NAMESPACE, "key": key, "type": "NUMBER"},
+        }
+        for key, paths in places.items()
+        for path in paths
+    ]
+
+
+def _usage() -> Json:
+    return extension(
+        USAGE_FILTER,
+        f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata",
+        {"responseRules": {"rules": _usage_rules(), "allowContentTypesRegex": {"regex": "application/json.*"}}},
+    )
+
+
+def _stream_usage() -> Json:
+    parser = extension(
+        "envoy.content_parsers.json",
+        "envoy.extensions.content_parsers.json.v3.JsonContentParser",
+        {"rules": [{"rule": rule} for rule in _usage_rules()]},
+    )
+    return extension(
+        STREAM_USAGE_FILTER,
+        f"{_FILTERS}.sse_to_metadata.v3.SseToMetadata",
+        {"responseRules": {"contentParser": parser, "maxEventSize": MAX_SSE_EVENT_BYTES}},
+    )
+
+
+def _router(capabilities: Capabilities) -> Json:
+    fields: Json = {}
+    if capabilities.has(Feature.ACCESS_LOG):
+        fields = {
+            "upstreamLog": [attempt_log(capabilities)],
+            "upstreamLogOptions": {
+                "flushUpstreamLogOnUpstreamStream": True,
+                "upstreamLogFlushInterval": duration(ATTEMPT_PROGRESS_S),
+            },
+        }
+    return extension(ROUTER_FILTER, f"{_FILTERS}.router.v3.Router", fields)
+
+
+def picker_disabled() -> Json:
+    """Per-route configuration: the picker is not asked here."""
+    return {PICKER_FILTER: any_of(f"{_FILTERS}.ext_proc.v3.ExtProcPerRoute", {"disabled": True})}
+
+
+def filter_disabled(name: str) -> Json:
+    """Per-route configuration: the filter is left out of the chain.
+
+    Envoy builds a request's chain from the route that its headers alone select, so this works on routes that do not
+    depend on the body.
+    """
+    return {name: any_of("envoy.config.route.v3.FilterConfig", {"disabled": True})}

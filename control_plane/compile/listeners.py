@@ -1,0 +1,98 @@
+"""Listeners: where clients come in."""
+
+from control_plane.compile.access_logs import request_log
+from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.filters import http_filters
+from control_plane.compile.local_replies import local_reply_config
+from control_plane.compile.routes import UPLOAD_IDLE_TIMEOUT_S
+from control_plane.compile.typed import Json, duration, extension, socket_address
+from control_plane.policy.model import Listener
+
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_GUARD = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+
+HTTP2_STREAM_WINDOW_BYTES = 64 * 1024
+"""Small, for an HTTP/2 body may exceed `maxRequestBytes` by what fits into the stream's window. The least that Envoy
+takes."""
+
+HTTP2_CONNECTION_WINDOW_BYTES = 1024 * 1024
+"""Enough for sixteen uploads at full window at once on one connection."""
+
+HEADERS_TIMEOUT_S = 10.0
+"""How long a client may take to send its headers; real ones take one packet."""
+
+GUARDED_PREFIXES = ("x-kvpilot-", "x-gateway-destination-")
+"""Headers that only kvpilot sets."""
+
+GUARDED_HEADERS = (
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-max-retries",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+)
+"""Headers by which Envoy's router takes orders; a client must not give it any ("HTTP headers (consumed)")."""
+
+GUARDED_ROUTER_PREFIX = "x-envoy-upstream-"
+"""The same for timeouts, alternative answers and statistics names."""
+
+
+def listener_resource(listener: Listener, capabilities: Capabilities) -> Json:
+    """The `Listener` of `listener`, named like it; its routes come by RDS."""
+    return {
+        "name": listener.name,
+        "address": socket_address(listener.address),
+        # Where no route was found yet the virtual host's limit does not hold, so the limit stands here, too.
+        "perConnectionBufferLimitBytes": listener.max_request_bytes,
+        "filterChains": [
+            {
+                "filters": [
+                    extension(
+                        "envoy.filters.network.http_connection_manager", _MANAGER, _manager(listener, capabilities)
+                    )
+                ]
+            }
+        ],
+    }
+
+
+def _manager(listener: Listener, capabilities: Capabilities) -> Json:
+    stream_window = HTTP2_STREAM_WINDOW_BYTES
+    if not capabilities.has(Feature.HTTP2_BODY_LIMIT):
+        # Here the stream's window is the only limit of an HTTP/2 body that can be raised.
+        stream_window = max(stream_window, listener.max_request_bytes)
+    manager: Json = {
+        # Envoy's statistics split names at dots.
+        "statPrefix": listener.name.replace(".", "_"),
+        "codecType": "AUTO",
+        "rds": {
+            "routeConfigName": listener.name,
+            "configSource": {"ads": {}, "resourceApiVersion": "V3"},
+        },
+        "httpFilters": http_filters(listener, capabilities),
+        "localReplyConfig": local_reply_config(),
+        "http2ProtocolOptions": {
+            "initialStreamWindowSize": stream_window,
+            "initialConnectionWindowSize": max(HTTP2_CONNECTION_WINDOW_BYTES, stream_window),
+        },
+        "useRemoteAddress": True,
+        "normalizePath": True,
+        # A client's own request id is worth keeping: it is what its logs have.
+        "preserveExternalRequestId": True,
+        "requestHeadersTimeout": duration(HEADERS_TIMEOUT_S),
+        "streamIdleTimeout": duration(UPLOAD_IDLE_TIMEOUT_S),
+    }
+    if capabilities.has(Feature.FORGERY_GUARD):
+        manager["earlyHeaderMutationExtensions"] = [_guard()]
+    if capabilities.has(Feature.ACCESS_LOG):
+        manager["accessLog"] = [request_log(capabilities)]
+    return manager
+
+
+def _guard() -> Json:
+    """Nobody forges a pick, a decision id, a label, or the router's orders."""
+    prefixes = (*GUARDED_PREFIXES, GUARDED_ROUTER_PREFIX)
+    mutations: list[Json] = [{"removeOnMatch": {"keyMatcher": {"prefix": prefix}}} for prefix in prefixes]
+    mutations += [{"remove": name} for name in GUARDED_HEADERS]
+    return extension("envoy.http.early_header_mutation.header_mutation", _GUARD, {"mutations": mutations})

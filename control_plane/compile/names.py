@@ -1,0 +1,60 @@
+"""Every name that kvpilot and Envoy must agree on: resources, headers, metadata keys, paths, log names.
+
+Resource names come from identity (the operator's own names), never from a position in a list, so that moving a line in
+the policy changes nothing in Envoy.
+"""
+
+KVPILOT_CLUSTER = "kvpilot"
+"""The cluster of ext_proc and of the access log service; both listen on one port."""
+
+DECISION_HEADER = "x-kvpilot-decision"
+"""The picker's decision id, on the request to the pod and on the response to the client."""
+POD_HEADER = "x-kvpilot-pod"
+"""The address of the pod that served, on the response to the client."""
+PER_TRY_TIMEOUT_HEADER = "x-envoy-upstream-rq-per-try-timeout-ms"
+"""Envoy's router takes the limit of one try from here (router filter documentation, "HTTP headers (consumed)")."""
+
+LB_NAMESPACE = "envoy.lb"
+"""Dynamic metadata that the picker answers with."""
+DESTINATION_KEY = "x-gateway-destination-endpoint"
+"""Addresses, best first, comma separated: the key that the public endpoint-picker protocol uses."""
+DECISION_KEY = "kvpilot-decision"
+FIRST_BYTE_KEY = "kvpilot-first-byte-ms"
+"""Digits; absent means no limit for one try."""
+SERVED_KEY = "x-gateway-destination-endpoint-served"
+"""Where `override_host` notes the host that it really chose."""
+
+KVPILOT_NAMESPACE = "kvpilot"
+"""Dynamic metadata that Envoy's own filters put there for routes and logs."""
+MODEL_KEY = "model"
+STREAM_KEY = "stream"
+BODY_KEY = "body"
+"""What is wrong with a body: `BODY_NOT_JSON` or `BODY_WITHOUT_MODEL`; absent for a body with a model."""
+BODY_NOT_JSON = "not-json"
+BODY_WITHOUT_MODEL = "no-model"
+PROMPT_TOKENS_KEY = "prompt_tokens"
+COMPLETION_TOKENS_KEY = "completion_tokens"
+CACHED_TOKENS_KEY = "cached_tokens"
+
+ATTEMPT_LOG = "attempt"
+REQUEST_LOG = "request"
+
+DEFAULT_ROUTE = "default"
+NOT_JSON_ROUTE = "not-json"
+NO_MODEL_ROUTE = "no-model"
+UNKNOWN_MODEL_ROUTE = "unknown-model"
+
+GENERATION_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+EMBEDDINGS_PATH = "/v1/embeddings"
+PICKED_PATHS = (*GENERATION_PATHS, EMBEDDINGS_PATH)
+"""POSTs here have a model and a prompt; everything else goes unpicked to the listener's default pool."""
+
+
+def cluster_name(pool: str) -> str:
+    """Envoy's name of a pool: its cluster and its EDS service."""
+    return f"pool/{pool}"
+
+
+def model_route_name(model: str) -> str:
+    """The name of a model's routes, by which the picker and the access log know the rule that matched."""
+    return f"model/{model}"

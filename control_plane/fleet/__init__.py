@@ -1,0 +1,1 @@
+"""Endpoints and their life: which there are, where they are, how they are."""

@@ -1,0 +1,61 @@
+"""The fleet as values: pools, their endpoints, and how each endpoint is.
+
+A policy says what the operator wants; a fleet says what there is at this moment. Discovery and health produce new
+fleets, `control_plane.compile` turns policy and fleet into Envoy's resources. Pure: values only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, unique
+
+from control_plane.policy.model import Policy, StaticEndpoint
+
+
+@unique
+class Health(Enum):
+    """How an endpoint is, in the words of Envoy's `HealthStatus` (envoy.config.core.v3)."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """Used only while there is not enough healthy capacity."""
+    UNHEALTHY = "unhealthy"
+    DRAINING = "draining"
+    """On its way out: keeps what it serves, gets nothing new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One pod of one pool; `address` is `ip:port` or `[v6]:port`, in exactly the text that Envoy prints."""
+
+    pool: str
+    address: str
+    region: str = ""
+    zone: str = ""
+    weight: int = 100
+    labels: Mapping[str, str] = field(default_factory=dict)
+    health: Health = Health.HEALTHY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All endpoints by pool name; a pool that is missing here has none at the moment."""
+
+    pools: Mapping[str, tuple[Endpoint, ...]]
+
+
+def static_fleet(policy: Policy) -> Fleet:
+    """The fleet that the policy itself lists, all of it healthy."""
+    return Fleet(
+        pools={pool.name: tuple(_static(pool.name, endpoint) for endpoint in pool.endpoints) for pool in policy.pools}
+    )
+
+
+def _static(pool: str, endpoint: StaticEndpoint) -> Endpoint:
+    return Endpoint(
+        pool=pool,
+        address=endpoint.address,
+        region=endpoint.region,
+        zone=endpoint.zone,
+        weight=endpoint.weight,
+        labels=dict(endpoint.labels),
+    )

@@ -1,0 +1,1 @@
+"""Tests of the compiler: policy and fleet to Envoy resources."""

@@ -1,0 +1,107 @@
+"""Endpoint assignments."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.compile.endpoints import MAX_WEIGHT_SUM, load_assignment, scaled
+from control_plane.compile.localities import Locality
+from control_plane.fleet.model import Endpoint, Health
+from control_plane.policy.model import Failover, LoadBalancer, LocalityLbSetting, TrafficPolicy
+from protos.messages import load
+from tests.unit.control_plane.compile.samples import pool
+
+weight_lists = st.lists(st.integers(min_value=1, max_value=MAX_WEIGHT_SUM), min_size=1, max_size=40)
+
+
+def pod(port: int, **fields: Any) -> Endpoint:
+    """A pod on loopback."""
+    return Endpoint(**{"pool": "a", "address": f"127.0.0.1:{port}"} | fields)
+
+
+def groups(*endpoints: Endpoint, node: Locality | None = None, setting: LocalityLbSetting | None = None) -> Any:
+    """The locality groups of an assignment."""
+    traffic = TrafficPolicy(load_balancer=LoadBalancer(locality_lb_setting=setting or LocalityLbSetting()))
+    return load_assignment(pool(traffic_policy=traffic), endpoints, node or Locality())["endpoints"]
+
+
+def test_an_empty_pool_has_an_empty_assignment() -> None:
+    """The resource is there and names nobody: this is how a cluster is emptied in Envoy."""
+    assert load_assignment(pool(), (), Locality()) == {"clusterName": "pool/a", "endpoints": []}
+
+
+def test_address_weight_and_health() -> None:
+    """An endpoint carries its address, its weight and its health in Envoy's words."""
+    ((v4, v6),) = [group["lbEndpoints"] for group in groups(pod(1, weight=7), pod(2, address="[::1]:2"))]
+    assert v4 == {
+        "endpoint": {"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 1}}},
+        "healthStatus": "HEALTHY",
+        "loadBalancingWeight": 7,
+    }
+    assert v6["endpoint"]["address"]["socketAddress"] == {"address": "::1", "portValue": 2}
+
+
+def test_every_health_is_known_to_envoy() -> None:
+    """Each state has a value of the same name in Envoy's enum."""
+    for health in Health:
+        (group,) = groups(pod(1, health=health))
+        message: Any = load().parse_json("envoy.config.endpoint.v3.LbEndpoint", group["lbEndpoints"][0])
+        assert load().to_json(message).get("healthStatus") == health.name
+
+
+def test_the_same_address_counts_once() -> None:
+    """The first of two equal addresses stays, in its place."""
+    ((one, two),) = [group["lbEndpoints"] for group in groups(pod(1, weight=3), pod(2), pod(1, weight=9))]
+    assert (one["loadBalancingWeight"], two["loadBalancingWeight"]) == (3, 100)
+
+
+def test_localities_with_priorities() -> None:
+    """Endpoints are grouped by place, nearest first; the first priority is Envoy's default and is not written."""
+    setting = LocalityLbSetting(enabled=True, failover=(Failover(from_="r1", to="r2"),))
+    found = groups(
+        pod(1, region="r3"),
+        pod(2, region="r2", zone="z"),
+        pod(3, region="r1", zone="z"),
+        pod(4, region="r1", zone="z"),
+        node=Locality("r1", "z"),
+        setting=setting,
+    )
+    assert [(group.get("locality"), group.get("priority"), len(group["lbEndpoints"])) for group in found] == [
+        ({"region": "r1", "zone": "z"}, None, 2),
+        ({"region": "r2", "zone": "z"}, 1, 1),
+        ({"region": "r3"}, 2, 1),
+    ]
+
+
+def test_a_locality_weighs_what_its_endpoints_weigh() -> None:
+    """Drawing a locality first leaves each endpoint its share."""
+    found = groups(pod(1, zone="a", weight=10), pod(2, zone="a", weight=20), pod(3, zone="b", weight=5))
+    assert [group["loadBalancingWeight"] for group in found] == [30, 5]
+
+
+def test_order_of_places_does_not_change_the_resource() -> None:
+    """Localities are sorted, so a policy whose zones were moved about compiles to the same bytes."""
+    one, two = pod(1, zone="a"), pod(2, zone="b")
+    assert groups(one, two) == groups(two, one)
+
+
+@given(weight_lists)
+def test_weights_fit_in_32_bits(weights: list[int]) -> None:
+    """Every weight stays at least 1 and their sum is one that Envoy takes."""
+    found = scaled(weights)
+    assert len(found) == len(weights)
+    assert min(found) >= 1
+    assert sum(found) <= MAX_WEIGHT_SUM
+
+
+@given(weight_lists)
+def test_proportions_stay(weights: list[int]) -> None:
+    """Weights that fit are untouched; scaled ones keep their order and their ratio up to one unit."""
+    found = scaled(weights)
+    total = sum(weights)
+    if total <= MAX_WEIGHT_SUM:
+        assert found == weights
+        return
+    for before, after in zip(weights, found, strict=True):
+        assert abs(after - before * MAX_WEIGHT_SUM / total) <= len(weights) + 1

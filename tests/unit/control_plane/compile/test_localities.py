@@ -1,0 +1,100 @@
+"""Priorities of localities."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.compile.localities import Locality, priorities
+from control_plane.policy.model import Failover, LocalityLbSetting
+
+HERE = Locality("us-east", "us-east-1a")
+ON = LocalityLbSetting(enabled=True)
+TO_WEST = LocalityLbSetting(enabled=True, failover=(Failover(from_="us-east", to="us-west"),))
+
+places = st.builds(Locality, st.sampled_from(["", "r1", "r2", "r3"]), st.sampled_from(["", "z1", "z2"]))
+failovers = st.builds(Failover, from_=st.sampled_from(["r1", "r2", "z1"]), to=st.sampled_from(["r2", "r3", "z2"]))
+settings_on = st.builds(LocalityLbSetting, enabled=st.just(True), failover=st.lists(failovers, max_size=3).map(tuple))
+
+
+def test_nearest_first() -> None:
+    """Own zone, own region, the failover region, then the rest and the unknown together."""
+    zone_b, west, eu, unknown = (
+        Locality("us-east", "us-east-1b"),
+        Locality("us-west", "us-west-1a"),
+        Locality("eu", "eu-1"),
+        Locality(),
+    )
+    found = priorities([eu, west, unknown, zone_b, HERE], HERE, TO_WEST)
+    assert found == {HERE: 0, zone_b: 1, west: 2, eu: 3, unknown: 3}
+
+
+def test_gaps_are_closed() -> None:
+    """Without pods in the own region the failover region comes first."""
+    west, eu = Locality("us-west", "us-west-1a"), Locality("eu", "eu-1")
+    assert priorities([west, eu], HERE, TO_WEST) == {west: 0, eu: 1}
+
+
+def test_failovers_count_in_their_order() -> None:
+    """Of two places for the same region the first named comes first."""
+    both = LocalityLbSetting(
+        enabled=True, failover=(Failover(from_="us-east", to="eu"), Failover(from_="us-east", to="us-west"))
+    )
+    west, eu, asia = Locality("us-west"), Locality("eu"), Locality("asia")
+    assert priorities([west, eu, asia, HERE], HERE, both) == {HERE: 0, eu: 1, west: 2, asia: 3}
+
+
+def test_anothers_failover_does_not_apply() -> None:
+    """A rule for another region changes nothing here."""
+    west, eu = Locality("us-west"), Locality("eu")
+    other = LocalityLbSetting(enabled=True, failover=(Failover(from_="asia", to="us-west"),))
+    assert priorities([west, eu, HERE], HERE, other) == {HERE: 0, west: 1, eu: 1}
+
+
+def test_zones_alone() -> None:
+    """Where endpoints have no region, zones are compared, and failover names zones."""
+    a, b, c = Locality("", "a"), Locality("", "b"), Locality("", "c")
+    a_to_c = LocalityLbSetting(enabled=True, failover=(Failover(from_="a", to="c"),))
+    assert priorities([a, b, c], Locality("", "a"), a_to_c) == {a: 0, c: 1, b: 2}
+    assert priorities([a, b, c], Locality("somewhere", "a"), a_to_c) == {a: 0, c: 1, b: 2}
+
+
+def test_a_region_alone_is_compared_alone() -> None:
+    """An endpoint without a zone is in the node's own place when the region is the same."""
+    region = Locality("us-east")
+    assert priorities([region, Locality("eu")], HERE, ON)[region] == 0
+
+
+@pytest.mark.parametrize(
+    ("node", "setting"), [(HERE, LocalityLbSetting(enabled=False)), (Locality(), TO_WEST)], ids=["off", "no place"]
+)
+def test_one_priority(node: Locality, setting: LocalityLbSetting) -> None:
+    """Switched off, or for a node that does not say where it is, all are alike."""
+    assert set(priorities([HERE, Locality("eu"), Locality()], node, setting).values()) == {0}
+
+
+@given(st.lists(places, min_size=1), places, settings_on)
+def test_priorities_have_no_gap(localities: list[Locality], node: Locality, setting: LocalityLbSetting) -> None:
+    """Envoy wants 0, 1, 2, … without a gap, whatever the places are."""
+    found = priorities(localities, node, setting)
+    assert set(found) == set(localities)
+    assert sorted(set(found.values())) == list(range(len(set(found.values()))))
+
+
+@given(st.lists(places, min_size=1), places, settings_on)
+def test_no_place_is_nearer_than_the_own(
+    localities: list[Locality], node: Locality, setting: LocalityLbSetting
+) -> None:
+    """A pod in exactly the node's place is in the first priority."""
+    assert priorities([*localities, node], node, setting)[node] == 0
+
+
+@given(st.lists(places, min_size=1), st.randoms(use_true_random=False), places, settings_on)
+def test_order_does_not_matter(
+    localities: list[Locality], rng: random.Random, node: Locality, setting: LocalityLbSetting
+) -> None:
+    """Priorities come from the places, not from the order in which they are listed."""
+    shuffled = list(localities)
+    rng.shuffle(shuffled)
+    assert priorities(localities, node, setting) == priorities(shuffled, node, setting)
