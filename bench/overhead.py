@@ -179,13 +179,7 @@ def _quantile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def main() -> None:
-    """Prints a table and a JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=5000, help="per way (default %(default)s)")
-    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight (default %(default)s)")
-    args = parser.parse_args()
-    seen = asyncio.run(measure(args.requests, args.concurrency))
+def _report(seen: dict[str, Seen], concurrency: int) -> dict[str, object]:
     rows = {
         name: {
             "requests_per_s": len(one.latencies) / one.seconds,
@@ -195,6 +189,7 @@ def main() -> None:
         }
         for name, one in seen.items()
     }
+    print(f"{concurrency} in flight")
     print(f"{'way':10} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'picker CPU µs/request':>22}")
     for name, row in rows.items():
         times = f"{row['requests_per_s']:11.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f}"
@@ -205,7 +200,18 @@ def main() -> None:
     print(
         f"the pick adds {added['p50_ms']:.2f} ms at p50, {added['p99_ms']:.2f} ms at p99; {ratio:.2f} × the requests/s"
     )
-    print(json.dumps({"bench": "overhead", "concurrency": args.concurrency, "ways": rows, "throughput_ratio": ratio}))
+    print()
+    return {"concurrency": concurrency, "ways": rows, "throughput_ratio": ratio, "added": added}
+
+
+def main() -> None:
+    """Prints a table for each concurrency and a JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--requests", type=int, default=5000, help="per way (default %(default)s)")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8], help="in flight (default: 1 and 8)")
+    args = parser.parse_args()
+    runs = [_report(asyncio.run(measure(args.requests, number)), number) for number in args.concurrency]
+    print(json.dumps({"bench": "overhead", "runs": runs}))
 
 
 if __name__ == "__main__":

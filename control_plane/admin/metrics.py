@@ -52,7 +52,8 @@ class _Sidecar(Collector):
         reloads.add_metric(["rejected"], state.reloads_rejected)
         yield reloads
         if self._sidecar.xds is not None:
-            yield from _envoys(self._sidecar.xds.status())
+            # The status also remembers Envoys that have gone; they are not counted.
+            yield from _envoys([row for row in self._sidecar.xds.status() if row["connected"]])
         if self._sidecar.picker is not None:
             yield from _counters(self._sidecar.picker.counters)
             yield _gauge(

@@ -1,5 +1,7 @@
 """The admin HTTP server. No authentication: it binds to loopback by default. Its contract is in docs/operations.md."""
 
+import errno
+import socket
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 DEFAULT_DECISIONS = 100
 MAX_DECISIONS = 2048
 """As many as the picker keeps (`ext_proc.core.decision`): asking for more is answered with all there are."""
+MAX_LIMIT_DIGITS = 9
+"""Python refuses to read numbers of some thousand digits, and nobody means one."""
+PROBE_TIMEOUT_S = 0.5
+"""For asking whether a Unix socket has a server: the answer is immediate unless that server hangs."""
 SHUTDOWN_S = 0.2
 """A scrape in flight may end; nobody waits longer for it, as the whole sidecar stops within 3 s."""
 
@@ -54,6 +60,7 @@ class AdminServer:
         await self._runner.setup()
         parsed = parse_address(address)
         if isinstance(parsed, UnixAddress):
+            _refuse_live_socket(parsed)
             site: web.BaseSite = web.UnixSite(self._runner, parsed.path)
         else:
             site = web.TCPSite(self._runner, parsed.host, parsed.port)
@@ -89,7 +96,7 @@ class AdminServer:
 
     async def _decisions(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", str(DEFAULT_DECISIONS))
-        if not text.isascii() or not text.isdigit() or int(text) < 1:
+        if not text.isascii() or not text.isdigit() or len(text) > MAX_LIMIT_DIGITS or int(text) < 1:
             return _error(400, f"limit must be a number from 1 to {MAX_DECISIONS}, not {text!r}")
         picker = self._sidecar.picker
         return _json({"decisions": picker.decisions(min(int(text), MAX_DECISIONS)) if picker else []})
@@ -102,6 +109,19 @@ class AdminServer:
                 404, "no such decision: the id is wrong, or it has left the bounded record of the latest ones"
             )
         return _json(found)
+
+
+def _refuse_live_socket(address: UnixAddress) -> None:
+    """asyncio replaces an existing socket file without a word, also one that another process serves."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(PROBE_TIMEOUT_S)
+        try:
+            probe.connect(address.path)
+        except TimeoutError:
+            pass  # somebody holds it, and hangs
+        except OSError:
+            return
+    raise bind_error(address, OSError(errno.EADDRINUSE, ""))
 
 
 def _json(value: object) -> web.Response:

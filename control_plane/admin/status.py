@@ -53,6 +53,10 @@ def not_ready(sidecar: "Sidecar") -> list[str]:
         missing.append("xds: not listening")
     if sidecar.envoy is not None and not sidecar.envoy.is_running():
         missing.append("envoy: not running")
-    if sidecar.envoy is not None and sidecar.xds is not None and not sidecar.xds.status():
+    if (
+        sidecar.envoy is not None
+        and sidecar.xds is not None
+        and not any(row["connected"] for row in sidecar.xds.status())
+    ):
         missing.append("envoy: not connected")
     return missing

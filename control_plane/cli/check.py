@@ -16,12 +16,17 @@ OUTPUTS = ("text", "json", "github")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     parser.add_argument("policies", nargs="+", metavar="POLICY", help="policy files")
+    parser.add_argument("--envoy", action="store_true", help="also ask `envoy --mode validate` about the result")
     parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the findings (default: text)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Prints the findings of all files; 1 if any of them is an error."""
     results = {file: load_file(file) for file in args.policies}
+    if args.envoy:
+        from control_plane.cli.envoy_validate import validated
+
+        results = {file: validated(file, result) for file, result in results.items()}
     _PRINT[args.output](results)
     return int(any(result.document is None for result in results.values()))
 

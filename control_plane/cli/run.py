@@ -20,16 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", type=Path, help="the policy file; edits are applied without a restart")
     parser.add_argument("--no-envoy", action="store_true", help="an Envoy of your own connects (kvpilot bootstrap)")
     parser.add_argument("--roles", type=_roles, default=frozenset(ROLES), help="xds, picker or xds,picker (default)")
-    parser.add_argument("--xds", default="127.0.0.1:18000", metavar="ADDR", help="xDS gRPC (default %(default)s)")
+    parser.add_argument(
+        "--xds", type=_address, default="127.0.0.1:18000", metavar="ADDR", help="xDS gRPC (default %(default)s)"
+    )
     parser.add_argument(
         "--ext-proc",
+        type=_address,
         default="127.0.0.1:9002",
         metavar="ADDR",
         help="ext_proc and access log gRPC (default %(default)s)",
     )
-    parser.add_argument("--admin", default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)")
+    parser.add_argument(
+        "--admin", type=_address, default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)"
+    )
     parser.add_argument("--ads", choices=["delta", "sotw"], default="delta", help="xDS variant of our Envoy")
-    parser.add_argument("--envoy-admin", default="127.0.0.1:0", metavar="ADDR", help="admin address of our Envoy")
+    parser.add_argument(
+        "--envoy-admin", type=_tcp, default="127.0.0.1:0", metavar="HOST:PORT", help="admin address of our Envoy"
+    )
     parser.add_argument("--region", default="", help="region of our Envoy, for locality failover")
     parser.add_argument("--zone", default="", help="zone of our Envoy, for locality failover")
     parser.add_argument("--state-dir", type=Path, help="keeps our Envoy's bootstrap, log and process id")
@@ -40,6 +47,22 @@ def _roles(text: str) -> frozenset[str]:
     if not roles <= set(ROLES):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of {' and '.join(ROLES)}")
     return roles
+
+
+def _address(text: str) -> str:
+    from ext_proc.core.address import parse_address
+
+    try:
+        return str(parse_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _tcp(text: str) -> str:
+    address = _address(text)
+    if address.startswith("unix:"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return address
 
 
 def default_state_dir(policy: Path) -> Path:

@@ -12,6 +12,7 @@ from control_plane.compile.names import KVPILOT_CLUSTER, cluster_name, model_rou
 from control_plane.compile.node import Node
 from control_plane.compile.services import Services
 from control_plane.compile.snapshot import MESSAGE_OF_KIND, Compiled, compile_snapshot, rendered
+from control_plane.compile.static import static_bootstrap
 
 __all__ = [
     "KVPILOT_CLUSTER",
@@ -30,4 +31,5 @@ __all__ = [
     "compile_snapshot",
     "model_route_name",
     "rendered",
+    "static_bootstrap",
 ]

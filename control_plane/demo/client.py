@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 import aiohttp
 import msgspec
 
+_UNREADABLE = (msgspec.DecodeError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading an answer raises that is no OpenAI answer: no JSON, an overlong line, other fields or other types."""
+
 FULL_TIMEOUT_S = 60.0
 """Nothing in a demonstration takes longer; a request that hangs must not hang the report."""
 
@@ -70,19 +73,24 @@ async def chat(
                 _read_plain(await response.read(), answer, started)
     except (aiohttp.ClientError, TimeoutError) as error:
         answer.error = f"{type(error).__name__}: {error}"
+    except _UNREADABLE as error:
+        answer.error = f"not an OpenAI answer: {type(error).__name__}: {error}"
     answer.total_ms = (time.perf_counter() - started) * 1000
     return answer
 
 
 async def _read_stream(response: aiohttp.ClientResponse, answer: Answer, started: float) -> None:
     async for line in response.content:
-        if not line.startswith(b"data: "):
+        if not line.startswith(b"data:"):
             continue
-        data = line[6:].strip()
+        data = line.removeprefix(b"data:").strip()
         if data == b"[DONE]":
             answer.finished = True
             continue
         chunk = msgspec.json.decode(data)
+        if "error" in chunk:
+            answer.error = str(chunk["error"])
+            continue
         for choice in chunk.get("choices", ()):
             content = choice.get("delta", {}).get("content")
             if content:
@@ -101,9 +109,9 @@ def _read_plain(body: bytes, answer: Answer, started: float) -> None:
         answer.error = body[:200].decode(errors="replace")
         return
     if answer.status != 200:
-        answer.error = str(value.get("error", value))
+        answer.error = str(value.get("error", value) if isinstance(value, dict) else value)
         return
-    answer.text = value["choices"][0]["message"]["content"]
+    answer.text = value["choices"][0]["message"]["content"] or ""
     answer.finished = True
     _read_usage(value.get("usage") or {}, answer)
 

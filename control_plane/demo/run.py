@@ -67,11 +67,12 @@ class Stage:
 def policy_text(listen: str, pods: Sequence[PodProcess], strategy: str) -> str:
     """The demo's policy: one model with an alias, one pool over two zones."""
     endpoints = "\n".join(f"      - {{address: {pod.address}, zone: {pod.zone}}}" for pod in pods)
+    # The brackets of an IPv6 address would begin a list here.
     return f"""\
 # The policy of the running demo. Edit it and save: kvpilot applies it without a restart, or tells you what is wrong.
 kvpilot: v1
 listeners:
-  - {{name: openai, address: {listen}}}
+  - {{name: openai, address: "{listen}"}}
 models:
   - {{name: {MODEL}, aliases: [{ALIAS}], pool: chat}}
 pools:
@@ -104,6 +105,14 @@ def check_free(name: str, flag: str, address: str) -> None:
             ) from error
 
 
+def check_writable(path: Path) -> None:
+    """Raises `DemoError` when the report cannot be written there, before a minute has gone into it."""
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise DemoError(f"--json {path}: {error.strerror}") from error
+
+
 @asynccontextmanager
 async def stage(options: DemoOptions, directory: Path, say: Callable[[str], None]) -> AsyncIterator[Stage]:
     """Pods, sidecar and Envoy up and connected; all ended at the exit, whatever happened."""
@@ -131,6 +140,8 @@ async def play(options: DemoOptions, console: Console, until_stopped: Until) -> 
     """The whole demonstration; whether all went well. `until_stopped` waits for the user to have seen enough."""
     check_free("listen", "--listen", options.listen)
     check_free("admin", "--admin", options.admin)
+    if options.json is not None:
+        check_writable(options.json)
     with tempfile.TemporaryDirectory(prefix="kvpilot-demo-") as name, console.status("starting") as status:
 
         def say(what: str) -> None:

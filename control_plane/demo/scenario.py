@@ -1,6 +1,7 @@
 """The three acts of the demonstration, as functions of a running fleet: they send requests and give rows back."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -98,12 +99,17 @@ async def _row(target: Target, request: str, model: str, answer: Answer) -> Row:
         model=model,
         picked=decision["endpoints"][0] if decision and decision["endpoints"] else "-",
         served=told.get("served") or "-",
-        reason=decision["reason"] if decision else answer.error or "the picker was not asked",
+        reason=_short(decision["reason"]) if decision else answer.error or "the picker was not asked",
         cached_tokens=answer.cached_tokens,
         prompt_tokens=answer.prompt_tokens,
         ttft_ms=answer.ttft_ms,
         ok=answer.ok,
     )
+
+
+def _short(reason: str) -> str:
+    """The reason without the address, which has a column of its own."""
+    return re.sub(r" on [0-9.:\[\]a-f]+", "", reason)
 
 
 async def converse(target: Target, models: tuple[str, ...], seed: int, progress: Progress) -> list[Row]:
@@ -120,7 +126,7 @@ async def converse(target: Target, models: tuple[str, ...], seed: int, progress:
     progress("unrelated prompts")
     for number in range(4):
         prompt = [{"role": "user", "content": text(seed + 1000 + number, 300)}]
-        answer = await chat(target.session, target.url, models[0], prompt, stream=number % 2 == 0)
+        answer = await chat(target.session, target.url, models[0], prompt)
         rows.append(await _row(target, f"unrelated {number + 1}", models[0], answer))
     return rows
 

@@ -1,7 +1,7 @@
 """The codes of all findings. A code never changes its meaning and is never used again for another one.
 
-KP1xx: the file and its YAML; KP2xx: one value against its declaration; KP3xx: values against each other; KP9xx:
-warnings.
+KP1xx: the file and its YAML; KP2xx: one value against its declaration; KP3xx: values against each other; KP4xx: what
+the policy compiles to, asked of an Envoy; KP9xx: warnings.
 """
 
 from enum import StrEnum
@@ -50,6 +50,9 @@ class Code(StrEnum):
     DUPLICATE_ADDRESS = "KP306"
     DUPLICATE_TARGET = "KP307"
     FAILOVER_TO_ITSELF = "KP308"
+
+    ENVOY_REFUSES = "KP401"
+    ENVOY_UNAVAILABLE = "KP402"
 
     LIST_CUT = "KP900"
     UNUSED_POOL = "KP901"
@@ -101,6 +104,8 @@ EXPLANATIONS: dict[Code, str] = {
     Code.DUPLICATE_ADDRESS: "Two listeners on one address.",
     Code.DUPLICATE_TARGET: "The same pool twice in one route.",
     Code.FAILOVER_TO_ITSELF: "A failover from a place to the same place, or two for one place.",
+    Code.ENVOY_REFUSES: "`kvpilot check --envoy`: Envoy does not take what the policy compiles to; a bug of kvpilot's.",
+    Code.ENVOY_UNAVAILABLE: "`kvpilot check --envoy`: there is no envoy binary to ask.",
     Code.LIST_CUT: "There are more findings than are listed; errors come before warnings.",
     Code.UNUSED_POOL: "No model and no listener uses the pool.",
     Code.NO_EFFECT: "A setting that does nothing because of another one.",

@@ -16,6 +16,7 @@ from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableEr
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
 from control_plane.sidecar.slow_loop import SlowLoop
 from control_plane.sidecar.watch import watch
+from control_plane.xds.errors import AddressUnavailableError
 from control_plane.xds.server import XdsServer
 from ext_proc.core.address import SocketAddress, parse_address
 from ext_proc.core.picker import Picker
@@ -52,7 +53,7 @@ class PolicyUnreadableError(Exception):
 
 def start_errors() -> tuple[type[Exception], ...]:
     """What `Sidecar.start` raises for reasons that an operator can mend: their text is the whole message."""
-    return PolicyInvalidError, PolicyUnreadableError, BindError, EnvoyUnavailableError
+    return PolicyInvalidError, PolicyUnreadableError, BindError, AddressUnavailableError, EnvoyUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,7 @@ class Sidecar:
     envoy: EnvoyProcess | None = None
     slow_loop: SlowLoop | None = None
     _settings: PickerSettings | None = None
+    """What the picker is under now: while additions wait for Envoy's ACK, without them."""
     _admit_additions: asyncio.Task[None] | None = None
     _watcher: asyncio.Task[None] | None = None
     _admin: AdminServer | None = None
@@ -123,7 +125,7 @@ class Sidecar:
     async def start(self) -> None:
         """Starts everything; on any failure what had started is stopped again.
 
-        Raises `PolicyInvalidError`, `AddressInUseError` (a bind failed) or `EnvoyUnavailableError`.
+        Raises one of `start_errors` for what an operator can mend.
         """
         try:
             await self._start()
@@ -179,7 +181,10 @@ class Sidecar:
             ),
             disposable=options.disposable,
         )
-        self.envoy.start()
+        try:
+            self.envoy.start()
+        except OSError as error:
+            raise EnvoyUnavailableError(f"cannot start envoy in {options.directory}: {error}") from error
 
     def _read(self, content: bytes) -> tuple[Document | None, tuple[Diagnostic, ...]]:
         result = load_bytes(content, str(self.options.policy))
@@ -187,11 +192,12 @@ class Sidecar:
 
     async def _changed(self, content: bytes) -> None:
         """An edit of the policy file: checked, compiled and pushed, or said to be broken while the last good stays."""
-        document, diagnostics = self._read(content)
-        if document is None:
-            self._reject(diagnostics, "")
-            return
+        diagnostics: tuple[Diagnostic, ...] = ()
         try:
+            document, diagnostics = self._read(content)
+            if document is None:
+                self._reject(diagnostics, "")
+                return
             fleet = static_fleet(document.policy)
             settings = picker_settings(document.policy, fleet, document.version)
             proposal = self.slow_loop.propose(document, fleet) if self.slow_loop else None
@@ -220,11 +226,10 @@ class Sidecar:
         if self.picker is None:
             return
         await _cancelled(self._admit_additions)
-        old, self._settings = self._settings, settings
-        if old is None or not is_pushed:
-            self.picker.apply_settings(settings)
+        if self._settings is None or not is_pushed:
+            self._pick_under(settings)
             return
-        self.picker.apply_settings(without_additions(old, settings))
+        self._pick_under(without_additions(self._settings, settings))
         self._admit_additions = asyncio.create_task(self._admit(settings), name="admit additions")
 
     async def _admit(self, settings: PickerSettings) -> None:
@@ -232,14 +237,19 @@ class Sidecar:
         await asyncio.sleep(SYNC_POLL_S)
         while not self._is_synced() and self.clock() < deadline:
             await asyncio.sleep(SYNC_POLL_S)
-        if self.picker is not None:
-            self.picker.apply_settings(settings)
+        self._pick_under(settings)
+
+    def _pick_under(self, settings: PickerSettings) -> None:
+        assert self.picker is not None
+        self._settings = settings
+        self.picker.apply_settings(settings)
 
     def _is_synced(self) -> bool:
         assert self.xds is not None
         return all(
             kind["state"] in ("SYNCED", "ERROR", "NOT_SENT")
             for envoy in self.xds.status()
+            if envoy["connected"]
             for kind in envoy["types"].values()
         )
 

@@ -54,7 +54,8 @@ class SlowLoop:
 
     def propose(self, document: Document, fleet: Fleet) -> Applied:
         """`document` compiled for every variant in use; raises what the compiler raises and changes nothing."""
-        variants = {self._plain, *self._applied.compiled}
+        # Not a set: the order is their age.
+        variants = dict.fromkeys((*self._applied.compiled, self._plain))
         return Applied(document, fleet, {variant: self._compile(document, fleet, variant) for variant in variants})
 
     def apply(self, proposal: Applied) -> None:
@@ -77,7 +78,7 @@ class SlowLoop:
         applied = self._applied
         found = applied.compiled.get(variant)
         if found is None:
-            if len(applied.compiled) >= MAX_VARIANTS:
+            while len(applied.compiled) >= MAX_VARIANTS:
                 del applied.compiled[next(iter(applied.compiled))]
             found = applied.compiled[variant] = self._compile(applied.document, applied.fleet, variant)
         return found

@@ -5,10 +5,7 @@ bytes of `protos.messages`; it holds no logic of kvpilot's own, so that what is 
 """
 
 import asyncio
-import copy
 import json
-import shutil
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,43 +16,11 @@ import aiohttp
 import grpc
 from google.protobuf import json_format
 
-from control_plane.compile import Compiled
+from control_plane.sidecar.envoy_process import find_envoy
 from protos.messages import Messages, load
 
 READY_TIMEOUT_S = 20.0
 """Envoy starts in half a second; a busy machine may take longer."""
-
-ENVOY = str(Path(sys.executable).parent / "envoy")
-
-
-def find_envoy() -> str:
-    """The Envoy of the virtual environment, or the one on the PATH."""
-    return ENVOY if Path(ENVOY).exists() else shutil.which("envoy") or "envoy"
-
-
-def static_bootstrap(compiled: Compiled) -> dict[str, Any]:
-    """All that was compiled as one static configuration: what comes by EDS and RDS stands inline instead."""
-    clusters = []
-    for name, resource in compiled.clusters.items():
-        cluster: dict[str, Any] = copy.deepcopy(resource)
-        if name in compiled.endpoints:
-            del cluster["edsClusterConfig"]
-            cluster |= {"type": "STATIC", "loadAssignment": compiled.endpoints[name]}
-        clusters.append(cluster)
-    listeners = []
-    for name, resource in compiled.listeners.items():
-        listener: dict[str, Any] = copy.deepcopy(resource)
-        manager = listener["filterChains"][0]["filters"][0]["typedConfig"]
-        del manager["rds"]
-        manager["routeConfig"] = compiled.routes[name]
-        listeners.append(listener)
-    graceful = {"envoy.reloadable_features.ext_proc_graceful_grpc_close": True}
-    return {
-        "node": {"id": "lab", "cluster": "lab"},
-        "admin": {"address": {"socketAddress": {"address": "127.0.0.1", "portValue": 0}}},
-        "staticResources": {"clusters": clusters, "listeners": listeners},
-        "layeredRuntime": {"layers": [{"name": "lab", "staticLayer": graceful}]},
-    }
 
 
 @dataclass

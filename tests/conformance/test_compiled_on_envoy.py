@@ -15,7 +15,16 @@ import pytest_asyncio
 
 from control_plane.cli import quoted_yaml
 from control_plane.cli.envoy_files import bootstrap_template
-from control_plane.compile import KVPILOT_CLUSTER, Compiled, Node, Services, bootstrap, capabilities, compile_snapshot
+from control_plane.compile import (
+    KVPILOT_CLUSTER,
+    Compiled,
+    Node,
+    Services,
+    bootstrap,
+    capabilities,
+    compile_snapshot,
+    static_bootstrap,
+)
 from control_plane.compile.bootstrap import AdsVariant
 from control_plane.fleet.model import Fleet, Health, static_fleet
 from control_plane.policy.model import (
@@ -30,6 +39,7 @@ from control_plane.policy.model import (
     Timeouts,
     TrafficPolicy,
 )
+from control_plane.sidecar.envoy_process import find_envoy
 from ext_proc.core.address import SocketAddress, parse_address
 from tests.conformance.envoy_lab import (
     Answer,
@@ -37,11 +47,9 @@ from tests.conformance.envoy_lab import (
     LabPicker,
     Seen,
     eventually,
-    find_envoy,
     lab_picker,
     pick,
     running,
-    static_bootstrap,
 )
 from tests.conformance.raw_http import Pod, Reply, http1, http2
 from tests.kit.ports import free_ports

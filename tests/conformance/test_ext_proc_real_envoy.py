@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.compile import NEWEST_TESTED, Node, Services, capabilities, compile_snapshot
+from control_plane.compile import NEWEST_TESTED, Node, Services, capabilities, compile_snapshot, static_bootstrap
 from control_plane.fleet.model import static_fleet
 from control_plane.policy import load as load_policy
 from control_plane.sidecar.picker_settings import picker_settings
@@ -93,7 +93,7 @@ async def bench(tmp_path: Path, shape: str) -> AsyncIterator[Bench]:
         node = Node(id="n", cluster="c", region="", zone="", version=NEWEST_TESTED, extensions=None)
         services = Services(ext_proc=parse_address(bound))
         compiled = compile_snapshot(document.policy, fleet, services, capabilities(node), "", "")
-        envoy = lab.Envoy(tmp_path, lab.static_bootstrap(compiled))
+        envoy = lab.Envoy(tmp_path, static_bootstrap(compiled))
         try:
             async with lab.running(envoy):
                 yield Bench(f"127.0.0.1:{port}", pods, service, settings, envoy)
