@@ -97,7 +97,7 @@ class AdminServer:
     async def _decisions(self, request: web.Request) -> web.Response:
         text = request.query.get("limit", str(DEFAULT_DECISIONS))
         if not text.isascii() or not text.isdigit() or len(text) > MAX_LIMIT_DIGITS or int(text) < 1:
-            return _error(400, f"limit must be a number from 1 to {MAX_DECISIONS}, not {text!r}")
+            return _error(400, f"limit must be a number from 1 to {MAX_DECISIONS}, not {text[:20]!r}")
         picker = self._sidecar.picker
         return _json({"decisions": picker.decisions(min(int(text), MAX_DECISIONS)) if picker else []})
 

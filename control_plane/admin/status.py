@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from control_plane.policy import Diagnostic
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
+    from control_plane.sidecar.slow_loop import SlowLoop
 
 
 def status(sidecar: "Sidecar") -> dict[str, object]:
@@ -21,7 +22,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
             "diagnostics": [diagnostic_json(diagnostic) for diagnostic in sidecar.state.diagnostics],
             "error": sidecar.state.error,
         },
-        "envoys": sidecar.xds.status() if sidecar.xds else [],
+        "envoys": [_with_places(row, sidecar.slow_loop) for row in sidecar.xds.status()] if sidecar.xds else [],
         "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
         "addresses": {
             "xds": sidecar.xds_address,
@@ -29,6 +30,17 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
             "admin": sidecar.admin_address,
         },
     }
+
+
+def _with_places(row: dict[str, Any], slow_loop: "SlowLoop | None") -> dict[str, Any]:
+    """An Envoy's row, with `policy`: where in the policy the resources stand that it refused."""
+    if slow_loop is None:
+        return row
+    types = {
+        name: cell | {"policy": [place for resource in cell["resources"] for place in slow_loop.places(resource)]}
+        for name, cell in row["types"].items()
+    }
+    return row | {"types": types}
 
 
 def diagnostic_json(diagnostic: Diagnostic) -> Mapping[str, object]:

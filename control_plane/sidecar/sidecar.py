@@ -16,7 +16,6 @@ from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableEr
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
 from control_plane.sidecar.slow_loop import SlowLoop
 from control_plane.sidecar.watch import watch
-from control_plane.xds.errors import AddressUnavailableError
 from control_plane.xds.server import XdsServer
 from ext_proc.core.address import SocketAddress, parse_address
 from ext_proc.core.picker import Picker
@@ -53,7 +52,7 @@ class PolicyUnreadableError(Exception):
 
 def start_errors() -> tuple[type[Exception], ...]:
     """What `Sidecar.start` raises for reasons that an operator can mend: their text is the whole message."""
-    return PolicyInvalidError, PolicyUnreadableError, BindError, AddressUnavailableError, EnvoyUnavailableError
+    return PolicyInvalidError, PolicyUnreadableError, BindError, EnvoyUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +160,9 @@ class Sidecar:
     async def _start_xds(self, document: Document) -> None:
         services = Services(ext_proc=parse_address(self.ext_proc_address or self.options.ext_proc))
         self.slow_loop = SlowLoop(load_messages(), services, document, static_fleet(document.policy))
-        self.xds = XdsServer(load_messages(), self.slow_loop.snapshot_for, self.clock)
+        self.xds = XdsServer(
+            load_messages(), self.slow_loop.snapshot_for, self.clock, left_out=self.slow_loop.left_out_for
+        )
         (self.xds_address,) = await self.xds.start([self.options.xds])
 
     def _start_envoy(self, options: EnvoyOptions) -> None:

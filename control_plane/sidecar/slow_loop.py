@@ -4,13 +4,12 @@
 cannot be compiled changes nothing (docs/design.md, "last good beats latest").
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control_plane.compile import Capabilities, Compiled, Node, Services, capabilities, compile_snapshot
 from control_plane.fleet.model import Fleet
 from control_plane.policy import Document
-from control_plane.xds.snapshot import Snapshot, build_snapshot
+from control_plane.xds.snapshot import Memo, Snapshot, build_snapshot
 from protos.messages import Messages
 
 MAX_VARIANTS = 256
@@ -37,12 +36,14 @@ class Applied:
 
 
 class SlowLoop:
-    """Mutable: the applied document (swapped whole by `apply`) and the snapshots compiled from it."""
+    """Mutable: the applied document (swapped whole by `apply`), the snapshots compiled from it, and for each variant a
+    memo of what need not be serialised again."""
 
     def __init__(self, messages: Messages, services: Services, document: Document, fleet: Fleet) -> None:
         """Compiles `document` for a plain node at once, so that an error shows before anything is served."""
         self._messages = messages
         self._services = services
+        self._memos: dict[Variant, Memo] = {}
         self._plain = variant_of(Node(id="", cluster="", region="", zone="", version=None, extensions=None))
         self._applied = Applied(document, fleet, {})
         self._applied = self.propose(document, fleet)
@@ -70,16 +71,20 @@ class SlowLoop:
         """What this node does not get because it could not take it, in words."""
         return self._for(variant_of(node))[0].left_out
 
-    def provenance(self) -> Mapping[tuple[str, str], str]:
-        """(kind, resource name) → path in the policy, for a plain node."""
-        return self._for(self._plain)[0].provenance
+    def places(self, resource: str) -> list[str]:
+        """Where the policy says what became the resources of this name, as `file:line:column`."""
+        compiled = self._for(self._plain)[0]
+        paths = dict.fromkeys(path for (_, name), path in compiled.provenance.items() if name == resource)
+        return [str(mark) for path in paths if (mark := self.document.mark(path)) is not None]
 
     def _for(self, variant: Variant) -> tuple[Compiled, Snapshot]:
         applied = self._applied
         found = applied.compiled.get(variant)
         if found is None:
             while len(applied.compiled) >= MAX_VARIANTS:
-                del applied.compiled[next(iter(applied.compiled))]
+                oldest = next(iter(applied.compiled))
+                del applied.compiled[oldest]
+                self._memos.pop(oldest, None)
             found = applied.compiled[variant] = self._compile(applied.document, applied.fleet, variant)
         return found
 
@@ -87,7 +92,8 @@ class SlowLoop:
         compiled = compile_snapshot(
             document.policy, fleet, self._services, variant.capabilities, variant.region, variant.zone
         )
-        return compiled, build_snapshot(compiled.by_type_url(), self._messages)
+        memo = self._memos.setdefault(variant, Memo())
+        return compiled, build_snapshot(compiled.by_type_url(), self._messages, memo)
 
 
 def variant_of(node: Node) -> Variant:

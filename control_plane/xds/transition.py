@@ -1,0 +1,76 @@
+"""Make before break: clusters that a new snapshot drops stay until nothing routes to them. Pure.
+
+Sending "clusters first" alone is not enough: a removal that rides along with it breaks the routes that still point
+there. So a change takes three steps: add and change clusters, repoint listeners and routes, and only when these are
+confirmed remove clusters ("Eventual consistency considerations" in Envoy's xDS protocol page).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from control_plane.xds.kinds import CLUSTERS, ENDPOINTS
+from control_plane.xds.snapshot import Resource, Snapshot
+
+REMOVAL_WAIT_S = 10.0
+"""How long a dropped cluster waits for listeners and routes to be confirmed. Envoy confirms in milliseconds; one that
+is silent for so long is stuck, and must not pin old clusters for ever."""
+
+MAX_KEPT = 4_096
+"""Dropped clusters kept per stream, however often the policy changes meanwhile; beyond it the oldest go at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    # None: a reconnected delta client holds the cluster, but we never saw its content.
+    cluster: Resource | None
+    endpoints: Resource | None
+    deadline: float
+
+
+@dataclass(slots=True)
+class Retention:
+    """Clusters that are no longer in the snapshot but still with the client. Mutable: the table, by these methods."""
+
+    _kept: dict[str, _Kept] = field(default_factory=dict)
+
+    def keep(self, held: Iterable[str], old: Snapshot | None, new: Snapshot, now: float) -> None:
+        """Keeps those of the `held` clusters that `new` lacks, with their content in `old`; frees those that it has."""
+        for name in [name for name in self._kept if name in new.resources(CLUSTERS)]:
+            del self._kept[name]
+        for name in held:
+            if name in new.resources(CLUSTERS) or name in self._kept:
+                continue
+            cluster = old.resources(CLUSTERS).get(name) if old else None
+            endpoints = old.resources(ENDPOINTS).get(cluster.eds_name) if old and cluster else None
+            self._kept[name] = _Kept(cluster, endpoints, now + REMOVAL_WAIT_S)
+        while len(self._kept) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def release_all(self) -> None:
+        """Nothing refers to the kept clusters any more."""
+        self._kept.clear()
+
+    def release_expired(self, now: float) -> bool:
+        """Lets go of what has waited too long; whether there was any."""
+        expired = [name for name, kept in self._kept.items() if kept.deadline <= now]
+        for name in expired:
+            del self._kept[name]
+        return bool(expired)
+
+    def added_to(self, type_url: str, resources: Mapping[str, Resource]) -> Mapping[str, Resource]:
+        """`resources` of the snapshot together with what is kept of that type."""
+        if not self._kept or type_url not in (CLUSTERS, ENDPOINTS):
+            return resources
+        kept = (entry.cluster if type_url == CLUSTERS else entry.endpoints for entry in self._kept.values())
+        return {resource.name: resource for resource in kept if resource is not None} | dict(resources)
+
+    def names(self) -> frozenset[str]:
+        """The kept clusters."""
+        return frozenset(self._kept)
+
+    def deadline(self) -> float | None:
+        """When the first of them has waited too long, None if there is none."""
+        return min((kept.deadline for kept in self._kept.values()), default=None)
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)

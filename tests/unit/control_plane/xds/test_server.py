@@ -1,0 +1,293 @@
+"""The server with real gRPC streams: what the sessions decide arrives, and no client harms another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from control_plane.compile.node import Node
+from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS
+from control_plane.xds.server import MAX_OUTBOX, XdsServer
+from control_plane.xds.snapshot import Snapshot, build_snapshot
+from control_plane.xds.transition import REMOVAL_WAIT_S
+from ext_proc.transport.interface import AddressInUseError
+from protos.messages import load
+from tests.unit.control_plane.xds.ads_client import WAIT_S, AdsClient
+
+
+def snapshot(*clusters: str, note: str = "") -> Snapshot:
+    """Static clusters of these names, with `note` in each, and no listeners."""
+    made = {name: {"name": name, "type": "STATIC", "altStatName": note} for name in clusters}
+    return build_snapshot({CLUSTERS: made, ENDPOINTS: {}, LISTENERS: {}}, load())
+
+
+class Desk:
+    """A server, its clock, and what it serves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.served: Snapshot | None = snapshot("a")
+        self.broken: set[str] = set()
+        self.nodes: list[Node] = []
+        self.server = XdsServer(load(), self._snapshot_for, lambda: self.now)
+        self.address = ""
+
+    def _snapshot_for(self, node: Node) -> Snapshot | None:
+        self.nodes.append(node)
+        if node.id in self.broken:
+            raise RuntimeError("nothing compiles for it")
+        return self.served
+
+    def publish(self, served: Snapshot) -> None:
+        """Serves something else from now on."""
+        self.served = served
+        self.server.publish()
+
+    @asynccontextmanager
+    async def client(self, *, delta: bool = False, node: str | None = "envoy-1") -> AsyncIterator[AdsClient]:
+        """A connected client."""
+        client = AdsClient(self.address, delta=delta, node=node)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A server that listens on a port from the system."""
+    desk = Desk()
+    [desk.address] = await desk.server.start(["127.0.0.1:0"])
+    yield desk
+    await desk.server.stop()
+
+
+async def eventually(true: Callable[[], bool]) -> None:
+    """Waits until something is true that must become so."""
+    async with asyncio.timeout(WAIT_S):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+class TestStreams:
+    """Both variants over the wire."""
+
+    async def test_sotw(self, desk: Desk) -> None:
+        """Asked, answered, confirmed, changed."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            first = await client.receive()
+            assert first.version_info == snapshot("a").versions[CLUSTERS]
+            await client.send(CLUSTERS, versionInfo=first.version_info, responseNonce=first.nonce)
+            await eventually(lambda: desk.server.status()[0]["types"]["CDS"]["state"] == "SYNCED")
+            desk.publish(snapshot("a", "b"))
+            second = await client.receive()
+            assert len(second.resources) == 2
+            assert second.nonce != first.nonce
+
+    async def test_delta(self, desk: Desk) -> None:
+        """The same with differences only."""
+        async with desk.client(delta=True) as client:
+            await client.send(CLUSTERS)
+            first = await client.receive()
+            assert [entry.name for entry in first.resources] == ["a"]
+            await client.send(CLUSTERS, responseNonce=first.nonce)
+            await eventually(lambda: desk.server.status()[0]["types"]["CDS"]["state"] == "SYNCED")
+            desk.publish(snapshot("a", "b"))
+            assert [entry.name for entry in (await client.receive()).resources] == ["b"]
+
+    async def test_nothing_is_sent_before_there_is_a_snapshot(self, desk: Desk) -> None:
+        """The client waits, and is answered when there is something to say."""
+        desk.served = None
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await eventually(lambda: bool(desk.nodes))
+            assert desk.server.status()[0]["types"]["CDS"]["state"] == "NOT_SENT"
+            desk.publish(snapshot("a"))
+            assert len((await client.receive()).resources) == 1
+
+    async def test_a_removal_goes_out_by_the_clock(self, desk: Desk) -> None:
+        """Waits end by the server's ticks; this client never asks for listeners."""
+        async with desk.client(delta=True) as client:
+            await client.send(CLUSTERS)
+            await client.send(CLUSTERS, responseNonce=(await client.receive()).nonce)
+            desk.served = build_snapshot({CLUSTERS: {}, LISTENERS: {"web": {"name": "web"}}}, load())
+            desk.server.publish()
+            desk.server.tick()
+            desk.now = REMOVAL_WAIT_S
+            desk.server.tick()
+            assert list((await client.receive()).removed_resources) == ["a"]
+
+    async def test_several_streams_of_one_node(self, desk: Desk) -> None:
+        """Each is served, and has its row."""
+        async with desk.client() as one, desk.client(delta=True) as other:
+            await one.send(CLUSTERS)
+            await other.send(CLUSTERS)
+            await one.receive()
+            await other.receive()
+            assert sorted(row["protocol"] for row in desk.server.status()) == ["delta", "sotw"]
+
+    async def test_over_a_unix_socket(self, desk: Desk, tmp_path: object) -> None:
+        """The same server on another kind of address."""
+        other = XdsServer(load(), lambda node: desk.served, lambda: 0.0)
+        [address] = await other.start([f"unix:{tmp_path}/xds.sock"])
+        client = AdsClient(address)
+        await client.send(CLUSTERS)
+        assert len((await client.receive()).resources) == 1
+        await client.close()
+        await other.stop()
+
+
+class TestRefusals:
+    """Requests that end their own stream and no other."""
+
+    @pytest.mark.parametrize("delta", [False, True])
+    @pytest.mark.parametrize("node", [None, ""])
+    async def test_a_stream_needs_a_node_id(self, desk: Desk, delta: bool, node: str | None) -> None:
+        """Nothing can be chosen for an Envoy without a name."""
+        async with desk.client(delta=delta, node=node) as client:
+            await client.send(CLUSTERS)
+            code, text = await client.end()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "node.id" in text
+
+    @pytest.mark.parametrize("delta", [False, True])
+    async def test_a_request_needs_a_type(self, desk: Desk, delta: bool) -> None:
+        """Over ADS nothing else says what is asked for."""
+        async with desk.client(delta=delta) as client:
+            await client.send("")
+            code, text = await client.end()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            assert "type_url" in text
+
+    async def test_garbage(self, desk: Desk) -> None:
+        """Another client is served before and after."""
+        async with desk.client() as good, desk.client() as bad:
+            await good.send(CLUSTERS)
+            await good.receive()
+            await bad.send_bytes(b"\xff\xff\xff")
+            code, _ = await bad.end()
+            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            await good.send(LISTENERS)
+            assert (await good.receive()).type_url == LISTENERS
+
+
+class TestHarmlessness:
+    """One client cannot harm the server or another client."""
+
+    async def test_one_that_nothing_can_be_compiled_for(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """It is held and logged; the others get their update."""
+        async with desk.client(node="good") as good, desk.client(node="bad") as bad:
+            desk.broken.add("bad")
+            await bad.send(CLUSTERS)
+            await good.send(CLUSTERS)
+            first = await good.receive()
+            await good.send(CLUSTERS, responseNonce=first.nonce)
+            desk.publish(snapshot("a", "b"))
+            assert len((await good.receive()).resources) == 2
+            desk.broken.clear()
+            desk.server.publish()
+            assert len((await bad.receive()).resources) == 2
+        assert "no snapshot for bad" in caplog.text
+
+    async def test_one_that_never_reads(self, desk: Desk) -> None:
+        """It forges answers to be sent ever more: what waits for it is bounded, and others do not notice."""
+        big = "x" * 200_000
+        desk.served = snapshot("a", "b", note=big)
+        async with desk.client(node="slow") as slow, desk.client(node="quick") as quick:
+            asked = 400
+
+            async def ask_on() -> None:
+                for number in range(asked):
+                    await slow.send(CLUSTERS, resourceNames=["ab"[number % 2]], responseNonce=str(number or ""))
+
+            asking = asyncio.create_task(ask_on())
+            await quick.send(CLUSTERS)
+            assert len((await quick.receive()).resources) == 2
+            # As soon as nothing moves any more the server has stopped reading from it.
+            pushes = -1
+            while pushes != (pushes := desk.server.status()[1]["types"]["CDS"]["pushes"]) or pushes == 0:
+                await quick.send(LISTENERS)
+                await asyncio.sleep(0.2)
+            assert pushes < asked - MAX_OUTBOX
+            for _ in range(asked):
+                await slow.receive()
+            await asking
+
+    async def test_one_that_goes_away(self, desk: Desk) -> None:
+        """Its stream is forgotten, its last row is kept until it is back."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+            assert desk.server.status()[0]["connected"]
+        await eventually(lambda: not desk.server.status()[0]["connected"])
+        desk.publish(snapshot("a", "b"))
+        [row] = desk.server.status()
+        assert (row["node"], row["types"]["CDS"]["pushes"]) == ("envoy-1", 1)
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+            assert [row["connected"] for row in desk.server.status()] == [True]
+
+    async def test_one_that_says_that_it_is_done(self, desk: Desk) -> None:
+        """A half-closed stream is closed, without an error."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+            await client.call.done_writing()
+            assert await client.end() == (grpc.StatusCode.OK, "")
+
+    async def test_a_rejection_is_logged_and_shown(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """Where the operator looks, with Envoy's own words."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            first = await client.receive()
+            await client.send(CLUSTERS, responseNonce=first.nonce, errorDetail={"message": "cluster a: bad"})
+            await eventually(lambda: desk.server.status()[0]["types"]["CDS"]["state"] == "ERROR")
+            told = desk.server.status()[0]["types"]["CDS"]
+            assert (told["error"], told["resources"]) == ("cluster a: bad", ["a"])
+        assert f"envoy-1 rejected CDS version {first.version_info}: cluster a: bad" in caplog.text
+
+
+class TestLife:
+    """Start, stop, restart."""
+
+    async def test_a_stop_ends_streams_cleanly(self, desk: Desk) -> None:
+        """Envoys keep what they have and come back."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+            await desk.server.stop()
+            code, _ = await client.end()
+            assert code is grpc.StatusCode.OK
+
+    async def test_after_a_restart_nothing_is_sent_that_has_not_changed(self, desk: Desk) -> None:
+        """Another process, the same content, the same version: silence until something changes."""
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            version = (await client.receive()).version_info
+        await desk.server.stop()
+        again = Desk()
+        await again.server.start([desk.address])
+        again.address = desk.address
+        async with again.client() as client:
+            await client.send(CLUSTERS, versionInfo=version)
+            # Answers of a stream come in order: that to listeners would come after one to clusters.
+            await client.send(LISTENERS)
+            assert (await client.receive()).type_url == LISTENERS
+            again.publish(snapshot("a", "b"))
+            assert (await client.receive()).type_url == CLUSTERS
+        await again.server.stop()
+
+    async def test_a_taken_address(self, desk: Desk) -> None:
+        """A clear error, and nothing left open: the other address can be had afterwards."""
+        second = XdsServer(load(), lambda node: None, lambda: 0.0)
+        with pytest.raises(AddressInUseError, match=desk.address):
+            await second.start(["127.0.0.1:0", desk.address])
+        await second.stop()
+
+    async def test_stopping_what_never_started(self) -> None:
+        """Harmless, so that a failed start needs no special case."""
+        await XdsServer(load(), lambda node: None, lambda: 0.0).stop()
