@@ -1,10 +1,9 @@
 """`/status` and `/readyz`: what the sidecar serves, to whom, and what it knows about each endpoint."""
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from control_plane.policy import Diagnostic
+from control_plane.policy.diagnostics import as_json
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
@@ -19,7 +18,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
             "file": str(sidecar.options.policy),
             "version": sidecar.state.version,
             "state": sidecar.state.state,
-            "diagnostics": [diagnostic_json(diagnostic) for diagnostic in sidecar.state.diagnostics],
+            "diagnostics": [as_json(diagnostic) for diagnostic in sidecar.state.diagnostics],
             "error": sidecar.state.error,
         },
         "envoys": [_with_places(row, sidecar.slow_loop) for row in sidecar.xds.status()] if sidecar.xds else [],
@@ -41,19 +40,6 @@ def _with_places(row: dict[str, Any], slow_loop: "SlowLoop | None") -> dict[str,
         for name, cell in row["types"].items()
     }
     return row | {"types": types}
-
-
-def diagnostic_json(diagnostic: Diagnostic) -> Mapping[str, object]:
-    """One finding as `kvpilot check --output json` gives it."""
-    return {
-        "file": diagnostic.file,
-        "line": diagnostic.line,
-        "column": diagnostic.column,
-        "code": diagnostic.code,
-        "severity": diagnostic.severity,
-        "message": diagnostic.message,
-        "hint": diagnostic.hint,
-    }
 
 
 def not_ready(sidecar: "Sidecar") -> list[str]:

@@ -67,21 +67,22 @@ def format_text(diagnostic: Diagnostic) -> str:
     return "\n".join(lines)
 
 
+def as_json(diagnostic: Diagnostic) -> dict[str, object]:
+    """One finding as a JSON value; the source line is left out, as its reader has the file."""
+    return {
+        "file": diagnostic.file,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+    }
+
+
 def format_json(diagnostics: Iterable[Diagnostic]) -> str:
     """The form for programs: `{"diagnostics": [{"file", "line", "column", "code", "severity", "message", "hint"}]}`."""
-    found = [
-        {
-            "file": diagnostic.file,
-            "line": diagnostic.line,
-            "column": diagnostic.column,
-            "code": diagnostic.code,
-            "severity": diagnostic.severity,
-            "message": diagnostic.message,
-            "hint": diagnostic.hint,
-        }
-        for diagnostic in diagnostics
-    ]
-    return json.dumps({"diagnostics": found}, indent=2, ensure_ascii=False)
+    return json.dumps({"diagnostics": [as_json(found) for found in diagnostics]}, indent=2, ensure_ascii=False)
 
 
 def format_github(diagnostic: Diagnostic) -> str:

@@ -22,42 +22,37 @@ TYPES = {
 }
 
 
-async def fetch_sotw(address: str, kind: str, names: list[str]) -> list[bytes]:
-    """The resources of one type as a state-of-the-world client gets them."""
-    messages = load()
-    request: Any = messages["envoy.service.discovery.v3.DiscoveryRequest"]()
+async def first_answer(address: str, method: str, request: Any, response: str) -> Any:
+    """The first response of an ADS stream to one request."""
     request.node.id = "reader"
-    request.type_url = PREFIX + TYPES[kind]
-    request.resource_names.extend(names)
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.stream_stream(
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources",
+            f"/envoy.service.discovery.v3.AggregatedDiscoveryService/{method}",
             request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=messages["envoy.service.discovery.v3.DiscoveryResponse"].FromString,
+            response_deserializer=load()[f"envoy.service.discovery.v3.{response}"].FromString,
         )()
         await call.write(request)
-        response = await call.read()
+        answer = await call.read()
         call.cancel()
-    return [resource.value for resource in response.resources]
+    return answer
+
+
+async def fetch_sotw(address: str, kind: str, names: list[str]) -> list[bytes]:
+    """The resources of one type as a state-of-the-world client gets them."""
+    request: Any = load()["envoy.service.discovery.v3.DiscoveryRequest"]()
+    request.type_url = PREFIX + TYPES[kind]
+    request.resource_names.extend(names)
+    answer = await first_answer(address, "StreamAggregatedResources", request, "DiscoveryResponse")
+    return [resource.value for resource in answer.resources]
 
 
 async def fetch_delta(address: str, kind: str, names: list[str]) -> list[bytes]:
     """The resources of one type as a delta client gets them."""
-    messages = load()
-    request: Any = messages["envoy.service.discovery.v3.DeltaDiscoveryRequest"]()
-    request.node.id = "reader"
+    request: Any = load()["envoy.service.discovery.v3.DeltaDiscoveryRequest"]()
     request.type_url = PREFIX + TYPES[kind]
     request.resource_names_subscribe.extend(names)
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=messages["envoy.service.discovery.v3.DeltaDiscoveryResponse"].FromString,
-        )()
-        await call.write(request)
-        response = await call.read()
-        call.cancel()
-    return [resource.resource.value for resource in response.resources]
+    answer = await first_answer(address, "DeltaAggregatedResources", request, "DeltaDiscoveryResponse")
+    return [resource.resource.value for resource in answer.resources]
 
 
 @pytest.mark.parametrize("ads", ["delta", "sotw"])
