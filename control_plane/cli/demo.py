@@ -14,7 +14,7 @@ MAX_PODS = 16
 
 
 def _pods(text: str) -> int:
-    if not text.isdigit() or not MIN_PODS <= int(text) <= MAX_PODS:
+    if not (text.isascii() and text.isdigit()) or not MIN_PODS <= int(text) <= MAX_PODS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from {MIN_PODS} to {MAX_PODS}")
     return int(text)
 

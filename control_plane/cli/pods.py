@@ -41,7 +41,11 @@ async def _serve(args: argparse.Namespace) -> int:
         async with SimFleet(specs) as fleet:
             print(*fleet.addresses, sep="\n", flush=True)
             await until_stopped()
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         print(f"kvpilot pods: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        ports = f"port {args.base_port}" + (f" to {args.base_port + args.count - 1}" if args.count > 1 else "")
+        print(f"kvpilot pods: cannot listen on {args.host}, {ports}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 import msgspec
+from aiohttp.http import HttpProcessingError
 
-_UNREADABLE = (msgspec.DecodeError, ValueError, LookupError, TypeError, AttributeError)
+_UNREADABLE = (msgspec.DecodeError, HttpProcessingError, ValueError, LookupError, TypeError, AttributeError)
 """What reading an answer raises that is no OpenAI answer: no JSON, an overlong line, other fields or other types."""
 
 FULL_TIMEOUT_S = 60.0

@@ -1,0 +1,76 @@
+"""`kvpilot pods`."""
+
+import signal
+import socket
+
+import aiohttp
+import pytest
+
+from control_plane.cli import build_parser, main, pods
+from control_plane.demo.client import chat
+from tests.kit.ports import free_ports
+from tests.unit.control_plane.cli.long_running import until_sigterm
+
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+async def test_serves_until_sigterm(capsys: pytest.CaptureFixture[str]) -> None:
+    """Addresses one per line, each serves the models that were named; SIGTERM ends them with status 0."""
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return len(told) == 3
+
+    args = build_parser().parse_args(["pods", "--count", "3", "--model", "a", "--model", "b"])
+    async with until_sigterm(pods._serve(args), is_up), aiohttp.ClientSession() as session:
+        assert len(set(told)) == 3
+        for address in told:
+            for model in ("a", "b"):
+                assert (await chat(session, f"http://{address}", model, HELLO)).ok
+    for address in told:
+        host, _, port = address.rpartition(":")
+        with socket.socket() as probe:
+            assert probe.connect_ex((host, int(port))) != 0
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+async def test_the_ports_that_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--base-port` is the first one; the default model is served."""
+    (port,) = free_ports(1)
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return bool(told)
+
+    args = build_parser().parse_args(["pods", "--base-port", str(port)])
+    async with until_sigterm(pods._serve(args), is_up), aiohttp.ClientSession() as session:
+        assert told == [f"127.0.0.1:{port}"]
+        assert (await chat(session, f"http://{told[0]}", "sim-model", HELLO)).ok
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--count", "0"], ["--count", "-1"], ["--base-port", "70000"], ["--base-port", "-1"]),
+        *(["--base-port", "65535", "--count", "2"], ["--host", "192.0.2.1"]),
+    ],
+)
+def test_what_cannot_be_served(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 1 and one line that says why; no address is printed."""
+    assert main(["pods", *words]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("kvpilot pods: ")
+    assert len(said.err.splitlines()) == 1
+
+
+def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told with its address; no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["pods", "--base-port", str(port)]) == 1
+    assert str(port) in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""`kvpilot run`: its options, its state directory, its end."""
+
+import json
+import logging
+import urllib.request
+from asyncio import to_thread
+from pathlib import Path
+
+import pytest
+
+from control_plane.cli import EX_USAGE, build_parser, main, run
+from control_plane.sidecar.envoy_process import EnvoyProcess
+from control_plane.sidecar.sidecar import Sidecar
+from tests.unit.control_plane.cli.long_running import until_sigterm
+from tests.unit.control_plane.sidecar.in_process import BOTH_ROLES, options, policy_text
+
+FREE = ("--xds", "127.0.0.1:0", "--ext-proc", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+
+def test_defaults() -> None:
+    """The addresses of the contract, both roles, an Envoy of ours over delta xDS."""
+    args = build_parser().parse_args(["run", "policy.yaml"])
+    assert (args.xds, args.ext_proc, args.admin) == ("127.0.0.1:18000", "127.0.0.1:9002", "127.0.0.1:9909")
+    assert (args.roles, args.no_envoy, args.ads, args.state_dir) == (BOTH_ROLES, False, "delta", None)
+
+
+@pytest.mark.parametrize(("words", "roles"), [("xds", {"xds"}), ("picker", {"picker"}), ("picker,xds", BOTH_ROLES)])
+def test_roles(words: str, roles: set[str]) -> None:
+    """One or both, in any order."""
+    assert build_parser().parse_args(["run", "p", "--roles", words]).roles == roles
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--roles", ""], ["--roles", "xds,"], ["--roles", "picker,nothing"], ["--ads", "grpc"]]
+    + [[flag, "nonsense"] for flag in ("--xds", "--ext-proc", "--admin", "--envoy-admin")]
+    + [["--admin", "localhost:80"], ["--xds", "127.0.0.1:65536"], ["--envoy-admin", "unix:/tmp/envoy.sock"]],
+)
+def test_wrong_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """64, and the option that is at fault is named; nothing was started."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "no-such-policy.yaml", *words])
+    assert ended.value.code == EX_USAGE
+    assert words[0] in capsys.readouterr().err
+
+
+def test_addresses_may_be_unix_sockets() -> None:
+    """All three of our servers can listen on one."""
+    for flag, name in (("--xds", "xds"), ("--ext-proc", "ext_proc"), ("--admin", "admin")):
+        args = build_parser().parse_args(["run", "p", flag, "unix:/run/kvpilot.sock"])
+        assert getattr(args, name) == "unix:/run/kvpilot.sock"
+
+
+def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under XDG_STATE_HOME or its default; the same however the policy's path is written, another for each policy."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    found = run.default_state_dir(Path("policy.yaml"))
+    assert found.parent == tmp_path / "kvpilot"
+    assert found == run.default_state_dir(tmp_path / "policy.yaml")
+    assert found != run.default_state_dir(Path("other.yaml"))
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert run.default_state_dir(Path("policy.yaml")).parent == tmp_path / "home" / ".local" / "state" / "kvpilot"
+
+
+async def test_serves_until_sigterm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It says where it listens, answers there, and SIGTERM ends it with status 0."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(policy_text())
+    args = build_parser().parse_args(["run", str(policy), "--no-envoy", *FREE])
+
+    def told() -> list[str]:
+        return [line for line in caplog.messages if line.startswith("admin http://")]
+
+    with caplog.at_level(logging.INFO, "kvpilot"):
+        async with until_sigterm(run._serve(args), lambda: bool(told())):
+            url = told()[0].split()[1]
+            with await to_thread(urllib.request.urlopen, f"{url}/status", timeout=10) as response:
+                assert json.load(response)["policy"]["state"] == "applied"
+        assert "stopping" in caplog.messages
+
+
+async def test_the_end_of_our_envoy_is_a_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An Envoy that ended by itself ends the verb with status 1, and its log is named."""
+    sidecar = Sidecar(options(tmp_path))
+    sidecar.envoy = EnvoyProcess(tmp_path, {})
+    with caplog.at_level(logging.INFO, "kvpilot"):
+        assert await run._until_stopped(sidecar) == 1
+    assert any(str(sidecar.envoy.log_path) in line for line in caplog.messages)
