@@ -65,8 +65,8 @@ class Ledger:
         self.decoding = np.zeros(slots.capacity, dtype=np.int64)
         self.decoding_tokens = np.zeros(slots.capacity, dtype=np.int64)
         self.picked_at = np.zeros(slots.capacity, dtype=np.float64)
-        """When each slot was picked last, 0 before the first time. A slot that changed hands shows a former time: it only
-        breaks ties."""
+        """When each slot was picked last, 0 before the first time. A slot that changed hands shows a former time: this
+        only breaks ties."""
 
     def __len__(self) -> int:
         """Open reservations."""

@@ -15,5 +15,5 @@ LONG_ANSWER = 50_000
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds; fail after a time that only a broken pod needs."""
     async with asyncio.timeout(10.0):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event to offer
+        while not condition():
             await asyncio.sleep(0.001)
