@@ -72,8 +72,8 @@ def _pod(address: str, zones: Mapping[str, str]) -> str:
 def _show_kill(console: Console, kill: KillReport) -> None:
     console.print(f"Pod {kill.killed} killed under load", style="bold", highlight=False)
     console.print(
-        f"  {kill.sent} requests: {kill.ok} answered in full, {kill.retried} of them after a retry on another pod; "
-        f"{kill.cut_streams} streams had begun on it and were cut; {kill.failed} failed",
+        f"  {kill.sent} requests: {kill.ok} answered in full, {kill.retried} of them after a retry on another pod\n"
+        f"  streams that had begun on it and were cut: {kill.cut_streams}; failed: {kill.failed}",
         highlight=False,
     )
     console.print()
