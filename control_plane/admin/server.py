@@ -1,7 +1,7 @@
 """The admin HTTP server. No authentication: it binds to loopback by default. Its contract is in docs/operations.md."""
 
-import errno
-import socket
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -9,7 +9,7 @@ from aiohttp import web
 
 from control_plane.admin import metrics, status
 from ext_proc.core.address import SocketAddress, UnixAddress, parse_address
-from ext_proc.transport.binding import bind_error
+from ext_proc.transport.binding import bind_error, check_free
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
@@ -19,8 +19,6 @@ MAX_DECISIONS = 2048
 """As many as the picker keeps (`ext_proc.core.decision`): asking for more is answered with all there are."""
 MAX_LIMIT_DIGITS = 9
 """Python refuses to read numbers of some thousand digits, and nobody means one."""
-PROBE_TIMEOUT_S = 0.5
-"""For asking whether a Unix socket has a server: the answer is immediate unless that server hangs."""
 SHUTDOWN_S = 0.2
 """A scrape in flight may end; nobody waits longer for it, as the whole sidecar stops within 3 s."""
 
@@ -60,7 +58,7 @@ class AdminServer:
         await self._runner.setup()
         parsed = parse_address(address)
         if isinstance(parsed, UnixAddress):
-            _refuse_live_socket(parsed)
+            check_free(parsed)  # asyncio would take the socket away from whoever serves it
             site: web.BaseSite = web.UnixSite(self._runner, parsed.path)
         else:
             site = web.TCPSite(self._runner, parsed.host, parsed.port)
@@ -75,7 +73,11 @@ class AdminServer:
     async def stop(self) -> None:
         """Closes the server."""
         if self._runner is not None:
+            paths = [path for path in self._runner.addresses if isinstance(path, str)]
             await self._runner.cleanup()
+            for path in paths:  # asyncio leaves the sockets' files behind
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
 
     async def _index(self, request: web.Request) -> web.Response:
         return web.Response(text=_INDEX)
@@ -109,19 +111,6 @@ class AdminServer:
                 404, "no such decision: the id is wrong, or it has left the bounded record of the latest ones"
             )
         return _json(found)
-
-
-def _refuse_live_socket(address: UnixAddress) -> None:
-    """asyncio replaces an existing socket file without a word, also one that another process serves."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(PROBE_TIMEOUT_S)
-        try:
-            probe.connect(address.path)
-        except TimeoutError:
-            pass  # somebody holds it, and hangs
-        except OSError:
-            return
-    raise bind_error(address, OSError(errno.EADDRINUSE, ""))
 
 
 def _json(value: object) -> web.Response:

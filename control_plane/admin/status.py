@@ -1,5 +1,6 @@
 """`/status` and `/readyz`: what the sidecar serves, to whom, and what it knows about each endpoint."""
 
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
         "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
         "addresses": {
             "xds": sidecar.xds_address,
-            "ext_proc": sidecar.ext_proc_address,
+            "ext_proc": sidecar.ext_proc_address or sidecar.options.ext_proc,
             "admin": sidecar.admin_address,
         },
     }
@@ -42,9 +43,20 @@ def _with_places(row: dict[str, Any], slow_loop: "SlowLoop | None") -> dict[str,
     return row | {"types": types}
 
 
+def _refused(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Envoys that hold nothing of a type because they refused the first of it: a listener on a used port, mostly."""
+    return [
+        f"envoy {row['node']}: refused its first {kind}: {cell['error']}"
+        for row in rows
+        if row["connected"]
+        for kind, cell in row["types"].items()
+        if cell["state"] == "ERROR" and not cell["version_acked"]
+    ]
+
+
 def not_ready(sidecar: "Sidecar") -> list[str]:
     """What is still missing before traffic may come, a line each; empty when all is there."""
-    missing = []
+    missing = _refused(sidecar.xds.status()) if sidecar.xds else []
     if "picker" in sidecar.options.roles and not sidecar.ext_proc_address:
         missing.append("picker: not listening")
     if "xds" in sidecar.options.roles and not sidecar.xds_address:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from control_plane.cli.argument_types import number, tcp_address
+
 NAME = "demo"
 HELP = "simulated pods, kvpilot and a real Envoy; sends requests, shows who was picked and why, keeps running"
 
@@ -13,19 +15,19 @@ MAX_PODS = 16
 """Each is a process on this machine."""
 
 
-def _pods(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not MIN_PODS <= int(text) <= MAX_PODS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {MIN_PODS} to {MAX_PODS}")
-    return int(text)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The contract is the table in docs/operations.md."""
     parser.add_argument("--once", action="store_true", help="end after the report; status 1 if any request failed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
-    parser.add_argument("--listen", default="127.0.0.1:8080", metavar="HOST:PORT", help="default %(default)s")
-    parser.add_argument("--admin", default="127.0.0.1:9909", metavar="HOST:PORT", help="default %(default)s")
-    parser.add_argument("--pods", type=_pods, default=4, metavar="N", help="simulated pods (default %(default)s)")
+    parser.add_argument(
+        "--listen", type=tcp_address, default="127.0.0.1:8080", metavar="HOST:PORT", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--admin", type=tcp_address, default="127.0.0.1:9909", metavar="HOST:PORT", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--pods", type=number(MIN_PODS, MAX_PODS), default=4, metavar="N", help="simulated pods (default %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,15 +2,20 @@
 
 import argparse
 
+from control_plane.cli.argument_types import number, port
+
 NAME = "pods"
 HELP = "simulated inference pods (OpenAI API, vLLM metrics); addresses are printed one per line"
+
+MAX_PODS = 256
+"""They share one process; more are no use on one machine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """How many, where, and what they serve."""
-    parser.add_argument("--count", type=int, default=1, help="number of pods (default 1)")
+    parser.add_argument("--count", type=number(1, MAX_PODS), default=1, help="number of pods (default 1)")
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default 127.0.0.1)")
-    parser.add_argument("--base-port", type=int, default=0, help="first port, the others follow; 0 = the OS chooses")
+    parser.add_argument("--base-port", type=port, default=0, help="first port, the others follow; 0 = the OS chooses")
     parser.add_argument(
         "--model",
         action="append",

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from control_plane.cli.argument_types import address
+
 if TYPE_CHECKING:
     from control_plane.compile.node import Version
 
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("policy", type=Path, help="the policy file")
     parser.add_argument(
         "--ext-proc",
+        type=address,
         default="127.0.0.1:9002",
         metavar="ADDR",
         help="where Envoy finds the picker (default %(default)s)",
@@ -47,14 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from ext_proc.core.address import parse_address
     from protos.messages import load
 
-    try:
-        services = Services(ext_proc=parse_address(args.ext_proc))
-    except ValueError as error:
-        print(f"kvpilot render: --ext-proc: {error}", file=sys.stderr)
-        return 1
     document = read_policy(args.policy)
     if document is None:
         return 1
+    services = Services(ext_proc=parse_address(args.ext_proc))
     node = Node(id="render", version=args.envoy_version or NEWEST_TESTED)
     compiled = compile_snapshot(
         document.policy, static_fleet(document.policy), services, capabilities(node), args.region, args.zone

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from control_plane.cli.argument_types import address, tcp_address
+
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
 
@@ -21,24 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-envoy", action="store_true", help="an Envoy of your own connects (kvpilot bootstrap)")
     parser.add_argument("--roles", type=_roles, default=frozenset(ROLES), help="xds, picker or xds,picker (default)")
     parser.add_argument(
-        "--xds", type=_address, default="127.0.0.1:18000", metavar="ADDR", help="xDS gRPC (default %(default)s)"
+        "--xds", type=address, default="127.0.0.1:18000", metavar="ADDR", help="xDS gRPC (default %(default)s)"
     )
     parser.add_argument(
         "--ext-proc",
-        type=_address,
+        type=address,
         default="127.0.0.1:9002",
         metavar="ADDR",
         help="ext_proc and access log gRPC (default %(default)s)",
     )
     parser.add_argument(
-        "--admin", type=_address, default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)"
+        "--admin", type=address, default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)"
     )
     parser.add_argument("--ads", choices=["delta", "sotw"], default="delta", help="xDS variant of our Envoy")
     parser.add_argument(
-        "--envoy-admin", type=_tcp, default="127.0.0.1:0", metavar="HOST:PORT", help="admin address of our Envoy"
+        "--envoy-admin", type=tcp_address, default="127.0.0.1:0", metavar="HOST:PORT", help="admin address of our Envoy"
     )
-    parser.add_argument("--region", default="", help="region of our Envoy, for locality failover")
-    parser.add_argument("--zone", default="", help="zone of our Envoy, for locality failover")
+    parser.add_argument("--region", default="", help="region of the Envoy, for locality failover")
+    parser.add_argument("--zone", default="", help="zone of the Envoy, for locality failover")
     parser.add_argument("--state-dir", type=Path, help="keeps our Envoy's bootstrap, log and process id")
 
 
@@ -47,22 +49,6 @@ def _roles(text: str) -> frozenset[str]:
     if not roles <= set(ROLES):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of {' and '.join(ROLES)}")
     return roles
-
-
-def _address(text: str) -> str:
-    from ext_proc.core.address import parse_address
-
-    try:
-        return str(parse_address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _tcp(text: str) -> str:
-    address = _address(text)
-    if address.startswith("unix:"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return address
 
 
 def default_state_dir(policy: Path) -> Path:
@@ -93,12 +79,17 @@ async def _serve(args: argparse.Namespace) -> int:
             template=bootstrap_template(),
             ads=args.ads,
             admin=args.envoy_admin,
-            region=args.region,
-            zone=args.zone,
         )
     sidecar = Sidecar(
         SidecarOptions(
-            policy=args.policy, xds=args.xds, ext_proc=args.ext_proc, admin=args.admin, roles=args.roles, envoy=envoy
+            policy=args.policy,
+            xds=args.xds,
+            ext_proc=args.ext_proc,
+            admin=args.admin,
+            roles=args.roles,
+            region=args.region,
+            zone=args.zone,
+            envoy=envoy,
         )
     )
     try:
@@ -119,9 +110,8 @@ async def _until_stopped(sidecar: "Sidecar") -> int:
     from control_plane.cli.signals import until_stopped
 
     log = logging.getLogger("kvpilot")
-    log.info(
-        "admin http://%s  xds %s  ext_proc %s", sidecar.admin_address, sidecar.xds_address, sidecar.ext_proc_address
-    )
+    addresses = {"admin": sidecar.admin_address, "xds": sidecar.xds_address, "ext_proc": sidecar.ext_proc_address}
+    log.info("serving %s", "  ".join(f"{name} {address}" for name, address in addresses.items() if address))
     stopped = asyncio.create_task(until_stopped(), name="signals")
     envoy_ended = asyncio.create_task(sidecar.envoy_ended(), name="envoy ended")
     await asyncio.wait((stopped, envoy_ended), return_when=asyncio.FIRST_COMPLETED)
@@ -130,7 +120,7 @@ async def _until_stopped(sidecar: "Sidecar") -> int:
         task.cancel()
     await asyncio.gather(stopped, envoy_ended, return_exceptions=True)
     if ended and sidecar.envoy is not None:
-        log.error("envoy ended by itself; its log is %s", sidecar.envoy.log_path)
+        log.error("envoy ended by itself; the end of %s:\n%s", sidecar.envoy.log_path, sidecar.envoy.log_tail())
         return 1
     log.info("stopping")
     return 0

@@ -51,12 +51,16 @@ async def chat(
     max_tokens: int = 16,
     stream: bool = True,
     headers: Mapping[str, str] | None = None,
+    into: Answer | None = None,
 ) -> Answer:
-    """One chat completion; never raises for what the server or the network does."""
+    """One chat completion; never raises for what the server or the network does.
+
+    `into` is filled as the answer comes, for who wants to look at it before its end.
+    """
     body: dict[str, object] = {"model": model, "messages": list(messages), "max_tokens": max_tokens, "stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
-    answer = Answer()
+    answer = into if into is not None else Answer()
     started = time.perf_counter()
     try:
         async with session.post(

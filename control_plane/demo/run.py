@@ -1,7 +1,6 @@
 """Sets the stage of `kvpilot demo` (pods, policy, sidecar, Envoy), plays the acts and tells what was seen."""
 
 import asyncio
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,9 @@ from control_plane.demo.report import Report, show
 from control_plane.demo.scenario import Target, converse, kill_under_load, measure
 from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions
 from control_plane.sidecar.sidecar import start_errors as sidecar_start_errors
-from ext_proc.core.address import SocketAddress, parse_address
+from ext_proc.core.address import parse_address
+from ext_proc.transport.binding import check_free
+from ext_proc.transport.interface import BindError
 
 MODEL = "llama-3-8b"
 ALIAS = "gpt-4o-mini"
@@ -86,23 +87,12 @@ pools:
 """
 
 
-def check_free(name: str, flag: str, address: str) -> None:
-    """Raises `DemoError` when `address` cannot be bound, before anything has been started."""
+def check_listen(flag: str, address: str) -> None:
+    """Raises `DemoError` when `address` cannot be listened on, before anything has been started."""
     try:
-        parsed = parse_address(address)
-    except ValueError as error:
-        raise DemoError(f"{flag} {address}: {error}") from error
-    if not isinstance(parsed, SocketAddress):
-        raise DemoError(f"{flag} {address}: give HOST:PORT")
-    family = socket.AF_INET6 if ":" in parsed.host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((parsed.host, parsed.port))
-        except OSError as error:
-            raise DemoError(
-                f"the {name} address {address} cannot be used ({error.strerror}); choose another: {flag} HOST:PORT"
-            ) from error
+        check_free(parse_address(address))
+    except BindError as error:
+        raise DemoError(f"{error}; choose another: {flag} HOST:PORT") from error
 
 
 def check_writable(path: Path) -> None:
@@ -118,7 +108,7 @@ async def stage(options: DemoOptions, directory: Path, say: Callable[[str], None
     """Pods, sidecar and Envoy up and connected; all ended at the exit, whatever happened."""
     pods = [PodProcess(models=(MODEL,), zone=ZONES[number % len(ZONES)]) for number in range(options.pods)]
     policy = directory / "policy.yaml"
-    envoy = EnvoyOptions(directory=directory, template=options.template, zone=ZONES[0], disposable=True)
+    envoy = EnvoyOptions(directory=directory, template=options.template, disposable=True)
     sidecar = Sidecar(
         SidecarOptions(policy=policy, xds="127.0.0.1:0", ext_proc="127.0.0.1:0", admin=options.admin, envoy=envoy)
     )
@@ -137,11 +127,34 @@ async def stage(options: DemoOptions, directory: Path, say: Callable[[str], None
 
 
 async def play(options: DemoOptions, console: Console, until_stopped: Until) -> bool:
-    """The whole demonstration; whether all went well. `until_stopped` waits for the user to have seen enough."""
-    check_free("listen", "--listen", options.listen)
-    check_free("admin", "--admin", options.admin)
+    """The whole demonstration; whether all went well. `until_stopped` waits for the user to have seen enough.
+
+    A user who stops it before the report is obeyed at once; that counts as not well.
+    """
+    check_listen("--listen", options.listen)
+    check_listen("--admin", options.admin)
     if options.json is not None:
         check_writable(options.json)
+    reported = asyncio.Event()
+    stopped = asyncio.create_task(_ended(until_stopped), name="signals")
+    playing = asyncio.create_task(_play(options, console, reported, stopped), name="demo")
+    try:
+        await asyncio.wait((playing, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if playing.done() or reported.is_set():
+            return await playing
+        console.print("stopped before the report")
+        return False
+    finally:
+        for task in (playing, stopped):
+            task.cancel()
+        await asyncio.gather(playing, stopped, return_exceptions=True)
+
+
+async def _ended(until_stopped: Until) -> None:
+    await until_stopped()
+
+
+async def _play(options: DemoOptions, console: Console, reported: asyncio.Event, stopped: asyncio.Task[None]) -> bool:
     with tempfile.TemporaryDirectory(prefix="kvpilot-demo-") as name, console.status("starting") as status:
 
         def say(what: str) -> None:
@@ -155,9 +168,10 @@ async def play(options: DemoOptions, console: Console, until_stopped: Until) -> 
             show(console, report, {pod.address: pod.zone for pod in running.pods})
             if options.json is not None:
                 options.json.write_bytes(msgspec.json.format(msgspec.json.encode(report.as_json())) + b"\n")
+            reported.set()
             if not options.once:
                 _invite(console, running)
-                await until_stopped()
+                await asyncio.wait((stopped,))
     return report.ok
 
 
@@ -169,9 +183,15 @@ async def _acts(running: Stage, say: Callable[[str], None]) -> Report:
         say("act 1: conversations")
         rows = await converse(target, (MODEL, ALIAS), 1, say)
         say("act 2: a pod is killed under load")
-        victim = running.pods[0]
-        kill = await kill_under_load(target, MODEL, 5000, victim.address, victim.kill, say)
-        await victim.start()
+        by_address = {pod.address: pod for pod in running.pods}
+
+        async def kill_pod(address: str) -> None:
+            if address in by_address:
+                await by_address[address].kill()
+
+        kill = await kill_under_load(target, MODEL, 5000, kill_pod, say)
+        if kill.killed in by_address:
+            await by_address[kill.killed].start()
         say("act 3: kv-aware and round-robin on the same conversations")
         strategies = []
         for number, strategy in enumerate(("round-robin", "kv-aware")):

@@ -18,6 +18,8 @@ LOAD_IN_FLIGHT = 12
 LOAD_REQUESTS = 60
 KILL_AFTER = 12
 """Answers after which the pod is killed: early enough that most of the load runs without it."""
+LONG_STREAM_TOKENS = 2000
+"""Over ten seconds of a simulated pod's time: the stream is still running when its pod is killed."""
 COMPARED_CONVERSATIONS = 8
 OUTCOME_TIMEOUT_S = 2.0
 """An access log record comes within 50 ms of the end; a slow machine gets longer, a lost one must not hang the demo."""
@@ -132,25 +134,34 @@ async def converse(target: Target, models: tuple[str, ...], seed: int, progress:
 
 
 async def kill_under_load(
-    target: Target, model: str, seed: int, victim: str, kill: Callable[[], Awaitable[None]], progress: Progress
+    target: Target, model: str, seed: int, kill: Callable[[str], Awaitable[None]], progress: Progress
 ) -> KillReport:
-    """Act two: a steady load, in the midst of which one pod is killed."""
+    """Act two: a long stream has begun on some pod and a steady load runs, then `kill` ends the pod of that address."""
     numbers = iter(range(LOAD_REQUESTS))
-    answers: list[Answer] = []
+    stream = Answer()
+    answers = [stream]
+    question = [{"role": "user", "content": text(seed - 1, 200)}]
+    streaming = asyncio.create_task(
+        chat(target.session, target.url, model, question, max_tokens=LONG_STREAM_TOKENS, into=stream), name="stream"
+    )
+    while stream.ttft_ms is None and not streaming.done():
+        await asyncio.sleep(0.02)
+    decision = target.explain(stream.decision)
+    victim = decision["endpoints"][0] if decision else ""
     enough = asyncio.Event()
 
     async def worker() -> None:
         for number in numbers:
             prompt = [{"role": "user", "content": text(seed + number, 200)}]
             answers.append(await chat(target.session, target.url, model, prompt, max_tokens=40, stream=number % 3 != 0))
-            progress(f"{len(answers)} of {LOAD_REQUESTS} answered")
-            if len(answers) >= KILL_AFTER:
+            progress(f"{len(answers) - 1} of {LOAD_REQUESTS} answered")
+            if len(answers) > KILL_AFTER:
                 enough.set()
 
     workers = [asyncio.create_task(worker(), name=f"load {number}") for number in range(LOAD_IN_FLIGHT)]
     await enough.wait()
-    await kill()
-    await asyncio.gather(*workers)
+    await kill(victim)
+    await asyncio.gather(streaming, *workers)
     return await _kill_report(target, victim, answers)
 
 

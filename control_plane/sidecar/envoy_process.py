@@ -6,6 +6,7 @@ beside it (both would listen on the same port).
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 
@@ -21,7 +23,7 @@ from control_plane.sidecar.leash import leashed
 
 READY_TIMEOUT_S = 20.0
 """Longest wait for an Envoy's first configuration; it takes about a second on a small machine."""
-STOP_TIMEOUT_S = 1.5
+STOP_TIMEOUT_S = 1.0
 """Longest wait for an Envoy to end after SIGTERM, before SIGKILL: a stop of kvpilot as a whole is bounded by 3 s."""
 POLL_S = 0.05
 
@@ -55,6 +57,7 @@ class EnvoyProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = 0
         self.adopted = False
+        self._lock: BinaryIO | None = None
 
     @property
     def pid(self) -> int:
@@ -81,6 +84,7 @@ class EnvoyProcess:
     def start(self) -> None:
         """Starts Envoy, or adopts the one of an earlier life; returns without waiting for its configuration."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._take_directory()
         if not self._disposable and self._adopt():
             return
         self._config_path.write_text(self._bootstrap)
@@ -99,6 +103,18 @@ class EnvoyProcess:
         )
         self._pid = self._process.pid
         self._pid_path.write_text(str(self._pid))
+
+    def _take_directory(self) -> None:
+        """Keeps the directory for this process's life: two that share one would adopt and end each other's Envoy."""
+        lock = (self._directory / "lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise EnvoyUnavailableError(
+                f"another kvpilot keeps its envoy in {self._directory}; give this one its own with --state-dir"
+            ) from None
+        self._lock = lock
 
     def _life(self) -> tuple[str, ...]:
         """With hot restart Envoy has the kernel end it when its parent dies (HotRestartImpl); without, it lives on.
@@ -145,10 +161,10 @@ class EnvoyProcess:
             async with asyncio.timeout(timeout_s), aiohttp.ClientSession() as session:
                 while not await self._is_ready(session):
                     if not self.is_running():
-                        raise EnvoyUnavailableError(f"envoy ended while it started:\n{self._log_tail()}")
+                        raise EnvoyUnavailableError(f"envoy ended while it started:\n{self.log_tail()}")
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
-            raise EnvoyUnavailableError(f"envoy not ready after {timeout_s:.0f} s:\n{self._log_tail()}") from None
+            raise EnvoyUnavailableError(f"envoy not ready after {timeout_s:.0f} s:\n{self.log_tail()}") from None
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         address = self.admin_address()
@@ -160,7 +176,8 @@ class EnvoyProcess:
         except aiohttp.ClientError:
             return False
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last lines of its own log."""
         try:
             return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-8:])
         except OSError:
@@ -168,6 +185,14 @@ class EnvoyProcess:
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Ends Envoy: SIGTERM, and SIGKILL when that took too long."""
+        try:
+            await self._end(timeout_s)
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    async def _end(self, timeout_s: float) -> None:
         if not self._pid:
             return
         for sign in (signal.SIGTERM, signal.SIGKILL):

@@ -26,17 +26,23 @@ def bind(server: Any, addresses: Iterable[str]) -> list[str]:
 
 
 def _bind(server: Any, address: SocketAddress | UnixAddress) -> str:
+    check_free(address)
+    try:
+        port = server.add_insecure_port(str(address))
+    except RuntimeError as error:  # taken between the probe and now
+        raise BindError(f"cannot listen on {address}: {error}") from None
+    return str(address) if isinstance(address, UnixAddress) else str(SocketAddress(address.host, port))
+
+
+def check_free(address: SocketAddress | UnixAddress) -> None:
+    """Raises the `BindError` that listening on `address` would give now."""
     try:
         if isinstance(address, UnixAddress):
             _probe_unix(address)
         else:
             _probe_tcp(address)
-        port = server.add_insecure_port(str(address))
     except OSError as error:
         raise bind_error(address, error) from None
-    except RuntimeError as error:  # taken between the probe and now
-        raise BindError(f"cannot listen on {address}: {error}") from None
-    return str(address) if isinstance(address, UnixAddress) else str(SocketAddress(address.host, port))
 
 
 def bind_error(address: SocketAddress | UnixAddress, error: OSError) -> BindError:

@@ -60,6 +60,7 @@ def test_a_broken_policy_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("arguments", [["--xds", "localhost"], ["--admin-port", "70000"]])
 def test_addresses_are_checked(policy: str, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
-    """1, with a text that names what is wrong."""
-    assert main(["bootstrap", policy, *arguments]) == 1
+    """64, with a text that names what is wrong."""
+    with pytest.raises(SystemExit, match="64"):
+        main(["bootstrap", policy, *arguments])
     assert arguments[1] in capsys.readouterr().err

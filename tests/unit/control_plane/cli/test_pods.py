@@ -51,11 +51,18 @@ async def test_the_ports_that_were_asked_for(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
+    "words", [["--count", "0"], ["--count", "-1"], ["--base-port", "70000"], ["--base-port", "-1"]]
+)
+def test_impossible_numbers_are_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """64, with the number and what it should be."""
+    with pytest.raises(SystemExit, match="64"):
+        main(["pods", *words])
+    assert "is not a number from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "words",
-    [
-        *(["--count", "0"], ["--count", "-1"], ["--base-port", "70000"], ["--base-port", "-1"]),
-        *(["--base-port", "65535", "--count", "2"], ["--host", "192.0.2.1"]),
-    ],
+    [["--base-port", "65535", "--count", "2"], ["--host", "192.0.2.1"]],
 )
 def test_what_cannot_be_served(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1 and one line that says why; no address is printed."""

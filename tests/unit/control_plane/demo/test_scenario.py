@@ -159,11 +159,17 @@ async def test_a_kill_under_load_with_nobody_left(session: aiohttp.ClientSession
     said: list[str] = []
     async with quick_fleet(1, "a") as fleet:
         (pod,) = fleet.pods
-        target = Target(session, f"http://{pod.address}", nobody_asked)
-        report = await kill_under_load(target, "a", 1, pod.address, pod.stop, said.append)
+        target = Target(session, f"http://{pod.address}", lambda decision_id: decision(served=pod.address))
+        asked: list[str] = []
+
+        async def kill(address: str) -> None:
+            asked.append(address)
+            await pod.stop()
+
+        report = await kill_under_load(target, "a", 1, kill, said.append)
         assert not pod.is_running
-    assert report.killed == pod.address
-    assert report.sent == LOAD_REQUESTS == report.ok + report.cut_streams + report.failed
+    assert asked == [report.killed] == decision()["endpoints"][:1]
+    assert report.sent == LOAD_REQUESTS + 1 == report.ok + report.cut_streams + report.failed
     assert report.ok >= scenario.KILL_AFTER
     assert report.failed > 0
     assert said[-1] == f"{LOAD_REQUESTS} of {LOAD_REQUESTS} answered"
