@@ -71,13 +71,18 @@ def _manager(listener: Listener, capabilities: Capabilities) -> Json:
             "configSource": {"ads": {}, "resourceApiVersion": "V3"},
         },
         "httpFilters": http_filters(listener, capabilities),
-        "localReplyConfig": local_reply_config(),
+        "localReplyConfig": local_reply_config(capabilities),
         "http2ProtocolOptions": {
             "initialStreamWindowSize": stream_window,
             "initialConnectionWindowSize": max(HTTP2_CONNECTION_WINDOW_BYTES, stream_window),
         },
         "useRemoteAddress": True,
+        # One path, one spelling: what a pod reads as `/v1/chat/completions` must not slip past the models' routes.
+        # Escaped slashes are unescaped as pods do it, not refused: clients ask for `/v1/models/some%2Fmodel`; and not
+        # redirected, for not every client sends a POST again.
         "normalizePath": True,
+        "mergeSlashes": True,
+        "pathWithEscapedSlashesAction": "UNESCAPE_AND_FORWARD",
         # A client's own request id is worth keeping: it is what its logs have.
         "preserveExternalRequestId": True,
         "requestHeadersTimeout": duration(HEADERS_TIMEOUT_S),

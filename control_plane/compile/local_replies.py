@@ -1,12 +1,18 @@
 """What Envoy answers by itself, as OpenAI-shaped JSON instead of its plain text.
 
-A local reply is recognised by its status and, except for those that Envoy sends without one, by a response flag:
-answers of the picker (429, 503, 400) and of our own direct responses pass through here, too, carry no flag, and stay as
-they are.
+Answers of the picker (400, 429, 503) and of our own direct responses (400, 404) pass through here, too, and stay as
+they are. What tells Envoy's own answers from them:
+
+- a status that neither of the two sends;
+- a response flag: they carry none. Not every answer of Envoy's carries one, and one to a request that is not even HTTP
+  gets it only after this;
+- a body that was not read: the picker is asked, and the body's faults are told, only after `json_to_metadata` has noted
+  a model or a fault. So this holds where there is that filter.
 """
 
 from control_plane.compile import openai_errors
-from control_plane.compile.names import KVPILOT_NAMESPACE, MODEL_KEY
+from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.names import BODY_KEY, KVPILOT_NAMESPACE, MODEL_KEY
 from control_plane.compile.openai_errors import LocalError
 from control_plane.compile.typed import Json
 
@@ -15,31 +21,36 @@ JSON_CONTENT_TYPE = "application/json"
 RETRY_AFTER_S = 1
 """When a client should ask again while no pod is available: connections heal and pods come back in seconds."""
 
-_FLAGGED = (
-    openai_errors.BAD_REQUEST,
-    openai_errors.NOT_FOUND,
+_ONLY_ENVOYS = (
+    openai_errors.FORBIDDEN,
     openai_errors.REQUEST_TIMEOUT,
-    openai_errors.RATE_LIMITED,
+    openai_errors.TOO_LARGE,
+    openai_errors.UPGRADE_REQUIRED,
+    openai_errors.HEADERS_TOO_LARGE,
+    openai_errors.INTERNAL,
+    openai_errors.NOT_IMPLEMENTED,
     openai_errors.BAD_GATEWAY,
     openai_errors.TIMEOUT,
 )
+_SHARED = (openai_errors.BAD_REQUEST, openai_errors.NOT_FOUND, openai_errors.RATE_LIMITED)
 
 
-def local_reply_config() -> Json:
+def local_reply_config(capabilities: Capabilities) -> Json:
     """`HttpConnectionManager.local_reply_config`; the first mapper that matches decides."""
-    return {
-        "mappers": [
-            _mapper(openai_errors.UNKNOWN_MODEL, _all_of(_status(404), _has_model())),
-            # Neither carries a flag, and the picker sends neither.
-            _mapper(openai_errors.TOO_LARGE, _status(413)),
-            _mapper(openai_errors.INTERNAL, _status(500)),
-            {
-                **_mapper(openai_errors.UNAVAILABLE, _all_of(_status(503), _flagged())),
-                "headersToAdd": [_header("retry-after", str(RETRY_AFTER_S))],
-            },
-            *(_mapper(error, _all_of(_status(error.status), _flagged())) for error in _FLAGGED),
-        ]
-    }
+    reads_bodies = capabilities.has(Feature.MODEL_ROUTING)
+    own = _any_of(_flagged(), _unread()) if reads_bodies else _flagged()
+    mappers = [
+        _mapper(openai_errors.UNKNOWN_MODEL, _all_of(_status(404), _noted(MODEL_KEY))),
+        *(_mapper(error, _status(error.status)) for error in _ONLY_ENVOYS),
+        {
+            **_mapper(openai_errors.UNAVAILABLE, _all_of(_status(503), own)),
+            "headersToAdd": [_header("retry-after", str(RETRY_AFTER_S))],
+        },
+        *(_mapper(error, _all_of(_status(error.status), own)) for error in _SHARED),
+        _mapper(openai_errors.INTERNAL, _all_of(_status(500, "GE"), own)),
+        _mapper(openai_errors.OTHER_CLIENT_ERROR, _all_of(_status(400, "GE"), own)),
+    ]
+    return {"mappers": mappers}
 
 
 def _mapper(error: LocalError, condition: Json) -> Json:
@@ -49,10 +60,12 @@ def _mapper(error: LocalError, condition: Json) -> Json:
     }
 
 
-def _status(code: int) -> Json:
+def _status(code: int, operator: str = "EQ") -> Json:
     # A runtime key is required; nobody sets it, so the default is what counts.
-    value = {"defaultValue": code, "runtimeKey": f"kvpilot.local_reply.{code}"}
-    return {"statusCodeFilter": {"comparison": {"op": "EQ", "value": value}}}
+    key = f"kvpilot.local_reply.{code}" if operator == "EQ" else f"kvpilot.local_reply.{operator.lower()}_{code}"
+    return {
+        "statusCodeFilter": {"comparison": {"op": operator, "value": {"defaultValue": code, "runtimeKey": key}}},
+    }
 
 
 def _flagged() -> Json:
@@ -60,21 +73,30 @@ def _flagged() -> Json:
     return {"responseFlagFilter": {}}
 
 
-def _has_model() -> Json:
-    return {
-        "metadataFilter": {
-            "matcher": {
-                "filter": KVPILOT_NAMESPACE,
-                "path": [{"key": MODEL_KEY}],
-                "value": {"presentMatch": True},
-            },
-            "matchIfKeyNotFound": False,
-        }
-    }
+def _unread() -> Json:
+    return _all_of(_not_noted(MODEL_KEY), _not_noted(BODY_KEY))
+
+
+def _noted(key: str) -> Json:
+    return _metadata(key, {"presentMatch": True}, if_missing=False)
+
+
+def _not_noted(key: str) -> Json:
+    # What is noted is never null.
+    return _metadata(key, {"nullMatch": {}}, if_missing=True)
+
+
+def _metadata(key: str, value: Json, *, if_missing: bool) -> Json:
+    matcher = {"filter": KVPILOT_NAMESPACE, "path": [{"key": key}], "value": value}
+    return {"metadataFilter": {"matcher": matcher, "matchIfKeyNotFound": if_missing}}
 
 
 def _all_of(*conditions: Json) -> Json:
     return {"andFilter": {"filters": list(conditions)}}
+
+
+def _any_of(*conditions: Json) -> Json:
+    return {"orFilter": {"filters": list(conditions)}}
 
 
 def _header(name: str, value: str) -> Json:

@@ -35,11 +35,13 @@ NOT_JSON = LocalError(
 )
 NO_MODEL = LocalError(
     status=400,
-    message="You must provide a model parameter.",
+    message="You must provide a model parameter: the body must be a JSON object whose `model` is a short string.",
     type=INVALID_REQUEST,
     code="missing_model",
     param="model",
 )
+"""Also for a body that is an array or a string, for a model that is an object, and for one over the 8 KiB that
+`json_to_metadata` takes: that filter does not tell these apart."""
 UNKNOWN_MODEL = LocalError(
     status=404,
     message="The model '%DYNAMIC_METADATA(kvpilot:model)%' does not exist.",
@@ -73,6 +75,12 @@ NOT_FOUND = LocalError(
     type=INVALID_REQUEST,
     code="not_found",
 )
+FORBIDDEN = LocalError(
+    status=403,
+    message="This server does not do what the request asks for; it takes no protocol upgrades.",
+    type=INVALID_REQUEST,
+    code="forbidden",
+)
 REQUEST_TIMEOUT = LocalError(
     status=408,
     message="The request took too long to arrive.",
@@ -85,11 +93,36 @@ RATE_LIMITED = LocalError(
     type="rate_limit_error",
     code="rate_limit_exceeded",
 )
+UPGRADE_REQUIRED = LocalError(
+    status=426,
+    message="This server speaks HTTP/1.1 and HTTP/2 only.",
+    type=INVALID_REQUEST,
+    code="upgrade_required",
+)
+HEADERS_TOO_LARGE = LocalError(
+    status=431,
+    message="The request's headers are larger than this server accepts.",
+    type=INVALID_REQUEST,
+    code="headers_too_large",
+)
+OTHER_CLIENT_ERROR = LocalError(
+    status=400,
+    message="The request cannot be handled.",
+    type=INVALID_REQUEST,
+    code="bad_request",
+)
+"""For any other 4xx; the answer keeps its own status."""
 INTERNAL = LocalError(
     status=500,
     message="The gateway could not handle this request.",
     type=SERVER_ERROR,
     code="internal_error",
+)
+NOT_IMPLEMENTED = LocalError(
+    status=501,
+    message="This server does not support the request's transfer encoding.",
+    type=SERVER_ERROR,
+    code="not_implemented",
 )
 BAD_GATEWAY = LocalError(
     status=502,

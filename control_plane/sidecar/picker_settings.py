@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from control_plane.compile import cluster_name
+from control_plane.compile.localities import Locality, priorities
 from control_plane.fleet.model import Endpoint, Fleet, Health
 from control_plane.policy.model import Policy, Pool
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
@@ -11,27 +12,40 @@ _NAMEABLE = (Health.HEALTHY, Health.DEGRADED)
 """What a pick may name: Envoy's `override_host` does not look at health, so the picker must."""
 
 
-def picker_settings(policy: Policy, fleet: Fleet, version: str) -> PickerSettings:
-    """The settings under which the picker chooses, given the policy and the endpoints there are."""
+def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = "", zone: str = "") -> PickerSettings:
+    """The settings under which the picker chooses, given the policy and the endpoints there are.
+
+    `region` and `zone` say where the picker's Envoy stands: the same rule as for Envoy's own priorities
+    (`control_plane.compile.localities`) makes them levels, which the picker must obey because `override_host` does not.
+    What is left to a later stage: Envoy spills load over to the next priority as soon as less than about 72 % of one is
+    healthy; the picker stays in the nearest level while anybody there may be named.
+    """
+    node = Locality(region, zone)
     return PickerSettings(
         version=version,
-        pools=tuple(_pool(pool, fleet.pools.get(pool.name, ())) for pool in policy.pools),
+        pools=tuple(_pool(pool, fleet.pools.get(pool.name, ()), node) for pool in policy.pools),
         models={name: model.name for model in policy.models for name in (model.name, *model.aliases)},
     )
 
 
-def _pool(pool: Pool, endpoints: tuple[Endpoint, ...]) -> PoolSettings:
+def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSettings:
+    setting = pool.traffic_policy.load_balancer.locality_lb_setting
+    priority = priorities((_locality(endpoint) for endpoint in endpoints), node, setting)
     return PoolSettings(
         name=pool.name,
         cluster=cluster_name(pool.name),
         strategy=pool.picker.strategy,
-        endpoints=tuple(_endpoint(endpoint, pool.engine) for endpoint in endpoints),
+        endpoints=tuple(_endpoint(endpoint, pool.engine, priority[_locality(endpoint)]) for endpoint in endpoints),
         first_byte_s=pool.timeouts.first_byte_s,
         request_timeout_s=pool.timeouts.request_s,
     )
 
 
-def _endpoint(endpoint: Endpoint, engine: str) -> EndpointSettings:
+def _locality(endpoint: Endpoint) -> Locality:
+    return Locality(endpoint.region, endpoint.zone)
+
+
+def _endpoint(endpoint: Endpoint, engine: str, priority: int) -> EndpointSettings:
     return EndpointSettings(
         address=endpoint.address,
         region=endpoint.region,
@@ -40,6 +54,7 @@ def _endpoint(endpoint: Endpoint, engine: str) -> EndpointSettings:
         engine=engine,
         labels=dict(endpoint.labels),
         available=endpoint.health in _NAMEABLE,
+        priority=priority,
     )
 
 

@@ -66,8 +66,6 @@ class EnvoyOptions:
     ads: AdsVariant = "delta"
     admin: str = "127.0.0.1:0"
     node_id: str = "kvpilot"
-    region: str = ""
-    zone: str = ""
     disposable: bool = False
     """Dies with this process instead of outliving it (a demo's Envoy)."""
 
@@ -81,7 +79,11 @@ class SidecarOptions:
     ext_proc: str = "127.0.0.1:9002"
     admin: str = "127.0.0.1:9909"
     roles: frozenset[str] = frozenset({"xds", "picker"})
+    region: str = ""
+    """Where the Envoy stands that this picker serves: its locality failover is the picker's, too."""
+    zone: str = ""
     envoy: EnvoyOptions | None = None
+    """None, or without the role `xds`: the Envoy is somebody else's."""
 
 
 @dataclass(slots=True)
@@ -148,20 +150,28 @@ class Sidecar:
         self._admin = AdminServer(self)
         self.admin_address = await self._admin.start(self.options.admin)
         self._watcher = asyncio.create_task(watch(self.options.policy, content, self._changed), name="policy watch")
-        if self.options.envoy is not None:
+        if self.options.envoy is not None and "xds" in self.options.roles:
             self._start_envoy(self.options.envoy)
 
     async def _start_picker(self, document: Document) -> None:
-        self._settings = picker_settings(document.policy, static_fleet(document.policy), document.version)
+        self._settings = self._picker_settings(document)
         picker = Picker(self._settings, wall_offset_s=self.wall_clock() - self.clock())
         self.picker = PickerService(picker, load_messages(), self.clock, self.rng)
         (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc])
+
+    def _picker_settings(self, document: Document) -> PickerSettings:
+        fleet, place = static_fleet(document.policy), self.options
+        return picker_settings(document.policy, fleet, document.version, place.region, place.zone)
 
     async def _start_xds(self, document: Document) -> None:
         services = Services(ext_proc=parse_address(self.ext_proc_address or self.options.ext_proc))
         self.slow_loop = SlowLoop(load_messages(), services, document, static_fleet(document.policy))
         self.xds = XdsServer(
-            load_messages(), self.slow_loop.snapshot_for, self.clock, left_out=self.slow_loop.left_out_for
+            load_messages(),
+            self.slow_loop.snapshot_for,
+            self.clock,
+            left_out=self.slow_loop.left_out_for,
+            places=self.slow_loop.places,
         )
         (self.xds_address,) = await self.xds.start([self.options.xds])
 
@@ -175,8 +185,8 @@ class Sidecar:
                 xds=parse_address(self.xds_address or self.options.xds),
                 node_id=options.node_id,
                 node_cluster="kvpilot",
-                region=options.region,
-                zone=options.zone,
+                region=self.options.region,
+                zone=self.options.zone,
                 ads=options.ads,
                 admin=admin,
             ),
@@ -200,7 +210,7 @@ class Sidecar:
                 self._reject(diagnostics, "")
                 return
             fleet = static_fleet(document.policy)
-            settings = picker_settings(document.policy, fleet, document.version)
+            settings = self._picker_settings(document)
             proposal = self.slow_loop.propose(document, fleet) if self.slow_loop else None
         except Exception as error:  # whatever the compiler trips over, traffic goes on under the last good policy
             log.exception("%s: this policy cannot be compiled", self.options.policy)
@@ -262,19 +272,15 @@ class Sidecar:
     async def stop(self) -> None:
         """Stops everything that runs; harmless when called twice or after half a start.
 
-        The picker goes first (it says NOT_SERVING, answers who waits and closes who is answered), then the Envoy that
-        we started, and the control plane behind it, so that Envoy never sees a configuration end before it ends itself.
+        The picker goes first (it says NOT_SERVING, answers who waits and closes who is answered), then all the rest at
+        once: each waits for its own peers, and one after the other they could exceed the 3 s that a stop may take.
         """
         await _cancelled(self._watcher)
         await _cancelled(self._admit_additions)
         if self.picker is not None:
             await self.picker.stop(STOP_GRACE_S)
-        if self.envoy is not None:
-            await self.envoy.stop()
-        if self.xds is not None:
-            await self.xds.stop()
-        if self._admin is not None:
-            await self._admin.stop()
+        running = (self.envoy, self.xds, self._admin)
+        await asyncio.gather(*(part.stop() for part in running if part is not None))
 
 
 async def _cancelled(task: asyncio.Task[None] | None) -> None:

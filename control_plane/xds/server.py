@@ -31,7 +31,7 @@ from protos.messages import Messages
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 TICK_S = 0.5
-"""How often waits are looked at: they last ten seconds, so half a second more does not matter."""
+"""How often waits are looked at: they last five seconds and more, so half a second more does not matter."""
 
 MAX_OUTBOX = 16
 """Pushes that wait for a slow client before its next request is read. A session has one in flight per type, and a
@@ -114,8 +114,8 @@ class XdsServer:
     """Serves ADS, state-of-the-world and delta, to any number of Envoys.
 
     `snapshot_for` says what an Envoy is to hold; None keeps it waiting (it goes on with what it has). `clock` gives
-    monotonic seconds. `left_out` says in words what a node is not given, for the status. Mutable: the open streams and
-    the rows of those that have gone.
+    monotonic seconds. `left_out` says in words what a node is not given, for the status; `places` where in the
+    policy a resource comes from, for the log. Mutable: the open streams and the rows of those that have gone.
     """
 
     def __init__(
@@ -125,8 +125,10 @@ class XdsServer:
         clock: Callable[[], float],
         *,
         left_out: Callable[[Node], Sequence[str]] = lambda node: (),
+        places: Callable[[str], Sequence[str]] = lambda resource: (),
     ) -> None:
         self._left_out = left_out
+        self._places = places
         self._reader = RequestReader(messages)
         self._writer = ResponseWriter(messages)
         self._snapshot_for = snapshot_for
@@ -255,12 +257,14 @@ class XdsServer:
         if snapshot is not None:
             stream.push(stream.session.on_snapshot(snapshot, self._clock()))
 
-    @staticmethod
-    def _log_rejection(stream: _Stream, type_url: str) -> None:
+    def _log_rejection(self, stream: _Stream, type_url: str) -> None:
         rejection = stream.session.status()[type_url].rejection
         if rejection is not None and stream.node is not None:
             kind = short_name(type_url)
-            _log.warning("%s rejected %s version %s: %s", stream.node.id, kind, rejection.version, rejection.text)
+            _log.error("%s rejected %s version %s: %s", stream.node.id, kind, rejection.version, rejection.text)
+            for resource in rejection.resources:
+                for place in self._places(resource):
+                    _log.error("%s: `%s` comes from here", place, resource)
 
 
 def _address_of(peer: str) -> str:

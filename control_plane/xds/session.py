@@ -14,7 +14,7 @@ The rules, each with its test in `tests/unit/control_plane/xds/test_session.py`:
 - endpoints go out right behind the clusters that need them, even unasked and unchanged: Envoy confirms clusters only
   when their endpoints have arrived, and in delta it does not ask for those of a changed cluster;
 - a rejected resource is not sent again until its content changes, and holds nothing else up;
-- dropped clusters stay until listeners and routes are confirmed (`transition`);
+- dropped clusters stay until listeners and routes are confirmed, and a grace longer (`transition`);
 - without a snapshot nothing is answered: an empty answer would wipe the client.
 """
 
@@ -107,7 +107,7 @@ class Session(Generic[R]):
     def deadline(self) -> float | None:
         """When `on_tick` has something to do, if nothing else happens before; None if never."""
         waits = [lane.waiting_since + REPOINT_WAIT_S for lane in self._lanes.values() if lane.waiting_since is not None]
-        removal = None if self._refused_repoint() else self._retention.deadline()
+        removal = self._retention.deadline(referenced=not self._refused_repoint())
         return min(waits if removal is None else [*waits, removal], default=None)
 
     @property
@@ -228,12 +228,12 @@ class Session(Generic[R]):
         self._retention.keep((name for name in clusters.held if name not in bad), before, target, now)
 
     def _release(self, target: Snapshot, now: float) -> bool:
-        """Lets go of dropped clusters that nothing refers to any more, or that have waited too long."""
+        """Lets go of dropped clusters whose grace is over, or that have waited too long for it to begin."""
         if not self._retention:
             return False
         if all(self._is_confirmed(type_url, target) for type_url in (LISTENERS, ROUTES)):
-            self._retention.release_all()
-        elif self._refused_repoint() or not self._retention.release_expired(now):
+            self._retention.unreferenced(now)
+        if not self._retention.release_expired(now, referenced=not self._refused_repoint()):
             return False
         for type_url in (CLUSTERS, ENDPOINTS):
             if type_url in self._lanes:

@@ -3,10 +3,15 @@
 Sending "clusters first" alone is not enough: a removal that rides along with it breaks the routes that still point
 there. So a change takes three steps: add and change clusters, repoint listeners and routes, and only when these are
 confirmed remove clusters ("Eventual consistency considerations" in Envoy's xDS protocol page).
+
+The confirmation alone is not enough either: Envoy routes a request by the route table that was in force when the
+request began, but looks its cluster up only when the filters are done with it, which is after its body has come and
+the picker has answered. A cluster that is gone by then is a 503 (`no_cluster`). So a removal follows the confirmation
+only after a grace.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS
 from control_plane.xds.snapshot import Resource, Snapshot
@@ -14,6 +19,11 @@ from control_plane.xds.snapshot import Resource, Snapshot
 REMOVAL_WAIT_S = 10.0
 """How long a dropped cluster waits for listeners and routes to be confirmed. Envoy confirms in milliseconds; one that
 is silent for so long is stuck, and must not pin old clusters for ever."""
+
+REMOVAL_GRACE_S = 5.0
+"""How long a dropped cluster stays after listeners and routes without it are confirmed, for requests that began under
+the old routes. Far longer than the picker's default message timeout (250 ms), so what is left of it is for the body:
+5 s take 16 MiB, the default limit, over 27 Mbit/s. A cluster that nobody asks for costs Envoy some kilobytes."""
 
 MAX_KEPT = 4_096
 """Dropped clusters kept per stream, however often the policy changes meanwhile; beyond it the oldest go at once."""
@@ -25,6 +35,7 @@ class _Kept:
     cluster: Resource | None
     endpoints: Resource | None
     deadline: float
+    unreferenced: bool = False
 
 
 @dataclass(slots=True)
@@ -46,13 +57,16 @@ class Retention:
         while len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
 
-    def release_all(self) -> None:
-        """Nothing refers to the kept clusters any more."""
-        self._kept.clear()
+    def unreferenced(self, now: float) -> None:
+        """No route leads to the kept clusters any more: each goes after the grace, counted from the first time."""
+        for name, kept in self._kept.items():
+            if not kept.unreferenced:
+                self._kept[name] = replace(kept, deadline=now + REMOVAL_GRACE_S, unreferenced=True)
 
-    def release_expired(self, now: float) -> bool:
-        """Lets go of what has waited too long; whether there was any."""
-        expired = [name for name, kept in self._kept.items() if kept.deadline <= now]
+    def release_expired(self, now: float, *, referenced: bool) -> bool:
+        """Lets go of what has waited long enough, if `referenced` also of what routes may still lead to; whether there
+        was any."""
+        expired = [name for name, kept in self._expiring(referenced=referenced) if kept.deadline <= now]
         for name in expired:
             del self._kept[name]
         return bool(expired)
@@ -68,9 +82,12 @@ class Retention:
         """The kept clusters."""
         return frozenset(self._kept)
 
-    def deadline(self) -> float | None:
-        """When the first of them has waited too long, None if there is none."""
-        return min((kept.deadline for kept in self._kept.values()), default=None)
+    def deadline(self, *, referenced: bool) -> float | None:
+        """When `release_expired` has something to do, None if never."""
+        return min((kept.deadline for _, kept in self._expiring(referenced=referenced)), default=None)
+
+    def _expiring(self, *, referenced: bool) -> Iterator[tuple[str, _Kept]]:
+        return ((name, kept) for name, kept in self._kept.items() if referenced or kept.unreferenced)
 
     def __bool__(self) -> bool:
         return bool(self._kept)

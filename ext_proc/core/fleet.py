@@ -53,11 +53,14 @@ class Fleet:
                 self._picked(event)
             case FirstToken():
                 self._judge(event.address, Evidence.ALIVE, event.at - event.ttft_ms / 1_000, event.at, record)
+                self._proved(event.address, event.at)
             case AttemptEnded():
                 self._attempt_ended(event, record)
             case RequestEnded():
                 evidence = evidence_of_request(event)
                 self._judge(event.served, evidence, event.at - event.duration_ms / 1_000, event.at, record)
+                if evidence is Evidence.GOOD:
+                    self._proved(event.served, event.at)
             case _:
                 pass
         moved = self.ledger.apply(event)
@@ -106,6 +109,8 @@ class Fleet:
         )
         if event.kv_tokens:
             self.index.set_capacity(slot, event.kv_tokens)
+        # Engines answer scrapes where they answer requests: somebody listens there.
+        self.health.proved(slot, event.at)
 
     def _picked(self, event: Picked) -> None:
         slot = self.slots.get(event.address)
@@ -139,6 +144,11 @@ class Fleet:
         if slot is not None:
             started_at = started_at if record is None else record.at
             self.health.judge(slot, evidence, started_at=started_at, now=now)
+
+    def _proved(self, address: str, at: float) -> None:
+        slot = self.slots.get(address)
+        if slot is not None:
+            self.health.proved(slot, at)
 
     def _forget_leaving(self) -> None:
         gone = {address for address in self._leaving if not self._is_busy(address)}

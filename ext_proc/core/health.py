@@ -11,6 +11,9 @@ rest of the same burst nor an old stream that still ends well.
 Soft ejections never take more than half of a pool, since what breaks that many at once is rather the requests or the
 network. When all of a pool is ejected, none is: the evidence is inferred, and a refused try costs less than a refused
 client.
+
+An ejection by hard evidence puts its pool in doubt until it is refuted: who else is gone shows only when it is tried.
+Meanwhile *trusted* is who has proved lately that it is there, by an answer or a scrape.
 """
 
 import math
@@ -20,7 +23,7 @@ from enum import Enum
 import numpy as np
 
 from ext_proc.core.events import AttemptEnded, RequestEnded
-from ext_proc.core.slots import BoolArray, IntArray, grown
+from ext_proc.core.slots import BoolArray, FloatArray, IntArray, grown
 
 # Two may be a coincidence of one bad request and its retry.
 SOFT_LIMIT = 3
@@ -35,7 +38,12 @@ PROBE_WAIT_S = 30.0
 # Share of a pool that soft evidence may eject.
 MAX_SOFT_SHARE = 0.5
 
+# Who proved itself so little before the latest proof in its pool counts as proved as well: three scrapes of an idle
+# endpoint (1 s). Longer, and pods that died together stay trusted; shorter, and all last tries go to one endpoint.
+PROOF_WINDOW_S = 3.0
+
 _OPEN = -math.inf
+_NEVER = -math.inf
 
 # Envoy's response flags (access log documentation): UF connection failure, UC connection termination, UR remote reset.
 _UNREACHABLE = "UF"
@@ -103,14 +111,28 @@ class _Trouble:
     probed_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """How the endpoints of a pool stand; each array is in the order of the slots that were asked about.
+
+    `sound` may be named, at least one; `due` are half open and wait for a request to try them since `due_since`.
+    """
+
+    sound: BoolArray
+    due: BoolArray
+    due_since: FloatArray
+
+
 class Health:
     """The judge.
 
-    Mutable: two arrays by slot and the record of each endpoint in trouble; the picker is the only writer.
+    Mutable: the arrays by slot and the record of each endpoint in trouble; the picker is the only writer.
     """
 
     def __init__(self, capacity: int) -> None:
         self._blocked_until = np.full(capacity, _OPEN)
+        self._proved_at = np.full(capacity, _NEVER)
+        self._out = np.zeros(capacity, dtype=np.bool_)  # ejected or half open
         self._soft = np.zeros(capacity, dtype=np.bool_)
         self._trouble: dict[int, _Trouble] = {}
         self._ejected = 0
@@ -120,6 +142,8 @@ class Health:
         if capacity > len(self._blocked_until):
             self._blocked_until = grown(self._blocked_until, capacity, _OPEN)
             self._soft = grown(self._soft, capacity, False)
+            self._proved_at = grown(self._proved_at, capacity, _NEVER)
+            self._out = grown(self._out, capacity, False)
 
     def blocked(self, slots: IntArray, now: float) -> BoolArray | None:
         """Which of a pool's `slots` must not be named, None for none of them; never all of them."""
@@ -128,6 +152,37 @@ class Health:
         blocked = self._blocked_until[slots] > now
         self._readmit(slots, blocked)
         return blocked if blocked.any() and not blocked.all() else None
+
+    def standing(self, slots: IntArray, now: float) -> Standing | None:
+        """How a pool's `slots` stand; None if there is no difference between them, be it for the good or in panic.
+
+        When nobody is sound those who are due take that place: then there is nobody to keep them from.
+        """
+        if not self._ejected:
+            return None
+        blocked = self.blocked(slots, now)
+        due_since = self._blocked_until[slots]
+        due = self._out[slots] & (due_since <= now)
+        if blocked is None and not due.any():
+            return None
+        sound = ~due if blocked is None else ~(blocked | due)
+        return Standing(sound, due, due_since) if sound.any() else Standing(due, np.zeros_like(due), due_since)
+
+    def trusted(self, slots: IntArray) -> BoolArray | None:
+        """Who of a pool's `slots` proved itself about as lately as anyone; None for nobody, and without any doubt."""
+        if not self._ejected:
+            return None
+        out = self._out[slots]
+        if not (out & ~self._soft[slots]).any():
+            return None
+        proved_at = np.where(out, _NEVER, self._proved_at[slots])
+        latest = proved_at.max()
+        return proved_at >= latest - PROOF_WINDOW_S if latest > _NEVER else None
+
+    def proved(self, slot: int, at: float) -> None:
+        """`slot` answered at `at`. That ends no ejection: `judge` does, given what the answer was."""
+        if not self._out[slot]:
+            self._proved_at[slot] = max(at, self._proved_at[slot])
 
     def picked(self, slot: int, now: float) -> None:
         """A request was given to `slot`: if that was half open, this request is the probe."""
@@ -163,12 +218,14 @@ class Health:
             trouble.soft -= 1
 
     def reset(self, slot: int) -> None:
-        """Forgets all that is held against an endpoint."""
+        """Forgets all that is held against an endpoint, and what it has proved."""
+        self._proved_at[slot] = _NEVER
         trouble = self._trouble.pop(slot, None)
         if trouble is not None:
             self._ejected -= trouble.is_ejected
             self._blocked_until[slot] = _OPEN
             self._soft[slot] = False
+            self._out[slot] = False
 
     def state(self, slot: int, now: float) -> str:
         """`healthy`, `ejected` or `half-open`."""
@@ -189,6 +246,8 @@ class Health:
             return  # used all the same, because all of its pool is ejected: that must not lengthen the back-off
         self._ejected += not trouble.is_ejected
         trouble.is_ejected = True
+        self._out[slot] = True
+        self._proved_at[slot] = _NEVER
         trouble.is_hard = is_hard
         trouble.ejected_at = now
         trouble.probed_at = None

@@ -11,24 +11,24 @@ change of the settings.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ext_proc.core.alias import replace_model
 from ext_proc.core.blocks import block_hashes, tokens_of
-from ext_proc.core.decision import MAX_NAMED, Answer, Named, OpenAIError, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
 from ext_proc.core.events import Event, Picked, Scraped, ScrapeFailed
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
-from ext_proc.core.record import Candidates, Decisions, Record
+from ext_proc.core.levels import Group, Levels, levels
+from ext_proc.core.naming import Naming, name
+from ext_proc.core.record import Decisions, Record
 from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
-from ext_proc.core.slots import FloatArray, IntArray
 from ext_proc.core.strategies.kv_aware import prompt_of
 from ext_proc.core.strategies.table import strategy
-from ext_proc.core.strategies.view import Ranking, Strategy, View
+from ext_proc.core.strategies.view import Strategy, View
 
 __all__ = ["Named", "Picker", "Rejected", "Unpicked"]
 
@@ -46,12 +46,11 @@ MEAN_MEMORY = 0.98
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """A pool's settings, prepared for picking; `slots` are those of its available endpoints."""
+    """A pool's settings, prepared for picking."""
 
     settings: PoolSettings
     strategy: Strategy
-    slots: IntArray
-    weights: FloatArray
+    levels: Levels
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ class Picker:
         model = models.get(request.model) if models else request.model
         if model is None:
             return Unpicked("unknown model")
-        if not len(pool.slots):
+        if not len(pool.levels.slots):
             return _no_endpoint(pool.settings.name)
         body = replace_model(facts.body, model) if model != request.model else None
         return self._pick(pool, request, model, body, now, rng)
@@ -147,13 +146,7 @@ class Picker:
         }
 
     def _prepared(self, pool: PoolSettings, chosen: Strategy) -> _Pool:
-        available = [endpoint for endpoint in pool.endpoints if endpoint.available]
-        return _Pool(
-            settings=pool,
-            strategy=chosen,
-            slots=np.array([self._fleet.slots.acquire(each.address) for each in available], dtype=np.int64),
-            weights=np.array([each.weight for each in available], dtype=np.float64),
-        )
+        return _Pool(settings=pool, strategy=chosen, levels=levels(pool.endpoints, self._fleet.slots))
 
     def _pick(
         self, pool: _Pool, request: ParsedRequest, model: str, body: bytes | None, now: float, rng: random.Random
@@ -161,11 +154,11 @@ class Picker:
         text = b"".join(request.prompt_parts)
         blocks = block_hashes(text, model, request.salt) if pool.strategy.needs_prompt else ()
         tokens = tokens_of(text)
-        view = self._view(pool, tokens, blocks, now)
-        ranking = pool.strategy.rank(view, rng)
-        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, model, view, ranking)
+        make_view = self._view_maker(pool, tokens, blocks, now)
+        naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng)
+        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, model, naming, now)
         self.decisions.add(record)
-        best = int(ranking.order[0])
+        view, best = naming.view, int(naming.ranking.order[0])
         uncached = tokens if view.prompt is None else int(view.prompt.uncached[best])
         work = int(self._fleet.ledger.queued_tokens[view.slots[best]]) + uncached
         self.apply(
@@ -183,35 +176,31 @@ class Picker:
         limit_ms = first_byte_ms(request, pool.settings, work)
         return Named(decision_id=record.id, endpoints=record.endpoints, first_byte_ms=limit_ms, body=body)
 
-    def _view(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> View:
-        slots, weights = pool.slots, pool.weights
-        blocked = self._fleet.health.blocked(slots, now)
-        if blocked is not None:
-            slots, weights = slots[~blocked], weights[~blocked]
-        prompt = None
-        if pool.strategy.needs_prompt:
-            match = self._fleet.index.match(blocks)
-            prompt = prompt_of(tokens, match, match.depths(self._fleet.slots.capacity)[slots])
+    def _view_maker(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> Callable[[Group], View]:
         history = self._history[pool.settings.name]
-        return View(slots, weights, self._fleet, now, history.turn, history.mean_uncached, prompt)
+        turn, mean_uncached = history.turn, history.mean_uncached
+        if not pool.strategy.needs_prompt:
+            return lambda group: View(group.slots, group.weights, self._fleet, now, turn, mean_uncached)
+        match = self._fleet.index.match(blocks)
+        depths = match.depths(self._fleet.slots.capacity)
 
-    def _record(self, decision_id: str, pool: PoolSettings, model: str, view: View, ranking: Ranking) -> Record:
-        order = ranking.order
-        addresses = tuple(view.address(position) for position in order.tolist())
+        def made(group: Group) -> View:
+            prompt = prompt_of(tokens, match, depths[group.slots])
+            return View(group.slots, group.weights, self._fleet, now, turn, mean_uncached, prompt)
+
+        return made
+
+    def _record(self, decision_id: str, pool: PoolSettings, model: str, naming: Naming, now: float) -> Record:
         return Record(
             id=decision_id,
-            time=view.now + self._wall_offset_s,
-            at=view.now,
+            time=now + self._wall_offset_s,
+            at=now,
             model=model,
             pool=pool.name,
             strategy=pool.strategy,
-            endpoints=addresses[:MAX_NAMED],
-            reason=ranking.reason,
-            candidates=Candidates(
-                addresses=addresses,
-                costs=tuple(ranking.cost[order].tolist()),
-                terms={name: tuple(column[order].tolist()) for name, column in ranking.terms.items()},
-            ),
+            endpoints=naming.addresses,
+            reason=naming.reason,
+            candidates=naming.candidates,
         )
 
     def _learn(self, event: Picked) -> None:

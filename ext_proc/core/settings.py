@@ -12,7 +12,11 @@ DEFAULT_WEIGHT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """One pod. `available` is False while it is known to be unhealthy or draining: such a pod is never named."""
+    """One pod. `available` is False while it is known to be unhealthy or draining: such a pod is never named.
+
+    `priority` is its level, 0 for the nearest, as in Envoy's `ClusterLoadAssignment`; gaps are allowed. A level is used
+    while nobody in a nearer one may be named (`ext_proc.core.levels`).
+    """
 
     address: str
     region: str = ""
@@ -21,6 +25,7 @@ class EndpointSettings:
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=dict)
     available: bool = True
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

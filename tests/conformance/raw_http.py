@@ -231,3 +231,43 @@ def _took(event: h2.events.Event, reply: Reply, connection: h2.connection.H2Conn
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     return host, int(port)
+
+
+async def raw(address: str, data: bytes) -> Reply:
+    """The answer to exactly these bytes, which need not be a request."""
+    reader, writer = await asyncio.open_connection(*_host_and_port(address))
+    writer.write(data)
+    try:
+        async with asyncio.timeout(CLIENT_TIMEOUT_S):
+            return await _read_reply(reader)
+    finally:
+        writer.close()
+
+
+class Upload:
+    """A POST of JSON whose body stops in the middle until it is told to go on. Mutable: the connection."""
+
+    def __init__(self, address: str, path: str) -> None:
+        self._address, self._path = address, path
+        self._rest = b""
+
+    async def __aenter__(self) -> "Upload":
+        self._reader, self._writer = await asyncio.open_connection(*_host_and_port(self._address))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def begin(self, body: bytes) -> None:
+        """Sends the headers and the first half of the body."""
+        half = len(body) // 2
+        head = f"POST {self._path} HTTP/1.1\r\nhost: lab\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body[:half])
+        self._rest = body[half:]
+        await self._writer.drain()
+
+    async def finish(self) -> Reply:
+        """Sends the rest; the answer."""
+        self._writer.write(self._rest)
+        async with asyncio.timeout(CLIENT_TIMEOUT_S):
+            return await _read_reply(self._reader)

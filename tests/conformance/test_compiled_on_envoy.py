@@ -51,7 +51,7 @@ from tests.conformance.envoy_lab import (
     pick,
     running,
 )
-from tests.conformance.raw_http import Pod, Reply, http1, http2
+from tests.conformance.raw_http import Pod, Reply, http1, http2, raw
 from tests.kit.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -366,7 +366,10 @@ async def test_other_paths_go_unpicked_to_the_default_pool(lab: Lab, listener: s
         (b'{"model": 5}', 404, "model_not_found", "model"),
         (b'{"prompt": "hi"}', 400, "missing_model", "model"),
         (b'{"model": null}', 400, "missing_model", "model"),
+        (b'{"model": {}}', 400, "missing_model", "model"),
+        (body_for("m" * 8193), 400, "missing_model", "model"),
         (b"[]", 400, "missing_model", "model"),
+        (b'"m-a"', 400, "missing_model", "model"),
         (b"", 400, "missing_model", "model"),
         (None, 400, "missing_model", "model"),
         (b"{nope", 400, "invalid_json", None),
@@ -388,6 +391,45 @@ async def test_client_errors_are_envoys_own(
         )
     assert not lab.picker.streams
     assert not any(pod.received for pod in lab.pods)
+
+
+async def test_a_missing_model_is_explained(lab: Lab, listener: str) -> None:
+    """One text for all that has no model: it says what the body must look like."""
+    for body in (b"{}", b"[]", b'"m-a"', b'{"model": {}}', body_for("m" * 9000)):
+        message = (await http1(listener, PATH, body, headers=JSON)).error["message"]
+        assert "JSON object" in message
+        assert "short string" in message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1//chat/completions",
+        "//v1/chat/completions",
+        "/v1/x/../chat/completions",
+        "/v1/./chat/completions",
+        "/v1/chat%2Fcompletions",
+        "/v1%2fchat%2Fcompletions",
+        "/v1/x%2F..%2Fchat/completions",
+        "/v1/x/%2e%2e/chat/completions",
+        "/v1/chat%5Ccompletions",
+        "/v1/%63hat/completions",
+    ],
+)
+async def test_a_path_has_one_spelling(lab: Lab, listener: str, path: str) -> None:
+    """However it is written, it ends up on the model's route and at the pod in its plain form, query untouched."""
+    lab.named(lab.other)
+    reply = await http1(listener, f"{path}?a=%2F", body_for("m-b"), headers=JSON)
+    assert (reply.status, reply.headers["x-kvpilot-pod"]) == (200, lab.other.address)
+    assert [seen.attributes["xds.route_name"] for seen in lab.picker.streams] == ["model/m-b"]
+    assert [request.path for request in lab.other.received] == ["/v1/chat/completions?a=%2F"]
+
+
+async def test_names_with_slashes_pass_in_other_paths(lab: Lab, listener: str) -> None:
+    """A model is looked up by its escaped name; pods unescape it as well."""
+    reply = await http1(listener, "/v1/models/meta%2Fllama", method="GET")
+    assert reply.status == 200
+    assert {request.path for pod in lab.pods for request in pod.received} == {"/v1/models/meta/llama"}
 
 
 async def test_unknown_model_is_named_safely(lab: Lab, listener: str) -> None:
@@ -525,6 +567,36 @@ async def test_dead_ends_are_openai_shaped(lab: Lab, listener: str) -> None:
     lab.other.behaviour = "503"
     reply = await http1(listener, PATH, body_for("m-b"), headers=JSON)
     assert (reply.status, reply.body) == (503, b"full")
+
+
+_POST = b"POST /v1/completions HTTP/1.1\r\n"
+_UPGRADE = b"connection: upgrade\r\nupgrade: websocket\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + _UPGRADE + b"\r\n", 403, "forbidden"),
+        (_POST + b"host: x\r\ncontent-length: 2\r\n" + _UPGRADE + b"\r\n{}", 403, "forbidden"),
+        (b"GET /v1/models HTTP/1.0\r\n\r\n", 426, "upgrade_required"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 70_000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x: a\r\n" * 120 + b"\r\n", 431, "headers_too_large"),
+        (_POST + b"host: x\r\ntransfer-encoding: gzip\r\n\r\n", 501, "not_implemented"),
+        (b"nonsense\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"GET /%00 HTTP/1.1\r\nhost: x\r\n\r\n", 400, "bad_request"),
+        (_POST + b"host: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "bad_request"),
+        (b"OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n", 404, "not_found"),
+    ],
+)
+async def test_refusals_of_the_protocol_are_openai_shaped(
+    lab: Lab, listener: str, request_bytes: bytes, status: int, code: str
+) -> None:
+    """What Envoy refuses before it reads a body, with a response flag or without, is JSON with the right status."""
+    reply = await raw(listener, request_bytes)
+    assert (reply.status, reply.error["code"]) == (status, code)
+    assert not lab.picker.streams
+    assert not any(pod.received for pod in lab.pods)
 
 
 async def test_silence_ends_streams_but_not_plain_answers(lab: Lab, listener: str) -> None:

@@ -18,6 +18,7 @@ from control_plane.compile.node import Node
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, PUSH_ORDER, ROUTES, short_name
 from control_plane.xds.server import XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
+from control_plane.xds.transition import REMOVAL_GRACE_S
 from protos.messages import load
 
 WAIT_S = 12.0
@@ -137,6 +138,7 @@ class Scene:
         self.ports: dict[str, int] = {}
         self.served: Snapshot | None = None
         self.nodes: list[Node] = []
+        self.skipped_s = 0.0
         self.xds = ""
         self._folder = folder
         self._upstreams = {name: Upstream(name) for name in ("a", "b")}
@@ -165,7 +167,7 @@ class Scene:
             self.nodes.append(node)
             return self.served
 
-        return XdsServer(load(), snapshot_for, time.monotonic)
+        return XdsServer(load(), snapshot_for, lambda: time.monotonic() + self.skipped_s)
 
     async def _start_envoy(self) -> Process:
         (self._folder / "bootstrap.json").write_text(json.dumps(self._bootstrap()))
@@ -202,6 +204,13 @@ class Scene:
         """Serves this from now on."""
         self.served = served
         self.server.publish()
+
+    async def pass_grace(self) -> None:
+        """Waits until Envoy has confirmed all but the removal of clusters, and puts the clock forward to that."""
+        assert self.served is not None
+        wanted = {"LDS": self.served.versions[LISTENERS], "RDS": self.served.versions[ROUTES]}
+        await eventually(lambda: {kind: self.type_status(kind)["version_acked"] for kind in wanted} == wanted)
+        self.skipped_s += REMOVAL_GRACE_S
 
     async def restart(self, served: Snapshot) -> None:
         """The control plane goes away and comes back, with this to serve."""
@@ -326,6 +335,7 @@ async def test_a_new_cluster_replaces_an_old_one_without_an_error(serving: Scene
     requests = asyncio.create_task(load_on())
     for to in ("b", "a", "b"):
         serving.publish(fleet({to: serving.ports[to]}, to))
+        await serving.pass_grace()
         await eventually(serving.is_synced)
     requests.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -373,6 +383,7 @@ async def test_a_bad_route_keeps_the_old_ones(serving: Scene) -> None:
     await eventually(lambda: serving.type_status("RDS")["state"] == "ERROR")
     assert await serving.get("/x") == (200, "a")
     serving.publish(changed)
+    await serving.pass_grace()
     await eventually(serving.is_synced)
     assert await serving.get("/x") == (200, "b")
 

@@ -147,7 +147,7 @@ async def mesh(
         policy.listen = f"127.0.0.1:{free_ports(1)[0]}"
     path = directory / "policy.yaml"
     path.write_text(policy.render())
-    kvpilot = Kvpilot(path)
+    kvpilot = Kvpilot(path, "--zone", zone)
     envoy = EnvoyProcess(
         directory / "envoy",
         bootstrap(

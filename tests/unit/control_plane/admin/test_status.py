@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from control_plane.admin.status import not_ready
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from control_plane.sidecar.sidecar import Sidecar
@@ -9,6 +11,7 @@ from tests.unit.control_plane.admin.asking import admin_of, get, text
 from tests.unit.control_plane.sidecar.in_process import (
     FIRST,
     SECOND,
+    EndpointsClient,
     connected,
     edit,
     eventually,
@@ -64,10 +67,10 @@ async def test_a_rejected_edit(tmp_path: Path) -> None:
 
 
 async def test_of_one_role(tmp_path: Path) -> None:
-    """What does not run is empty, not missing."""
+    """What does not run is empty, not missing; where Envoys are told to find the picker is said all the same."""
     async with running(tmp_path, roles=frozenset({"xds"})) as sidecar, admin_of(sidecar) as admin:
         found = await get(admin, "/status")
-        assert (found["pools"], found["addresses"]["ext_proc"]) == ({}, "")
+        assert (found["pools"], found["addresses"]["ext_proc"]) == ({}, "127.0.0.1:0")
     async with running(tmp_path, roles=frozenset({"picker"})) as sidecar, admin_of(sidecar) as admin:
         found = await get(admin, "/status")
         assert (found["envoys"], found["addresses"]["xds"]) == ([], "")
@@ -85,6 +88,31 @@ def test_nothing_is_ready_before_the_start(tmp_path: Path) -> None:
     assert not_ready(Sidecar(options(tmp_path))) == ["picker: not listening", "xds: not listening"]
     assert not_ready(Sidecar(options(tmp_path, roles=frozenset({"xds"})))) == ["xds: not listening"]
     assert not_ready(Sidecar(options(tmp_path, roles=frozenset({"picker"})))) == ["picker: not listening"]
+
+
+async def test_what_an_envoy_refused_from_the_first_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An Envoy without its first endpoints serves nothing: not ready, and status and log name the policy's line."""
+    async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:
+        client = EndpointsClient(sidecar.xds_address)
+        try:
+            await client.refuse(await client.ask(), "pool/p is not to my liking")
+
+            def is_refused() -> bool:
+                assert sidecar.xds is not None
+                return any(row["types"]["EDS"]["state"] == "ERROR" for row in sidecar.xds.status())
+
+            await eventually(is_refused)
+            told = await text(admin, "/readyz", status=503)
+            assert told == "envoy envoy-1: refused its first EDS: pool/p is not to my liking\n"
+            (envoy,) = (await get(admin, "/status"))["envoys"]
+            place = f"{tmp_path / 'policy.yaml'}:4:"
+            (found,) = envoy["types"]["EDS"]["policy"]
+            assert found.startswith(place)
+            assert place in caplog.text
+        finally:
+            await client.close()
 
 
 async def test_our_envoy_must_run_and_be_connected(tmp_path: Path) -> None:

@@ -71,11 +71,11 @@ async def test_serves_until_sigterm(tmp_path: Path, caplog: pytest.LogCaptureFix
     args = build_parser().parse_args(["run", str(policy), "--no-envoy", *FREE])
 
     def told() -> list[str]:
-        return [line for line in caplog.messages if line.startswith("admin http://")]
+        return [line for line in caplog.messages if line.startswith("serving admin ")]
 
     with caplog.at_level(logging.INFO, "kvpilot"):
         async with until_sigterm(run._serve(args), lambda: bool(told())):
-            url = told()[0].split()[1]
+            url = f"http://{told()[0].split()[2]}"
             with await to_thread(urllib.request.urlopen, f"{url}/status", timeout=10) as response:
                 assert json.load(response)["policy"]["state"] == "applied"
         assert "stopping" in caplog.messages

@@ -44,6 +44,12 @@ def test_only_the_control_plane_is_static() -> None:
     assert found["dynamic_resources"]["ads_config"]["set_node_on_first_message_only"] is True
 
 
+def test_an_envoy_is_back_soon_after_an_outage() -> None:
+    """However long the control plane was away: Envoy's default back-off would grow to 30 s."""
+    (service,) = made()["dynamic_resources"]["ads_config"]["grpc_services"]
+    assert service["envoy_grpc"]["retry_policy"]["retry_back_off"] == {"base_interval": "0.5s", "max_interval": "2s"}
+
+
 @pytest.mark.parametrize(("ads", "api_type"), [("delta", "DELTA_GRPC"), ("sotw", "GRPC")])
 def test_ads_variant(ads: Literal["delta", "sotw"], api_type: str) -> None:
     """Both variants have their word in Envoy."""

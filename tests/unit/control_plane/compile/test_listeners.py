@@ -38,6 +38,13 @@ def test_own_headers_are_removed_early() -> None:
     assert {"remove": "x-envoy-max-retries"} in mutations
 
 
+def test_paths_have_one_spelling() -> None:
+    """However a client writes it, a path is matched, and passed on, in the form that pods understand it in."""
+    found = manager()
+    assert (found["normalizePath"], found["mergeSlashes"]) == (True, True)
+    assert found["pathWithEscapedSlashesAction"] == "UNESCAPE_AND_FORWARD"
+
+
 def test_request_ids_of_clients_stay() -> None:
     """They are what the client's own logs have."""
     assert manager()["preserveExternalRequestId"] is True

@@ -2,13 +2,28 @@
 
 from typing import Any
 
+import pytest
+
+from control_plane.compile import Capabilities
 from control_plane.compile.local_replies import local_reply_config
+from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING
+
+FLAGGED: dict[str, Any] = {"responseFlagFilter": {}}
+SHARED = (400, 404, 429, 503)
+"""Sent by the picker, by our own direct responses, and by Envoy."""
 
 
-def mappers() -> list[Any]:
+def mappers(wanted: Capabilities = EVERYTHING) -> list[Any]:
     """The mappers in order."""
-    config: Any = local_reply_config()
+    config: Any = local_reply_config(wanted)
     return list(config["mappers"])
+
+
+def missing_keys(condition: Any) -> set[str]:
+    """The metadata keys that must be missing."""
+    found = [part["metadataFilter"] for part in condition["andFilter"]["filters"]]
+    assert all(one["matchIfKeyNotFound"] and one["matcher"]["value"] == {"nullMatch": {}} for one in found)
+    return {one["matcher"]["path"][0]["key"] for one in found}
 
 
 def statuses(condition: Any) -> list[int]:
@@ -27,12 +42,38 @@ def test_every_mapper_answers_json() -> None:
         assert override["contentType"] == "application/json"
 
 
-def test_answers_of_the_picker_are_left_alone() -> None:
-    """A status that the picker uses is only matched together with a response flag, which its answers do not have."""
-    for mapper in mappers():
-        for status in statuses(mapper["filter"]):
-            if status in (400, 429, 503):
-                assert {"responseFlagFilter": {}} in mapper["filter"]["andFilter"]["filters"]
+def test_answers_of_the_picker_and_our_own_are_left_alone() -> None:
+    """Their statuses are matched only with a response flag, which they do not have, or where no body was read."""
+    shared = [mapper["filter"] for mapper in mappers()[1:] if set(statuses(mapper["filter"])) & set(SHARED)]
+    assert shared
+    for condition in shared:
+        _, own = condition["andFilter"]["filters"]
+        flagged, unread = own["orFilter"]["filters"]
+        assert flagged == FLAGGED
+        assert missing_keys(unread) == {"model", "body"}
+
+
+def test_where_bodies_are_not_read_only_the_flag_counts() -> None:
+    """Without the filter nothing is ever noted, not even for a request that the picker has answered."""
+    for mapper in mappers(NOTHING)[1:]:
+        if set(statuses(mapper["filter"])) & set(SHARED):
+            assert FLAGGED in mapper["filter"]["andFilter"]["filters"]
+
+
+@pytest.mark.parametrize("status", [403, 408, 413, 426, 431, 500, 501, 502, 504])
+def test_statuses_that_only_envoy_sends(status: int) -> None:
+    """Nothing else is asked of them."""
+    assert [status] in [statuses(mapper["filter"]) for mapper in mappers() if "andFilter" not in mapper["filter"]]
+
+
+def test_any_other_error_is_covered() -> None:
+    """The last two take what is left: first server errors, then the client's."""
+    ends = [mapper["filter"]["andFilter"]["filters"][0]["statusCodeFilter"]["comparison"] for mapper in mappers()[-2:]]
+    assert [(end["op"], end["value"]["defaultValue"]) for end in ends] == [("GE", 500), ("GE", 400)]
+    assert [mapper["bodyFormatOverride"]["jsonFormat"]["error"]["type"] for mapper in mappers()[-2:]] == [
+        "server_error",
+        "invalid_request_error",
+    ]
 
 
 def test_unavailable_says_when_to_come_back() -> None:

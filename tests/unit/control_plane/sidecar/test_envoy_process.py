@@ -41,6 +41,28 @@ async def test_a_bad_bootstrap_is_told_with_envoys_words(tmp_path: Path) -> None
         await envoy.stop()
 
 
+def die(process: EnvoyProcess) -> None:
+    """What the kernel does for a kvpilot that is killed: its lock is gone, its Envoy is not."""
+    assert process._lock is not None
+    process._lock.close()
+
+
+async def test_two_at_a_time_do_not_share_a_directory(tmp_path: Path) -> None:
+    """While one lives, another is refused with the flag that helps, and the first one's Envoy is left alone."""
+    first = EnvoyProcess(tmp_path, STATIC)
+    first.start()
+    try:
+        await first.wait_ready()
+        with pytest.raises(EnvoyUnavailableError, match="--state-dir"):
+            EnvoyProcess(tmp_path, {**STATIC, "node": {"id": "other", "cluster": "test"}}).start()
+        assert first.is_running()
+    finally:
+        await first.stop()
+    third = EnvoyProcess(tmp_path, STATIC)
+    third.start()
+    await third.stop()
+
+
 async def test_a_second_life_adopts_the_same_envoy(tmp_path: Path) -> None:
     """With the same bootstrap the living Envoy is taken over: same process id, and it can be stopped."""
     first = EnvoyProcess(tmp_path, STATIC)
@@ -48,6 +70,7 @@ async def test_a_second_life_adopts_the_same_envoy(tmp_path: Path) -> None:
     second = EnvoyProcess(tmp_path, STATIC)
     try:
         await first.wait_ready()
+        die(first)
         second.start()
         assert second.adopted
         assert second.pid == first.pid
@@ -65,6 +88,7 @@ async def test_another_bootstrap_replaces_the_old_envoy(tmp_path: Path) -> None:
     second = EnvoyProcess(tmp_path, {**STATIC, "node": {"id": "other", "cluster": "test"}})
     try:
         await first.wait_ready()
+        die(first)
         second.start()
         assert not second.adopted
         assert second.pid != first.pid

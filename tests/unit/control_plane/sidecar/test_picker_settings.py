@@ -1,11 +1,15 @@
 """From policy and fleet to the picker's settings, and what of them may be used before Envoy has ACKed."""
 
 from dataclasses import replace
+from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.compile import cluster_name
+from control_plane.compile.endpoints import load_assignment
+from control_plane.compile.localities import Locality
 from control_plane.fleet.model import Fleet, Health, static_fleet
 from control_plane.policy import load
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
@@ -71,6 +75,48 @@ def test_an_unhealthy_or_draining_endpoint_is_not_available() -> None:
         fleet = Fleet(pools={"chat": (replace(one, health=health), two)})
         (pool,) = picker_settings(document.policy, fleet, "v").pools
         assert [endpoint.available for endpoint in pool.endpoints] == [available, True]
+
+
+LOCAL = """\
+kvpilot: v1
+listeners: [{name: openai, address: 127.0.0.1:8080}]
+models: [{name: llama, pool: chat}]
+pools:
+  chat:
+    endpoints:
+      - {address: 127.0.0.1:1, zone: zc}
+      - {address: 127.0.0.1:2, zone: zb}
+      - {address: 127.0.0.1:3, zone: za}
+      - {address: 127.0.0.1:4}
+    trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: ENABLED, failover: [{from: za, to: zb}]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("enabled", "region", "zone", "priorities"),
+    [
+        ("true", "", "za", [2, 1, 0, 2]),
+        ("true", "", "zb", [1, 0, 1, 1]),
+        ("true", "", "", [0, 0, 0, 0]),
+        ("false", "", "za", [0, 0, 0, 0]),
+    ],
+)
+def test_the_picker_has_the_priorities_that_envoy_has(
+    enabled: str, region: str, zone: str, priorities: list[int]
+) -> None:
+    """By the rule of the compiler, from where the picker's Envoy stands; none where it is not said or not wanted."""
+    document = load(LOCAL.replace("ENABLED", enabled), "policy.yaml").document
+    assert document is not None
+    fleet = static_fleet(document.policy)
+    (pool,) = picker_settings(document.policy, fleet, "v", region, zone).pools
+    assert [endpoint.priority for endpoint in pool.endpoints] == priorities
+    assignment = load_assignment(document.policy.pools[0], fleet.pools["chat"], Locality(region, zone))
+    told = {
+        endpoint["endpoint"]["address"]["socketAddress"]["portValue"]: locality.get("priority", 0)
+        for locality in cast(Any, assignment["endpoints"])
+        for endpoint in locality["lbEndpoints"]
+    }
+    assert [told[port] for port in (1, 2, 3, 4)] == priorities
 
 
 def test_additions_wait_removals_do_not() -> None:

@@ -97,6 +97,10 @@ class EnvoyModel:
         """`initial_fetch_timeout`: clusters without endpoints are used as they are."""
         self._warmed(self.warming.copy())
 
+    def targets(self) -> set[str]:
+        """The clusters that routes in use lead to."""
+        return {to.removeprefix("to ") for to in self.held[ROUTES].values()}
+
     def _sent(self, pushes: list[Push]) -> None:
         for push in pushes:
             assert push.type_url not in self.unanswered, f"two in flight: {push}"

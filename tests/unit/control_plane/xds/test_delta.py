@@ -4,6 +4,7 @@ import pytest
 
 from control_plane.xds import kinds
 from control_plane.xds.status import SyncState
+from control_plane.xds.transition import REMOVAL_GRACE_S
 from tests.unit.control_plane.xds.dialogue import DeltaDialogue, fleet
 
 ONE = fleet({"a": "1", "b": "1"}, {"a": "1", "b": "1"}, {"web": "1"}, {"web": "1"})
@@ -138,7 +139,8 @@ class TestReconnect:
         assert play.asks("EDS", "a", "b", "old", holds={"a": "1", "b": "1", "old": "1"}) == []
         assert play.asks("LDS", holds={"web": "1"}) == []
         assert play.asks("RDS", "web", holds={"web": "to old"}) == ["RDS web=1"]
-        assert play.acks("RDS") == ["CDS -old"]
+        assert play.acks("RDS") == []
+        assert play.waits(REMOVAL_GRACE_S) == ["CDS -old"]
         assert play.acks("CDS") == ["EDS -old"]
 
     def test_an_early_reconnect_is_compared_when_the_snapshot_comes(self) -> None:
@@ -179,7 +181,9 @@ class TestRemovals:
             play.asks(kind, *names)
             play.acks(kind)
         assert play.serves(fleet({"a": "1"}, {"a": "1"}, {"web": "1"}, {"web": "2"})) == ["RDS web=2"]
-        assert play.acks("RDS") == ["CDS -b"]
+        assert play.acks("RDS") == []
+        assert play.waits(REMOVAL_GRACE_S - 0.1) == []
+        assert play.waits(0.1) == ["CDS -b"]
         assert play.acks("CDS") == ["EDS -b"]
 
     def test_endpoints_that_the_client_gives_up_itself_are_not_told(self) -> None:
@@ -188,7 +192,8 @@ class TestRemovals:
         for kind, names in (("CDS", ()), ("EDS", ("a", "b")), ("LDS", ()), ("RDS", ("web",))):
             play.asks(kind, *names)
             play.acks(kind)
-        assert play.serves(fleet({"a": "1"}, {"a": "1"}, {"web": "1"}, {"web": "1"})) == ["CDS -b"]
+        assert play.serves(fleet({"a": "1"}, {"a": "1"}, {"web": "1"}, {"web": "1"})) == []
+        assert play.waits(REMOVAL_GRACE_S) == ["CDS -b"]
         assert play.asks("EDS", drops=("b",)) == []
         assert play.acks("CDS") == []
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, PUSH_ORDER, ROUTES
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.status import SyncState
-from control_plane.xds.transition import REMOVAL_WAIT_S
+from control_plane.xds.transition import REMOVAL_GRACE_S, REMOVAL_WAIT_S
 from tests.unit.control_plane.xds.dialogue import fleet
 from tests.unit.control_plane.xds.envoy_model import BAD, EnvoyModel, routes_without_cluster
 
@@ -51,6 +51,9 @@ def play(model: EnvoyModel, script: list[Step], check: Callable[[], None] = lamb
             model.to_client()
         elif step == "all":
             deliver_all(model, check)
+        elif step == "a second":
+            deliver_all(model, check)
+            model.tick(1.0)
         elif step == "reconnect":
             model.connect()
             if last is not None:
@@ -95,6 +98,23 @@ def test_no_route_ever_points_at_a_cluster_that_is_not_in_use(delta: bool, scrip
 
     play(model, script, check)
     deliver_all(model, check)
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+@given(script=steps("a second", "a second", "a second"))
+@settings(deadline=None, max_examples=80)
+def test_requests_under_old_routes_have_time_to_finish(delta: bool, script: list[Step]) -> None:
+    """Whatever a route has led to within the grace is in use: a request that waits for its body still finds it."""
+    model = EnvoyModel(delta=delta)
+    led_to: dict[str, float] = {}
+
+    def check() -> None:
+        led_to.update(dict.fromkeys(model.targets(), model.now))
+        assert {name for name, at in led_to.items() if model.now - at < REMOVAL_GRACE_S} <= model.in_use
+
+    play(model, script, check)
+    come_to_rest(model)
+    assert model.in_use == set(model.held[CLUSTERS])
 
 
 @pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])

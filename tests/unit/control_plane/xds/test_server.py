@@ -206,6 +206,7 @@ class TestHarmlessness:
             asking = asyncio.create_task(ask_on())
             await quick.send(CLUSTERS)
             assert len((await quick.receive()).resources) == 2
+            await eventually(lambda: len(desk.server.status()) == 2)
             # As soon as nothing moves any more the server has stopped reading from it.
             pushes = -1
             while pushes != (pushes := desk.server.status()[1]["types"]["CDS"]["pushes"]) or pushes == 0:

@@ -7,7 +7,7 @@ from control_plane.xds.requests import SotwRequest
 from control_plane.xds.session import MAX_NAMES, MAX_TYPES, REPOINT_WAIT_S, Session
 from control_plane.xds.sotw import SotwDialect
 from control_plane.xds.status import SyncState
-from control_plane.xds.transition import REMOVAL_WAIT_S
+from control_plane.xds.transition import REMOVAL_GRACE_S, REMOVAL_WAIT_S
 from tests.unit.control_plane.xds.dialogue import DeltaDialogue, SotwDialogue, fleet
 
 Dialogue = SotwDialogue | DeltaDialogue
@@ -321,10 +321,36 @@ class TestMakeBeforeBreak:
         return ["CDS b=1"] if isinstance(play, SotwDialogue) else ["CDS -a"]
 
     def test_add_repoint_remove(self, play: Dialogue) -> None:
-        """The new cluster first, with the old one still there; then routes; the removal after the routes' ACK."""
+        """The new cluster first, with the old one still there; then routes; the removal a grace after their ACK."""
         self.begun(play)
         assert play.acks("CDS") == ["RDS web=to b"]
-        assert play.acks("RDS") == self.removal(play)
+        assert play.acks("RDS") == []
+        assert play.session.deadline() == REMOVAL_GRACE_S
+        assert play.waits(REMOVAL_GRACE_S - 0.1) == []
+        assert play.waits(0.1) == self.removal(play)
+        assert play.acks("CDS") == ([] if isinstance(play, SotwDialogue) else ["EDS -a"])
+        assert play.session.deadline() is None
+
+    def test_the_grace_begins_with_the_confirmation(self, play: Dialogue) -> None:
+        """Routes that are confirmed late, just before the bound, still give the requests under the old ones time."""
+        self.begun(play)
+        play.acks("CDS")
+        assert play.waits(REMOVAL_WAIT_S - 0.1) == []
+        assert play.acks("RDS") == []
+        assert play.waits(REMOVAL_GRACE_S - 0.1) == []
+        assert play.waits(0.1) == self.removal(play)
+
+    def test_later_changes_do_not_prolong_the_grace(self, play: Dialogue) -> None:
+        """An operator who edits all the time still gets rid of old clusters, also while new routes are refused."""
+        self.begun(play)
+        play.acks("CDS")
+        play.acks("RDS")
+        play.waits(REMOVAL_GRACE_S - 1.0)
+        bad = fleet({"b": "1"}, {"b": "1"}, {"web": "1"}, {"web": "to b, bad"})
+        assert play.serves(bad) == ["RDS web=to b, bad"]
+        assert play.nacks("RDS") == []
+        assert play.session.deadline() == REMOVAL_GRACE_S
+        assert play.waits(1.0) == self.removal(play)
 
     def test_the_removal_is_bounded_by_the_clock(self, play: Dialogue) -> None:
         """Routes that are never confirmed do not keep a cluster for ever."""
@@ -343,17 +369,19 @@ class TestMakeBeforeBreak:
         assert play.waits(10 * REMOVAL_WAIT_S) == []
         fixed = fleet({"b": "1"}, {"b": "1"}, {"web": "1"}, {"web": "to b, fixed"})
         assert play.serves(fixed) == ["RDS web=to b, fixed"]
-        assert play.acks("RDS") == self.removal(play)
+        assert play.acks("RDS") == []
+        assert play.waits(REMOVAL_GRACE_S) == self.removal(play)
 
-    def test_a_removal_alone_goes_out_at_once(self, play: Dialogue) -> None:
-        """Where listeners and routes are confirmed as they are, there is nothing to wait for."""
+    def test_a_removal_alone_waits_for_the_grace_only(self, play: Dialogue) -> None:
+        """Where listeners and routes are confirmed as they are, nobody is asked; but it may have been just now."""
         two = fleet({"a": "1", "b": "1"}, {"a": "1", "b": "1"}, {"web": "1"}, {"web": "to b"})
         play.serves(two)
         for kind, names in (("CDS", ()), ("EDS", ("a", "b")), ("LDS", ()), ("RDS", ("web",))):
             play.asks(kind, *names)
             play.acks(kind)
-        news = ["EDS"] if isinstance(play, SotwDialogue) else []
-        assert play.serves(self.AFTER) == news + self.removal(play)
+        assert play.serves(self.AFTER) == (["EDS"] if isinstance(play, SotwDialogue) else [])
+        assert play.waits(REMOVAL_GRACE_S - 0.1) == []
+        assert play.waits(0.1) == self.removal(play)
 
     def test_a_client_without_routes_gets_the_removal_by_the_clock(self, play: Dialogue) -> None:
         """A client that has not asked for listeners and routes yet may still hold old ones from an earlier stream."""
@@ -368,13 +396,26 @@ class TestMakeBeforeBreak:
         """The policy goes back before the removal: the cluster never left, and only the new one goes."""
         self.begun(play)
         play.acks("CDS")
-        assert play.acks("RDS") == self.removal(play)
-        play = self.begun(type(play)())
-        play.acks("CDS")
         assert play.serves(self.BEFORE) == (["EDS"] if isinstance(play, SotwDialogue) else [])
         assert play.acks("RDS") == ["RDS web=to a"]
         gone = ["CDS a=1"] if isinstance(play, SotwDialogue) else ["CDS -b"]
-        assert play.acks("RDS") == gone
+        assert play.acks("RDS") == []
+        assert play.waits(REMOVAL_GRACE_S) == gone
+
+    def test_a_cluster_that_comes_back_and_goes_again_has_a_new_grace(self, play: Dialogue) -> None:
+        """Routes led to it again meanwhile."""
+        self.begun(play)
+        play.acks("CDS")
+        play.acks("RDS")
+        play.waits(REMOVAL_GRACE_S - 0.1)
+        if play.serves(self.BEFORE) == ["EDS", "RDS web=to a"]:
+            play.acks("EDS")
+        play.acks("RDS")
+        if play.serves(self.AFTER) == ["EDS", "RDS web=to b"]:
+            play.acks("EDS")
+        play.acks("RDS")
+        assert play.waits(REMOVAL_GRACE_S - 0.1) == []
+        assert play.waits(0.1) == self.removal(play)
 
     def test_endpoints_of_a_kept_cluster_are_still_answered(self, play: Dialogue) -> None:
         """A client that asks again for the endpoints of a cluster on its way out gets them."""

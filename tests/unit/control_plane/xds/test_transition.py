@@ -2,7 +2,7 @@
 
 from control_plane.xds import transition
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, ROUTES
-from control_plane.xds.transition import REMOVAL_WAIT_S, Retention
+from control_plane.xds.transition import REMOVAL_GRACE_S, REMOVAL_WAIT_S, Retention
 from tests.unit.control_plane.xds.dialogue import fleet
 
 OLD = fleet({"a": "1", "b": "1"}, {"a": "1", "b": "1"})
@@ -30,7 +30,7 @@ def test_what_is_still_there_is_not_kept() -> None:
     retention = Retention()
     retention.keep(["b"], OLD, NEW, 0.0)
     assert not retention
-    assert retention.deadline() is None
+    assert retention.deadline(referenced=True) is None
 
 
 def test_a_cluster_that_comes_back_is_freed() -> None:
@@ -44,11 +44,36 @@ def test_each_has_its_own_deadline() -> None:
     """A later change does not prolong the wait of an earlier one."""
     retention = kept()
     retention.keep(["a", "b"], NEW, fleet(), 4.0)
-    assert retention.deadline() == REMOVAL_WAIT_S
-    assert retention.release_expired(REMOVAL_WAIT_S)
+    assert retention.deadline(referenced=True) == REMOVAL_WAIT_S
+    assert retention.release_expired(REMOVAL_WAIT_S, referenced=True)
     assert retention.names() == {"b"}
-    assert not retention.release_expired(REMOVAL_WAIT_S)
-    assert retention.release_expired(4.0 + REMOVAL_WAIT_S)
+    assert not retention.release_expired(REMOVAL_WAIT_S, referenced=True)
+    assert retention.release_expired(4.0 + REMOVAL_WAIT_S, referenced=True)
+
+
+def test_the_grace_counts_from_the_first_confirmation() -> None:
+    """What nothing leads to any more goes after the grace; what is dropped later has its own."""
+    retention = kept()
+    retention.unreferenced(2.0)
+    retention.keep(["a", "b"], NEW, fleet(), 4.0)
+    retention.unreferenced(4.0)
+    assert retention.deadline(referenced=True) == 2.0 + REMOVAL_GRACE_S
+    assert not retention.release_expired(2.0 + REMOVAL_GRACE_S - 0.1, referenced=True)
+    assert retention.release_expired(2.0 + REMOVAL_GRACE_S, referenced=True)
+    assert retention.names() == {"b"}
+    assert retention.release_expired(4.0 + REMOVAL_GRACE_S, referenced=True)
+
+
+def test_what_routes_may_still_lead_to_stays_when_asked() -> None:
+    """Refused routes keep what they lead to without an end, but not what was let go of before."""
+    retention = kept()
+    retention.unreferenced(0.0)
+    retention.keep(["a", "b"], NEW, fleet(), 1.0)
+    assert retention.deadline(referenced=False) == REMOVAL_GRACE_S
+    assert retention.release_expired(100.0, referenced=False)
+    assert retention.names() == {"b"}
+    assert retention.deadline(referenced=False) is None
+    assert not retention.release_expired(100.0, referenced=False)
 
 
 def test_a_cluster_of_unknown_content_is_kept_by_name() -> None:

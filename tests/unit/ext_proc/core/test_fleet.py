@@ -2,12 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.blocks import BLOCK_TOKENS
-from ext_proc.core.events import AttemptEnded, AttemptStarted, FirstToken, Picked, RequestEnded, Scraped, StreamEnded
+from ext_proc.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    FirstToken,
+    Picked,
+    RequestEnded,
+    Scraped,
+    StreamEnded,
+)
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.record import Candidates, Record
 from ext_proc.core.slots import INITIAL_CAPACITY
@@ -248,3 +258,22 @@ def test_slots_in_use_are_wanted_or_busy(steps: list[set[str] | tuple[str, int, 
     it.want(frozenset())
     it.expire(1e9)
     assert len(it.slots) == len(it.index) == len(it.ledger) == 0
+
+
+def test_answers_and_scrapes_are_proofs() -> None:
+    """A first token, a whole answer and a scrape; a full engine's refusal and an aborted request are none."""
+    told: list[tuple[Event, bool]] = [
+        (FirstToken(decision_id="d", address=B, at=2.0, ttft_ms=1), True),
+        (RequestEnded(decision_id="d", at=2.0, status=200, served=B), True),
+        (Scraped(address=B, at=2.0, running=0, waiting=0), True),
+        (AttemptEnded(decision_id="d", address=B, at=2.0, status=503), False),
+        (RequestEnded(decision_id="d", at=2.0, status=200, served=B, aborted=True), False),
+    ]
+    for event, is_proof in told:
+        it = fleet(A, B)
+        it.apply(failed(A, flag="UF", failure="refused"), None)
+        it.apply(event, None)
+        it.apply(FirstToken(decision_id="d", address="10.9.9.9:1", at=2.0, ttft_ms=1), None)
+        slots = np.array([it.slots.acquire(address) for address in (A, B)])
+        found = it.health.trusted(slots)
+        assert (found is not None and found.tolist() == [False, True]) == is_proof

@@ -248,3 +248,66 @@ def test_a_pool_is_never_empty(steps: list[tuple[int, Evidence | None, float]]) 
             health.judge(slot, evidence, started_at=now, now=now)
         assert named(health, now)
     assert named(health, now + MAX_BACK_OFF_S) == [0, 1, 2, 3]
+
+
+def standing(health: Health, now: float) -> tuple[list[int], list[int]] | None:
+    """(sound, due) slots of the pool."""
+    found = health.standing(POOL, now)
+    return None if found is None else (POOL[found.sound].tolist(), POOL[found.due].tolist())
+
+
+def test_standing_tells_the_half_open_from_the_sound() -> None:
+    """Ejected is neither; without a difference there is nothing to tell."""
+    health = Health(8)
+    assert standing(health, 0.0) is None
+    fail(health, 2, Evidence.HARD, at=0.0)
+    assert standing(health, 0.5) == ([0, 1, 3], [])
+    assert standing(health, BACK_OFF_S) == ([0, 1, 3], [2])
+    health.picked(2, BACK_OFF_S)
+    assert standing(health, BACK_OFF_S) == ([0, 1, 3], [])
+    health.judge(2, Evidence.GOOD, started_at=BACK_OFF_S, now=BACK_OFF_S)
+    assert standing(health, BACK_OFF_S) is None
+
+
+def test_standing_in_panic_and_without_anybody_sound() -> None:
+    """All ejected: no difference. All ejected but one that is due: that one is all there is."""
+    health = Health(8)
+    for slot in range(4):
+        fail(health, slot, Evidence.GONE, at=slot * 0.1)
+    assert standing(health, 0.5) is None
+    assert standing(health, BACK_OFF_S) == ([0], [])
+
+
+def test_another_pools_trouble_changes_nothing() -> None:
+    """Neither its standing nor its trust."""
+    health = Health(8)
+    health.proved(1, 0.0)
+    fail(health, 7, Evidence.GONE, at=0.0)
+    assert standing(health, 0.5) is None
+    assert health.trusted(POOL) is None
+
+
+def trusted(health: Health) -> list[int]:
+    """The trusted slots of the pool."""
+    found = health.trusted(POOL)
+    return [] if found is None else POOL[found].tolist()
+
+
+def test_an_ejection_takes_the_proof_away() -> None:
+    """Whoever was in doubt has to prove itself anew, and cannot while it is ejected."""
+    health = Health(8)
+    fail(health, 0, Evidence.GONE, at=0.0)
+    health.proved(2, 1.0)
+    health.proved(2, 0.5)
+    assert trusted(health) == [2]
+    fail(health, 2, Evidence.HARD, at=2.0)
+    health.proved(2, 2.5)
+    assert trusted(health) == []
+    health.judge(2, Evidence.ALIVE, started_at=3.0, now=3.0)
+    assert trusted(health) == []
+    health.proved(2, 3.0)
+    assert trusted(health) == [2]
+    health.grow(16)
+    assert trusted(health) == [2]
+    health.reset(2)
+    assert trusted(health) == []

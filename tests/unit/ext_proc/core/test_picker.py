@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from ext_proc.core.blocks import BLOCK_BYTES
 from ext_proc.core.decision import Answer
-from ext_proc.core.events import AttemptEnded, AttemptStarted, Picked, RequestEnded, Scraped, ScrapeFailed, StreamEnded
+from ext_proc.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    FirstToken,
+    Picked,
+    RequestEnded,
+    Scraped,
+    ScrapeFailed,
+    StreamEnded,
+)
 from ext_proc.core.picker import RESERVATION_SLACK_S, Named, Picker, Rejected, Unpicked
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
@@ -397,3 +406,108 @@ def test_everything_is_released(strategy: str, asked: list[tuple[int, int, bool]
     for named in running:
         caller.end(named)
     assert sum(caller.loads().values()) == 0
+
+
+def in_levels(*priorities: int, strategy: str = "kv-aware") -> PickerSettings:
+    """One pool whose endpoints have these priorities."""
+    made = settings(*pods(len(priorities)), strategy=strategy)
+    endpoints = zip(made.pools[0].endpoints, priorities, strict=True)
+    placed = tuple(replace(endpoint, priority=priority) for endpoint, priority in endpoints)
+    return replace(made, pools=(replace(made.pools[0], endpoints=placed),))
+
+
+class Mesh(Caller):
+    """A caller behind an Envoy that tries the names one after another; pods that are dead refuse connections."""
+
+    def __init__(self, made: PickerSettings, seed: int = 1) -> None:
+        super().__init__(Picker(made), seed)
+        self.dead: set[str] = set()
+
+    def tried(self, request: RequestFacts) -> tuple[str, int]:
+        """(who served the request, after how many tries); nobody where all names are dead."""
+        named = self.named(request)
+        for tries, address in enumerate(named.endpoints, 1):
+            self.picker.apply(AttemptStarted(decision_id=named.decision_id, address=address, at=self.now))
+            if address not in self.dead:
+                self.picker.apply(FirstToken(decision_id=named.decision_id, address=address, at=self.now, ttft_ms=1))
+                self._end(named, 200, address, tries)
+                return address, tries
+            self.picker.apply(
+                AttemptEnded(
+                    decision_id=named.decision_id,
+                    address=address,
+                    at=self.now,
+                    status=503,
+                    flags=("UF",),
+                    failure="delayed connect error: Connection refused",
+                )
+            )
+        self._end(named, 503, "", len(named.endpoints))
+        return "", len(named.endpoints)
+
+    def scrape(self) -> None:
+        """Whoever lives answers a scrape."""
+        for address in self.loads():
+            if address not in self.dead:
+                self.picker.apply(Scraped(address=address, at=self.now, running=0, waiting=0))
+
+    def _end(self, named: Named, status: int, served: str, tries: int) -> None:
+        ended = RequestEnded(decision_id=named.decision_id, at=self.now, status=status, served=served, attempts=tries)
+        self.picker.apply(ended)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_nearest_level_serves_until_it_is_gone(strategy: str) -> None:
+    """Requests leave the level when all of it refuses, at the cost of retries only, and return when it is back."""
+    mesh = Mesh(in_levels(0, 1, 0, 1, strategy=strategy))
+    near, far = set(pods(4)[::2]), set(pods(4)[1::2])
+    assert {mesh.tried(facts(f"a{n}"))[0] for n in range(12)} == near
+    mesh.dead = near
+    assert {mesh.tried(facts(f"b{n}"))[0] for n in range(12)} == far
+    assert mesh.picker.decisions.latest(1)[0].reason.endswith("priority 1, nobody nearer may be named")
+    mesh.dead = set()
+    mesh.now += 60.0
+    assert {mesh.tried(facts(f"c{n}"))[0] for n in range(12)} == near
+
+
+def test_a_cache_further_away_is_left_alone() -> None:
+    """Priorities come before costs: a prefix in the next level does not call its conversation there."""
+    made = in_levels(0, 0, 1)
+    mesh = Mesh(made)
+    mesh.dead = set(pods(2))
+    assert mesh.tried(facts("hello " * 500))[0] == pods(3)[2]
+    mesh.dead = set()
+    mesh.now += 60.0
+    assert mesh.tried(facts("hello " * 500))[0] in pods(2)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_mostly_dead_pool_serves(strategy: str) -> None:
+    """200 dead pods and 2 live ones: once a live one has been found by a request, no request fails, also while the dead
+    ones come up for trial again and again."""
+    mesh = Mesh(settings(*pods(202), strategy=strategy))
+    mesh.dead = set(pods(202)) - {pods(202)[77], pods(202)[150]}
+    served = []
+    for n in range(1_000):
+        mesh.now += 0.1
+        served.append(mesh.tried(facts(f"question {n}"))[0])
+    found = next(n for n, address in enumerate(served) if address)
+    assert found <= 200 / 3, "every request that fails finds three dead ones"
+    assert "" not in served[found:]
+    assert set(served[found:]) == set(pods(202)) - mesh.dead, "both of the live ones are used"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_scrapes_show_who_lives_in_a_mostly_dead_pool(strategy: str) -> None:
+    """When 200 of 202 busy pods die at once, what answers a scrape is trusted before any request has found it."""
+    mesh = Mesh(settings(*pods(202), strategy=strategy))
+    for n in range(300):
+        mesh.tried(facts(f"before {n}"))
+    mesh.scrape()
+    mesh.now += 10.0
+    mesh.dead = set(pods(202)) - {pods(202)[77], pods(202)[150]}
+    mesh.scrape()
+    served = [mesh.tried(facts(f"after {n}"))[0] for n in range(300)]
+    assert served.count("") <= 1, "the first failure puts the pool in doubt"
+    assert served[0] in ("", *pods(202))
+    assert "" not in served[1:]

@@ -1,0 +1,95 @@
+"""Which endpoints of a pool may be named together, nearest level first.
+
+Envoy's `override_host` policy takes a named host of any priority and any health, so it is the picker that keeps to
+the priorities (Envoy, "Priority levels"): the nearest level where somebody may be named is used, the next ones only
+lend names for retries. Spill-over by capacity is a later stage: Envoy moves load of requests without a name to the next
+level as soon as less than about 72 % of one is healthy, the picker stays while anybody there may be named.
+
+At most one half-open endpoint stands among the others, the one that has waited longest to be tried. In a pool that is
+mostly dead there are many of them, and one request must not meet two.
+
+Nothing here loops over endpoints: the arrays of a pool are sorted by level once, and a level is a slice of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ext_proc.core.health import Health, Standing
+from ext_proc.core.settings import EndpointSettings
+from ext_proc.core.slots import BoolArray, FloatArray, IntArray, Slots
+
+_NOBODY = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Endpoints between which a strategy decides. `on_trial` is the slot of the half-open one, negative without one."""
+
+    priority: int
+    slots: IntArray
+    weights: FloatArray
+    on_trial: int = _NOBODY
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """The available endpoints of a pool, sorted by level; `parts` are the levels, with their priority."""
+
+    slots: IntArray
+    weights: FloatArray
+    parts: tuple[tuple[int, slice], ...]
+
+    def groups(self, health: Health, now: float) -> Iterator[Group]:
+        """Who may be named, level by level; only the first group may hold one on trial. At least one, if any exist."""
+        standing = health.standing(self.slots, now)
+        is_first = True
+        for priority, part in self.parts:
+            if standing is None:
+                yield Group(priority, self.slots[part], self.weights[part])
+                continue
+            chosen, trial = standing.sound[part], _NOBODY
+            if is_first:
+                chosen, trial = _with_one_on_trial(standing, part)
+            if chosen.any():
+                is_first = False
+                slots = self.slots[part]
+                on_trial = _NOBODY if trial == _NOBODY else int(slots[trial])
+                yield Group(priority, slots[chosen], self.weights[part][chosen], on_trial)
+
+    def trusted(self, health: Health) -> Group | None:
+        """Of the nearest level that has such: who has proved lately to be there, while the pool is in doubt."""
+        trusted = health.trusted(self.slots)
+        if trusted is None:
+            return None
+        for priority, part in self.parts:
+            chosen = trusted[part]
+            if chosen.any():
+                return Group(priority, self.slots[part][chosen], self.weights[part][chosen])
+        return None
+
+
+def levels(endpoints: Sequence[EndpointSettings], slots: Slots) -> Levels:
+    """The levels of `endpoints`, without those that are not available; they keep their order within a level."""
+    chosen = sorted((each for each in endpoints if each.available), key=lambda each: each.priority)
+    priorities = [each.priority for each in chosen]
+    starts = [n for n in range(len(chosen)) if n == 0 or priorities[n] != priorities[n - 1]]
+    ends = [*starts, len(chosen)][1:]
+    return Levels(
+        slots=np.array([slots.acquire(each.address) for each in chosen], dtype=np.int64),
+        weights=np.array([each.weight for each in chosen], dtype=np.float64),
+        parts=tuple((priorities[start], slice(start, end)) for start, end in zip(starts, ends, strict=True)),
+    )
+
+
+def _with_one_on_trial(standing: Standing, part: slice) -> tuple[BoolArray, int]:
+    """The sound ones of a level and the one that is due for longest, and its position there."""
+    due = np.flatnonzero(standing.due[part])
+    sound = standing.sound[part]
+    if not len(due):
+        return sound, _NOBODY
+    trial = int(due[np.argmin(standing.due_since[part][due])])
+    chosen = sound.copy()
+    chosen[trial] = True
+    return chosen, trial

@@ -1,0 +1,113 @@
+"""The list of names for one request: the strategy's order within a level, and what is tried after it.
+
+1. The first group of `Levels.groups` is ranked; its best is the first name. A half-open endpoint is named only there.
+2. While names are missing, the best of the next levels follow, so that a retry can leave the zone.
+3. While the pool is in doubt (`ext_proc.core.health`), the last of a full list is one that has proved lately to be
+   there. Otherwise a pool of which most pods are gone would send the three tries of a request to three that were never
+   tried, again and again. The first two names stay the strategy's, so trust costs it nothing.
+"""
+
+import random
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from ext_proc.core.decision import MAX_NAMED
+from ext_proc.core.fleet import Fleet
+from ext_proc.core.levels import Group, Levels
+from ext_proc.core.record import MAX_CANDIDATES, Candidates
+from ext_proc.core.slots import IntArray
+from ext_proc.core.strategies.view import Ranking, Strategy, View
+
+MakeView = Callable[[Group], View]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Naming:
+    """The names, best first. `view` and `ranking` are those that the first name comes from."""
+
+    addresses: tuple[str, ...]
+    view: View
+    ranking: Ranking
+    reason: str
+    candidates: Candidates
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ranked:
+    """Some positions of one group, best first."""
+
+    view: View
+    ranking: Ranking
+    order: IntArray
+
+    def slots(self) -> list[int]:
+        slots: list[int] = self.view.slots[self.order].tolist()
+        return slots
+
+    def only(self, positions: Sequence[int] | IntArray) -> "_Ranked":
+        return _Ranked(self.view, self.ranking, np.array(positions, dtype=np.int64))
+
+    def without(self, slots: Container[int]) -> list[int]:
+        """The positions of the others."""
+        return [position for position, slot in zip(self.order.tolist(), self.slots(), strict=True) if slot not in slots]
+
+
+def name(
+    levels: Levels, fleet: Fleet, strategy: Strategy, make_view: MakeView, now: float, rng: random.Random
+) -> Naming:
+    """Names up to `MAX_NAMED` endpoints of a pool that has at least one."""
+
+    def ranked(group: Group) -> _Ranked:
+        view = make_view(group)
+        ranking = strategy.rank(view, rng)
+        return _Ranked(view, ranking, ranking.order)
+
+    groups = levels.groups(fleet.health, now)
+    group = next(groups)
+    first = ranked(group)
+    reason = first.ranking.reason
+    if group.priority:
+        reason += f"; priority {group.priority}, nobody nearer may be named"
+    best, *rest = first.slots()
+    named = [best, *(slot for slot in rest if slot != group.on_trial)][:MAX_NAMED]
+    others: list[_Ranked] = []
+    while len(named) < MAX_NAMED and (spare := next(groups, None)) is not None:
+        further = ranked(spare)
+        others.append(further.only(further.order[: MAX_NAMED - len(named)]))
+        named += others[-1].slots()
+    trusted = levels.trusted(fleet.health) if len(named) == MAX_NAMED else None
+    if trusted is not None and named[-1] not in trusted.slots:
+        reliable = ranked(trusted)
+        fresh = reliable.without(named)
+        if fresh:
+            others.append(reliable.only(fresh[:1]))
+            named[-1:] = others[-1].slots()
+            reason += "; the last name answered lately"
+    addresses = tuple(fleet.slots.address(slot) for slot in named)
+    return Naming(addresses, first.view, first.ranking, reason, _candidates(first, others, named))
+
+
+def _candidates(first: _Ranked, others: Sequence[_Ranked], named: Sequence[int]) -> Candidates:
+    """What was seen: the first group's best, and whoever else is named. Costs compare within a group only."""
+    if not others:
+        return _rows(first)
+    elsewhere = [slot for each in others for slot in each.slots() if slot in named]
+    kept = first.without(elsewhere)[: MAX_CANDIDATES - len(elsewhere)]
+    parts = [_rows(first.only(kept)), *(_rows(each) for each in others)]
+    return Candidates(
+        addresses=tuple(chain.from_iterable(part.addresses for part in parts)),
+        costs=tuple(chain.from_iterable(part.costs for part in parts)),
+        terms={term: tuple(chain.from_iterable(part.terms[term] for part in parts)) for term in first.ranking.terms},
+    )
+
+
+def _rows(ranked: _Ranked) -> Candidates:
+    order, ranking = ranked.order, ranked.ranking
+    return Candidates(
+        addresses=tuple(ranked.view.address(position) for position in order.tolist()),
+        costs=tuple(ranking.cost[order].tolist()),
+        terms={term: tuple(column[order].tolist()) for term, column in ranking.terms.items()},
+    )
