@@ -31,8 +31,6 @@ class Answer:
     cached_tokens: int = 0
     finished: bool = False
     """The answer came to its proper end."""
-    began: bool = False
-    """The answer had begun (headers received), so nobody may generate it a second time."""
     error: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,7 +67,7 @@ async def chat(
             headers={"content-type": "application/json", **(headers or {})},
             timeout=aiohttp.ClientTimeout(total=FULL_TIMEOUT_S),
         ) as response:
-            answer.status, answer.began = response.status, True
+            answer.status = response.status
             answer.headers = dict(response.headers)
             answer.decision = response.headers.get("x-kvpilot-decision", "")
             if stream and response.status == 200:

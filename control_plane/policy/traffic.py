@@ -182,4 +182,10 @@ class Timeouts(Block):
         doc="One try until its answer begins, for streams; plain answers get the predicted generation on top. Without "
         "the picker there is no such limit.",
     )
-    idle_s: float = setting(Duration("1ms", "24h"), default=60.0, doc="Longest silence between two parts of an answer.")
+    idle_s: float = setting(
+        Duration("1ms", "24h"),
+        # Envoy's own default for streams. It also runs between an answer's headers and its first token, and the prefill
+        # of a very long prompt takes minutes.
+        default=300.0,
+        doc="Longest silence of a streamed answer: before its first token, and between two parts of it.",
+    )

@@ -18,9 +18,6 @@ FULL_STATE: Final = frozenset({CLUSTERS, LISTENERS})
 """Types with a wildcard, also the historical one (no names at all); in state-of-the-world answers they are always
 complete, because what is left out is deleted ("Grouping Resources into Responses")."""
 
-TYPE_URLS: Final = {"clusters": CLUSTERS, "endpoints": ENDPOINTS, "listeners": LISTENERS, "routes": ROUTES}
-"""The compiler's words for the types."""
-
 _SHORT: Final = {CLUSTERS: "CDS", ENDPOINTS: "EDS", LISTENERS: "LDS", ROUTES: "RDS"}
 
 
