@@ -92,7 +92,7 @@ async def test_a_request_whose_body_comes_during_the_removal_is_served(tmp_path:
             await upload.begin(body.encode())
 
             async def has_begun() -> bool:
-                return (await running.stats(r"http\.openai\.downstream_rq_active")).popitem()[1] == 1
+                return list((await running.stats(r"http\.openai\.downstream_rq_active$")).values()) == [1]
 
             await eventually(has_begun, "Envoy to read the request's headers")
             policy.pools, policy.models = {"a": [one]}, {MODEL: "a"}
