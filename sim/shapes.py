@@ -8,6 +8,7 @@ what a pod sends most. Chat chunks are as vLLM sends them: role first, then the 
 
 import base64
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -76,7 +77,7 @@ def openai_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-class _OpenAI:
+class _OpenAI(ABC):
     """What chat and completions share: an envelope with one choice."""
 
     def __init__(self, meta: Meta, kind: str, chunk_kind: str) -> None:
@@ -85,11 +86,11 @@ class _OpenAI:
         self._chunk_kind = chunk_kind
         self._head, self._tail = _event(self._chunk(self._delta(_TEXT))).split(_TEXT.encode())
 
-    def _delta(self, text: str) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _delta(self, text: str) -> dict[str, Any]: ...
 
-    def _last_choice(self) -> dict[str, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def _last_choice(self) -> dict[str, Any]: ...
 
     def _envelope(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         meta = self._meta

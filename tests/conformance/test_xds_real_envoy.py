@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import shutil
-import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,6 +13,7 @@ import aiohttp
 import pytest
 
 from control_plane.compile.node import Node
+from control_plane.sidecar.envoy_process import find_envoy
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, PUSH_ORDER, ROUTES, short_name
 from control_plane.xds.server import XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
@@ -25,9 +24,7 @@ WAIT_S = 12.0
 """For what must happen. Below the 15 s after which Envoy gives up waiting for endpoints: a server that leaves clusters
 warming does not pass by Envoy's patience."""
 
-ENVOY = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
-
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(ENVOY is None, reason="no envoy binary")]
+pytestmark = pytest.mark.e2e
 
 TYPE = "type.googleapis.com/envoy.extensions"
 ADS = {"ads": {}, "resourceApiVersion": "V3"}
@@ -173,7 +170,7 @@ class Scene:
         (self._folder / "bootstrap.json").write_text(json.dumps(self._bootstrap()))
         arguments = ["-c", str(self._folder / "bootstrap.json"), "--use-dynamic-base-id", "--concurrency", "1"]
         arguments += ["--admin-address-path", str(self._folder / "admin"), "--log-path", str(self._folder / "log")]
-        return await asyncio.create_subprocess_exec(str(ENVOY), *arguments)
+        return await asyncio.create_subprocess_exec(find_envoy(), *arguments)
 
     def _bootstrap(self) -> dict[str, object]:
         ads = {
