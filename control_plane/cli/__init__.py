@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import NoReturn
 
 EX_USAGE = 64
+EX_INTERRUPTED = 130
+"""What shells show for a program that Ctrl-C ended."""
 VERBS = ("demo", "run", "check", "render", "bootstrap", "schema", "pods")
 
 
@@ -43,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(_verb(args.verb).run(args))
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED  # before a verb listens for it
     except BrokenPipeError:
         # `kvpilot render … | head` is no error; the reader has seen what it wanted. Python would complain again when it
         # flushes standard output at exit, so that is closed here.

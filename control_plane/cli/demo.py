@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from control_plane.cli.envoy_files import bootstrap_template
-    from control_plane.cli.signals import until_stopped
+    from control_plane.cli.signals import stopping
     from control_plane.demo.run import DemoOptions, play, start_errors
 
     options = DemoOptions(
@@ -51,10 +51,13 @@ def run(args: argparse.Namespace) -> int:
     )
     # Without a terminal rich assumes 80 columns, too few for the first table.
     console = Console() if sys.stdout.isatty() else Console(width=REPORT_WIDTH)
+
+    async def demo() -> bool:
+        with stopping() as stopped:
+            return await play(options, console, stopped.wait)
+
     try:
-        return 0 if asyncio.run(play(options, console, until_stopped)) else 1
+        return 0 if asyncio.run(demo()) else 1
     except start_errors() as error:
         print(f"kvpilot demo: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130

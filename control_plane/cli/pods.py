@@ -36,16 +36,17 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(args: argparse.Namespace) -> int:
     import sys
 
-    from control_plane.cli.signals import until_stopped
+    from control_plane.cli.signals import stopping
     from sim.fleet import DEFAULT_MODEL, SimFleet, pod_specs
 
     try:
         specs = pod_specs(
             args.count, models=tuple(args.models or (DEFAULT_MODEL,)), host=args.host, base_port=args.base_port
         )
-        async with SimFleet(specs) as fleet:
-            print(*fleet.addresses, sep="\n", flush=True)
-            await until_stopped()
+        with stopping() as stopped:
+            async with SimFleet(specs) as fleet:
+                print(*fleet.addresses, sep="\n", flush=True)
+                await stopped.wait()
     except ValueError as error:
         print(f"kvpilot pods: {error}", file=sys.stderr)
         return 1

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from control_plane.cli.argument_types import address, tcp_address
 
 if TYPE_CHECKING:
+    import asyncio
+
     from control_plane.sidecar.sidecar import Sidecar
 
 NAME = "run"
@@ -70,6 +72,7 @@ async def _serve(args: argparse.Namespace) -> int:
     import sys
 
     from control_plane.cli.envoy_files import bootstrap_template
+    from control_plane.cli.signals import stopping
     from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions, start_errors
 
     envoy = None
@@ -92,33 +95,32 @@ async def _serve(args: argparse.Namespace) -> int:
             envoy=envoy,
         )
     )
-    try:
-        await sidecar.start()
-    except start_errors() as error:
-        print(error, file=sys.stderr)
-        return 1
-    try:
-        return await _until_stopped(sidecar)
-    finally:
-        await sidecar.stop()
+    with stopping() as stopped:
+        try:
+            await sidecar.start()
+        except start_errors() as error:
+            print(error, file=sys.stderr)
+            return 1
+        try:
+            return await _until_stopped(sidecar, stopped)
+        finally:
+            await sidecar.stop()
 
 
-async def _until_stopped(sidecar: "Sidecar") -> int:
+async def _until_stopped(sidecar: "Sidecar", stopped: "asyncio.Event") -> int:
     import asyncio
     import logging
-
-    from control_plane.cli.signals import until_stopped
 
     log = logging.getLogger("kvpilot")
     addresses = {"admin": sidecar.admin_address, "xds": sidecar.xds_address, "ext_proc": sidecar.ext_proc_address}
     log.info("serving %s", "  ".join(f"{name} {address}" for name, address in addresses.items() if address))
-    stopped = asyncio.create_task(until_stopped(), name="signals")
+    told = asyncio.create_task(stopped.wait(), name="signals")
     envoy_ended = asyncio.create_task(sidecar.envoy_ended(), name="envoy ended")
-    await asyncio.wait((stopped, envoy_ended), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((told, envoy_ended), return_when=asyncio.FIRST_COMPLETED)
     ended = envoy_ended.done()
-    for task in (stopped, envoy_ended):
+    for task in (told, envoy_ended):
         task.cancel()
-    await asyncio.gather(stopped, envoy_ended, return_exceptions=True)
+    await asyncio.gather(told, envoy_ended, return_exceptions=True)
     if ended and sidecar.envoy is not None:
         log.error("envoy ended by itself; the end of %s:\n%s", sidecar.envoy.log_path, sidecar.envoy.log_tail())
         return 1

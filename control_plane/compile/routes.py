@@ -30,7 +30,7 @@ from control_plane.compile.names import (
 from control_plane.compile.openai_errors import LocalError
 from control_plane.compile.retries import retry_policy
 from control_plane.compile.typed import Json, duration
-from control_plane.policy.model import Listener, Model, Policy, RouteTarget
+from control_plane.policy.model import Listener, Model, Policy, Pool, RouteTarget
 
 UPLOAD_IDLE_TIMEOUT_S = 60.0
 """How long a client may stop in the middle of its request."""
@@ -67,7 +67,8 @@ def _model_routes(model: Model, listener: Listener, policy: Policy, capabilities
     is_model = _metadata(MODEL_KEY, _one_of((model.name, *model.aliases)))
     is_stream = _metadata(STREAM_KEY, {"boolMatch": True})
     action = _forward(model.route, listener, policy, capabilities)
-    pool = policy.pool(model.route[0].pool)
+    pools = _served(model.route, policy)
+    idle_s = max(max(pool.timeouts.idle_s, pool.timeouts.first_byte_s or 0.0) for pool in pools)
     return [
         {
             "name": model_route_name(model.name),
@@ -75,10 +76,7 @@ def _model_routes(model: Model, listener: Listener, policy: Policy, capabilities
             "route": {**action, "idleTimeout": duration(idle_s)},
             **_answer_limit(listener, capabilities),
         }
-        for conditions, idle_s in (
-            ([is_model, is_stream], max(pool.timeouts.idle_s, pool.timeouts.first_byte_s or 0.0)),
-            ([is_model], NO_IDLE_TIMEOUT_S),
-        )
+        for conditions, idle_s in (([is_model, is_stream], idle_s), ([is_model], NO_IDLE_TIMEOUT_S))
     ]
 
 
@@ -114,11 +112,11 @@ def _post_to(paths: tuple[str, ...]) -> Json:
 def _forward(route: tuple[RouteTarget, ...], listener: Listener, policy: Policy, capabilities: Capabilities) -> Json:
     """To one pool, or split over several by weight, a session always to the same one.
 
-    A route has one timeout, and, unless this Envoy takes retry settings from the cluster, one retry policy: those of
-    the first pool.
+    A route has one timeout: the longest of its pools'. Unless this Envoy takes retry settings from the cluster it has
+    one retry policy, too: the first pool's.
     """
     first = policy.pool(route[0].pool)
-    action: Json = {"timeout": duration(first.timeouts.request_s)}
+    action: Json = {"timeout": duration(max(pool.timeouts.request_s for pool in _served(route, policy)))}
     if not capabilities.has(Feature.RETRIES_PER_POOL):
         retries = retry_policy(first.retries, capabilities)
         if retries is not None:
@@ -132,6 +130,11 @@ def _forward(route: tuple[RouteTarget, ...], listener: Listener, policy: Policy,
         split["useHashPolicy"] = True
         action["hashPolicy"] = [{"header": {"headerName": listener.session_header}}]
     return action | {"weightedClusters": split}
+
+
+def _served(route: tuple[RouteTarget, ...], policy: Policy) -> list[Pool]:
+    """The pools of a route that get requests."""
+    return [policy.pool(target.pool) for target in route if target.weight]
 
 
 def _refusals(capabilities: Capabilities) -> list[Json]:

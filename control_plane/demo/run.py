@@ -26,7 +26,7 @@ ZONES = ("zone-a", "zone-b")
 EDIT_TIMEOUT_S = 5.0
 """An edit of the policy takes effect in well under a second; see docs/benchmarks.md."""
 
-Until = Callable[[], Awaitable[None]]
+Until = Callable[[], Awaitable[object]]
 
 
 class DemoError(RuntimeError):

@@ -152,7 +152,8 @@ class Model(Block):
     aliases: tuple[str, ...] = setting(
         ListOf(AliasFor("models", MODEL_NAME)),
         default=(),
-        doc="Other names for it; the picker writes the model's name into the request instead.",
+        doc="Other names for it. The picker writes the model's name into the request instead; while it does not "
+        "answer, the engine gets the alias, so let engines know their aliases, too (vLLM: `--served-model-name`).",
     )
     route: tuple[RouteTarget, ...] = setting(
         ListOf(BlockOf(RouteTarget), minimum=1),

@@ -171,7 +171,10 @@ class Retries(Block):
 
 @block()
 class Timeouts(Block):
-    """How long a request may take."""
+    """How long a request may take.
+
+    Where a model is split over several pools, `request` and `idle` are the longest of those that get requests.
+    """
 
     request_s: float = setting(
         Duration("1ms", "24h"), default=600.0, doc="The whole request, its tries and its answer to the last byte."

@@ -13,13 +13,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
 
 from control_plane.sidecar.leash import leashed
+from ext_proc.core.address import SocketAddress, UnixAddress
+from ext_proc.transport.binding import check_free
 
 READY_TIMEOUT_S = 20.0
 """Longest wait for an Envoy's first configuration; it takes about a second on a small machine."""
@@ -81,12 +84,18 @@ class EnvoyProcess:
     def _admin_path(self) -> Path:
         return self._directory / "envoy-admin-address"
 
-    def start(self) -> None:
-        """Starts Envoy, or adopts the one of an earlier life; returns without waiting for its configuration."""
+    def start(self, listens: Sequence[SocketAddress | UnixAddress] = ()) -> None:
+        """Starts Envoy, or adopts the one of an earlier life; returns without waiting for its configuration.
+
+        Raises `BindError` when somebody else listens on one of `listens`: Envoy itself would share the port with
+        another Envoy in silence (SO_REUSEPORT), and each would get half of the connections.
+        """
         self._directory.mkdir(parents=True, exist_ok=True)
         self._take_directory()
         if not self._disposable and self._adopt():
             return
+        for address in listens:
+            check_free(address)
         self._config_path.write_text(self._bootstrap)
         self._admin_path.unlink(missing_ok=True)
         command = [
@@ -136,7 +145,8 @@ class EnvoyProcess:
         if self._config_path.read_text() == self._bootstrap:
             self.adopted = True
             return True
-        os.kill(pid, signal.SIGTERM)
+        _end(pid)
+        self._pid = 0
         return False
 
     def is_running(self) -> bool:
@@ -210,6 +220,16 @@ class EnvoyProcess:
             if not self.is_running():
                 return
             await asyncio.sleep(POLL_S)
+
+
+def _end(pid: int) -> None:
+    """Ends a process that is not our child, and waits for that: what starts next wants its ports."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        os.kill(pid, sign)
+        for _ in range(int(STOP_TIMEOUT_S / POLL_S)):
+            if not _is_alive(pid):
+                return
+            time.sleep(POLL_S)
 
 
 def _is_alive(pid: int) -> bool:

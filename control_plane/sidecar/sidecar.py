@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,7 +151,7 @@ class Sidecar:
         self.admin_address = await self._admin.start(self.options.admin)
         self._watcher = asyncio.create_task(watch(self.options.policy, content, self._changed), name="policy watch")
         if self.options.envoy is not None and "xds" in self.options.roles:
-            self._start_envoy(self.options.envoy)
+            self._start_envoy(self.options.envoy, [listener.address for listener in document.policy.listeners])
 
     async def _start_picker(self, document: Document) -> None:
         self._settings = self._picker_settings(document)
@@ -175,7 +175,7 @@ class Sidecar:
         )
         (self.xds_address,) = await self.xds.start([self.options.xds])
 
-    def _start_envoy(self, options: EnvoyOptions) -> None:
+    def _start_envoy(self, options: EnvoyOptions, listens: Sequence[SocketAddress]) -> None:
         admin = parse_address(options.admin)
         assert isinstance(admin, SocketAddress)  # the command line offers no other
         self.envoy = EnvoyProcess(
@@ -193,7 +193,9 @@ class Sidecar:
             disposable=options.disposable,
         )
         try:
-            self.envoy.start()
+            self.envoy.start(listens)
+        except BindError:
+            raise
         except OSError as error:
             raise EnvoyUnavailableError(f"cannot start envoy in {options.directory}: {error}") from error
 

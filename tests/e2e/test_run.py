@@ -91,6 +91,20 @@ async def test_sigterm_ends_everything(tmp_path: Path) -> None:
         assert "Traceback" not in run.log.read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_an_impatient_second_signal_leaves_no_orphan(tmp_path: Path, number: signal.Signals) -> None:
+    """A signal during the stop changes nothing: status 0, Envoy ended, no traceback."""
+    async with quick_fleet(1) as fleet:
+        run = Run(tmp_path, fleet.addresses)
+        process = await run.start()
+        (envoy,) = children_of(process.pid)
+        process.send_signal(number)
+        await asyncio.sleep(0.05)
+        assert (await run.end(number))[0] == 0, run.log.read_text()
+        assert not is_alive(envoy)
+        assert "Traceback" not in run.log.read_text()
+
+
 async def test_a_killed_kvpilot_leaves_envoy_serving_and_finds_it_again(tmp_path: Path) -> None:
     """After SIGKILL the Envoy serves on alone; the next run adopts it instead of starting a second one, and ends it."""
     async with quick_fleet(2) as fleet, aiohttp.ClientSession() as session:

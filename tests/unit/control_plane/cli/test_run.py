@@ -1,5 +1,6 @@
 """`kvpilot run`: its options, its state directory, its end."""
 
+import asyncio
 import json
 import logging
 import urllib.request
@@ -86,5 +87,5 @@ async def test_the_end_of_our_envoy_is_a_failure(tmp_path: Path, caplog: pytest.
     sidecar = Sidecar(options(tmp_path))
     sidecar.envoy = EnvoyProcess(tmp_path, {})
     with caplog.at_level(logging.INFO, "kvpilot"):
-        assert await run._until_stopped(sidecar) == 1
+        assert await run._until_stopped(sidecar, asyncio.Event()) == 1
     assert any(str(sidecar.envoy.log_path) in line for line in caplog.messages)

@@ -1,4 +1,4 @@
-"""Waiting for the end of a long-running verb."""
+"""The signals that end a long-running verb."""
 
 import asyncio
 import os
@@ -6,28 +6,21 @@ import signal
 
 import pytest
 
-from control_plane.cli.signals import until_stopped
+from control_plane.cli.signals import stopping
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_either_signal_ends_the_wait(number: signal.Signals) -> None:
-    """Not before, and afterwards the process reacts to signals as it did."""
-    before = signal.getsignal(signal.SIGTERM)
-    waiting = asyncio.create_task(until_stopped())
-    await asyncio.sleep(0.01)
-    assert not waiting.done()
-    os.kill(os.getpid(), number)
-    async with asyncio.timeout(5):
-        await waiting
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_each_signal_is_told_and_a_second_one_does_no_harm(number: signal.Signals) -> None:
+    """Not set before; set by the first; the second, during the end, changes nothing; afterwards all is as it was."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    with stopping() as stopped:
+        await asyncio.sleep(0.01)
+        assert not stopped.is_set()
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(5):
+            await stopped.wait()
+        os.kill(os.getpid(), number)
+        await asyncio.sleep(0.01)
+        assert stopped.is_set()
+    assert {each: signal.getsignal(each) for each in before} == before
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-async def test_a_wait_that_is_given_up() -> None:
-    """A cancelled wait leaves no handler behind."""
-    before = signal.getsignal(signal.SIGTERM)
-    waiting = asyncio.create_task(until_stopped())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    assert signal.getsignal(signal.SIGTERM) == before

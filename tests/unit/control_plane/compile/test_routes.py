@@ -38,10 +38,23 @@ def test_a_model_matches_its_name_and_its_aliases() -> None:
 
 def test_only_streams_idle_out() -> None:
     """A plain answer is silent until it is complete."""
-    stream, plain = routes(policy(SPLIT, pools=TWO_POOLS))[:2]
+    hasty = pool("a", timeouts=Timeouts(request_s=30.0, idle_s=5.0))
+    stream, plain = routes(policy(pools=(hasty,)))[:2]
     assert stream["match"]["dynamicMetadata"][1]["value"] == {"boolMatch": True}
     assert (stream["route"]["idleTimeout"], plain["route"]["idleTimeout"]) == ("5s", "0s")
     assert stream["route"]["timeout"] == plain["route"]["timeout"] == "30s"
+
+
+def test_a_split_has_the_longest_of_its_pools_times() -> None:
+    """A route has one timeout: nobody's generation is cut by another pool's, nor by one that gets nothing."""
+    hasty = pool("a", timeouts=Timeouts(request_s=30.0, idle_s=5.0))
+    patient = pool("b", timeouts=Timeouts(request_s=90.0, idle_s=7.0))
+    stream, plain = routes(policy(SPLIT, pools=(hasty, patient)))[:2]
+    assert (stream["route"]["timeout"], stream["route"]["idleTimeout"]) == ("90s", "7s")
+    assert plain["route"]["timeout"] == "90s"
+    emptied = Model(name="llama", route=(RouteTarget(pool="a", weight=1), RouteTarget(pool="b", weight=0)))
+    stream, _ = routes(policy(emptied, pools=(hasty, patient)))[:2]
+    assert (stream["route"]["timeout"], stream["route"]["idleTimeout"]) == ("30s", "5s")
 
 
 def test_idle_time_leaves_room_for_the_first_byte() -> None:

@@ -111,6 +111,20 @@ class TestStart:
                 assert not started or not is_listening(started)
             assert not tasks()
 
+    async def test_a_listener_that_somebody_else_has(self, tmp_path: Path) -> None:
+        """Envoy would share the port in silence with another Envoy; it is refused before ours is started."""
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            text = policy_text().replace("127.0.0.1:8080", address)
+            envoy = EnvoyOptions(directory=tmp_path / "state", template=bootstrap_template(), disposable=True)
+            sidecar = Sidecar(options(tmp_path, text, envoy=envoy))
+            with pytest.raises(start_errors(), match=address):
+                await sidecar.start()
+            assert not tasks()
+
     async def test_an_envoy_directory_that_cannot_be_made(self, tmp_path: Path) -> None:
         """A state directory where a file lies is told in one line; what had started is stopped."""
         (tmp_path / "file").touch()
