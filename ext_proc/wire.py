@@ -28,9 +28,9 @@ from ext_proc.core.exchange import (
     Pick,
     Refuse,
     RequestBody,
-    RequestContext,
     RequestHeaders,
 )
+from ext_proc.core.request import RequestFacts
 from protos.messages import Messages
 
 ATTRIBUTES_KEY: Final = "envoy.filters.http.ext_proc"
@@ -101,7 +101,7 @@ class ExchangeWire:
             )
         if kind == "request_headers":
             headers = request.request_headers
-            context = _context(request, headers.headers.headers) or RequestContext()
+            context = _context(request, headers.headers.headers) or RequestFacts()
             return RequestHeaders(context=context, end_of_stream=headers.end_of_stream, modes=modes)
         return OtherMessage(message=_OTHER_MESSAGES[kind], modes=modes)
 
@@ -169,7 +169,7 @@ def _mode(number: int) -> BodyMode:
         raise ExchangeError(Code.UNIMPLEMENTED, f"this ext_proc server does not know body mode {number}") from None
 
 
-def _context(request: Any, headers: Any) -> RequestContext | None:
+def _context(request: Any, headers: Any) -> RequestFacts | None:
     """The context from attributes, completed from `headers`; None where neither is there."""
     attributes = request.attributes
     found: dict[str, str] = {}
@@ -179,7 +179,7 @@ def _context(request: Any, headers: Any) -> RequestContext | None:
     elif not headers:
         return None
     named = _header_values(headers)
-    return RequestContext(
+    return RequestFacts(
         path=found.get("request.path") or named.get(":path", ""),
         method=found.get("request.method") or named.get(":method", "POST"),
         route=found.get("xds.route_name", ""),

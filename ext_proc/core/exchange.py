@@ -1,12 +1,12 @@
 """One ext_proc stream as a state machine: a message of Envoy in, the answers to send out. Pure.
 
-Envoy opens one stream per HTTP request. Two shapes of it are served (docs/design.md, "The way of one request"):
+Envoy opens one stream per HTTP request. Two shapes of it are served (docs/life_of_a_request.md):
 
     one-message:   request_body (whole body, attributes)                → pick
     two-message:   request_headers (attributes) → continue;  request_body (whole body) → pick
 
     >>> exchange = Exchange(decide=picker_decides)
-    >>> exchange.handle(RequestBody(body=b"{...}", context=RequestContext(path="/v1/completions")))
+    >>> exchange.handle(RequestBody(body=b"{...}", context=RequestFacts(path="/v1/completions")))
     (Pick(message=<Message.REQUEST_BODY>, named=Named(...), is_length_needed=False),)
 
 Whoever holds the stream must hand in `StreamClosed` when it is over, however it ended: only then is the reservation
@@ -17,7 +17,7 @@ immediate response) and what Envoy 1.40 does in the buffered body modes.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, auto
 from typing import Final
 
@@ -66,19 +66,6 @@ class Message(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestContext:
-    """What Envoy tells about a request beside its body; what it did not tell is empty."""
-
-    path: str = ""
-    method: str = "POST"
-    route: str = ""
-    cluster: str = ""
-    session: str = ""
-    content_type: str = ""
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Modes:
     """The body modes that Envoy announces in the first message of a stream."""
 
@@ -90,7 +77,7 @@ class Modes:
 class RequestHeaders:
     """The request's headers; with `end_of_stream` no body follows."""
 
-    context: RequestContext
+    context: RequestFacts
     end_of_stream: bool = False
     modes: Modes | None = None
 
@@ -101,7 +88,7 @@ class RequestBody:
 
     body: bytes
     end_of_stream: bool = True
-    context: RequestContext | None = None
+    context: RequestFacts | None = None
     modes: Modes | None = None
 
 
@@ -194,7 +181,7 @@ class Exchange:
         """`decide` is asked once per stream at most, and reserves what it names."""
         self.state = State.NEW
         self._decide = decide
-        self._context: RequestContext | None = None
+        self._context: RequestFacts | None = None
         self._mode = BodyMode.BUFFERED
         self._decision_id = ""
 
@@ -223,22 +210,11 @@ class Exchange:
             # The rest passes by unseen: half a JSON text is no reason to refuse the request.
             self.state = State.ANSWERED
             return (Continue(message=Message.REQUEST_BODY),)
-        context = self._context or message.context or RequestContext()
+        context = self._context or message.context or RequestFacts()
         return self._judge(Message.REQUEST_BODY, context, message.body)
 
-    def _judge(self, kind: Message, context: RequestContext, body: bytes) -> tuple[Action, ...]:
-        answer = self._decide(
-            RequestFacts(
-                body=body,
-                path=context.path,
-                method=context.method,
-                route=context.route,
-                cluster=context.cluster,
-                session=context.session,
-                content_type=context.content_type,
-                request_id=context.request_id,
-            )
-        )
+    def _judge(self, kind: Message, context: RequestFacts, body: bytes) -> tuple[Action, ...]:
+        answer = self._decide(replace(context, body=body))
         if isinstance(answer, Rejected):
             self.state = State.REFUSED
             return (Refuse(rejected=answer),)

@@ -53,12 +53,12 @@ _TOOLS = b"\0f"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """What Envoy told about one request; texts that it did not tell are empty.
+    """What Envoy told about one request; what it did not tell, or not yet, is empty.
 
     `route` and `cluster` are the choice that Envoy has already made.
     """
 
-    body: bytes
+    body: bytes = b""
     path: str = ""
     method: str = "POST"
     route: str = ""

@@ -22,9 +22,9 @@ from ext_proc.core.exchange import (
     Refuse,
     Release,
     RequestBody,
-    RequestContext,
     RequestHeaders,
 )
+from ext_proc.core.request import RequestFacts
 from ext_proc.wire import REJECTION_DETAILS, ExchangeWire
 from protos.derive import root_class
 from protos.messages import load
@@ -34,7 +34,7 @@ from tests.unit.ext_proc import envoy_messages as envoy
 pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
 
 WIRE = ExchangeWire(load())
-CONTEXT = RequestContext(
+CONTEXT = RequestFacts(
     path="/v1/completions", method="POST", route="model/m", cluster="pool/p", session="session-1",
     content_type="application/json", request_id="5f1b",
 )  # fmt: skip
@@ -84,9 +84,7 @@ def test_headers_without_attributes() -> None:
     data = envoy.headers(path="/v1/models", attributes=None, others={"content-type": "text/plain", "x-request-id": "1"})
     message = WIRE.decode(data)
     assert isinstance(message, RequestHeaders)
-    assert message.context == RequestContext(
-        path="/v1/models", method="POST", content_type="text/plain", request_id="1"
-    )
+    assert message.context == RequestFacts(path="/v1/models", method="POST", content_type="text/plain", request_id="1")
 
 
 def test_header_values() -> None:
@@ -129,7 +127,7 @@ def test_attributes_of_other_types() -> None:
     data = envoy.request({"requestBody": {}, "attributes": {"envoy.filters.http.ext_proc": {"request.path": 7}}})
     message = WIRE.decode(data)
     assert isinstance(message, RequestBody)
-    assert message.context == RequestContext()
+    assert message.context == RequestFacts()
 
 
 def test_no_metadata_context_needed() -> None:

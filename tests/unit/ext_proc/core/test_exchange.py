@@ -24,7 +24,6 @@ from ext_proc.core.exchange import (
     Refuse,
     Release,
     RequestBody,
-    RequestContext,
     RequestHeaders,
     State,
     StreamClosed,
@@ -35,7 +34,7 @@ NAMED = Named(decision_id="d1", endpoints=("10.0.0.1:8000", "10.0.0.2:8000"), fi
 REJECTED = Rejected(status=429, error=OpenAIError(message="full", type="rate_limit_error"), retry_after_s=1)
 UNPICKED = Unpicked(reason="not an inference path")
 
-CONTEXT = RequestContext(
+CONTEXT = RequestFacts(
     path="/v1/completions", route="model/m", cluster="pool/p", session="s", content_type="application/json",
     request_id="r",
 )  # fmt: skip
