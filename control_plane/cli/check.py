@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the findings of all files; 1 if any of them is an error."""
+    from control_plane.cli.policy_file import load_file
+
     results = {file: load_file(file) for file in args.policies}
     if args.envoy:
         from control_plane.cli.envoy_validate import validated
@@ -29,22 +31,6 @@ def run(args: argparse.Namespace) -> int:
         results = {file: validated(file, result) for file, result in results.items()}
     _PRINT[args.output](results)
     return int(any(result.document is None for result in results.values()))
-
-
-def load_file(file: str) -> "LoadResult":
-    """The policy in a file; a file that cannot be read is a finding like all others."""
-    from control_plane.policy import load_bytes
-    from control_plane.policy.codes import Code
-    from control_plane.policy.loader import MAX_BYTES, failure
-
-    try:
-        with open(file, "rb") as stream:
-            # One byte more than the bound shows that the file is over it; what is behind does not matter.
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return failure(file, Code.UNREADABLE, f"cannot be read: {reason}")
-    return load_bytes(data, file)
 
 
 def _findings(results: "dict[str, LoadResult]") -> "list[Diagnostic]":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from control_plane.admin.server import AdminServer
 from control_plane.compile import AdsVariant, Services, bootstrap
-from control_plane.fleet.model import static_fleet
+from control_plane.fleet.model import Fleet, static_fleet
 from control_plane.policy import Diagnostic, Document, format_text, load_bytes
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
@@ -143,29 +143,30 @@ class Sidecar:
         if document is None:
             raise PolicyInvalidError(diagnostics)
         self.state = PolicyState(version=document.version, diagnostics=diagnostics)
+        fleet = static_fleet(document.policy)
         if "picker" in self.options.roles:
-            await self._start_picker(document)
+            await self._start_picker(document, fleet)
         if "xds" in self.options.roles:
-            await self._start_xds(document)
+            await self._start_xds(document, fleet)
         self._admin = AdminServer(self)
         self.admin_address = await self._admin.start(self.options.admin)
         self._watcher = asyncio.create_task(watch(self.options.policy, content, self._changed), name="policy watch")
         if self.options.envoy is not None and "xds" in self.options.roles:
             self._start_envoy(self.options.envoy, [listener.address for listener in document.policy.listeners])
 
-    async def _start_picker(self, document: Document) -> None:
-        self._settings = self._picker_settings(document)
+    async def _start_picker(self, document: Document, fleet: Fleet) -> None:
+        self._settings = self._picker_settings(document, fleet)
         picker = Picker(self._settings, wall_offset_s=self.wall_clock() - self.clock())
         self.picker = PickerService(picker, load_messages(), self.clock, self.rng)
         (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc])
 
-    def _picker_settings(self, document: Document) -> PickerSettings:
-        fleet, place = static_fleet(document.policy), self.options
+    def _picker_settings(self, document: Document, fleet: Fleet) -> PickerSettings:
+        place = self.options
         return picker_settings(document.policy, fleet, document.version, place.region, place.zone)
 
-    async def _start_xds(self, document: Document) -> None:
+    async def _start_xds(self, document: Document, fleet: Fleet) -> None:
         services = Services(ext_proc=parse_address(self.ext_proc_address or self.options.ext_proc))
-        self.slow_loop = SlowLoop(load_messages(), services, document, static_fleet(document.policy))
+        self.slow_loop = SlowLoop(load_messages(), services, document, fleet)
         self.xds = XdsServer(
             load_messages(),
             self.slow_loop.snapshot_for,
@@ -212,7 +213,7 @@ class Sidecar:
                 self._reject(diagnostics, "")
                 return
             fleet = static_fleet(document.policy)
-            settings = self._picker_settings(document)
+            settings = self._picker_settings(document, fleet)
             proposal = self.slow_loop.propose(document, fleet) if self.slow_loop else None
         except Exception as error:  # whatever the compiler trips over, traffic goes on under the last good policy
             log.exception("%s: this policy cannot be compiled", self.options.policy)

@@ -13,8 +13,8 @@ import pytest
 from openai import AsyncOpenAI, BadRequestError, NotFoundError
 
 from sim.engine import Profile
+from tests.conformance.raw_http import http2
 from tests.kit.fleet import QUICK, quick_fleet
-from tests.kit.http2 import post_http2
 from tests.kit.mesh import MODES, Mesh, PolicyText, eventually, mesh
 
 BIG = Profile(
@@ -92,9 +92,9 @@ async def test_a_3_mb_prompt_passes(tmp_path: Path, mode: str, model: str) -> No
                 assert response.status == 200, await response.text()
                 assert (await response.json())["usage"]["prompt_tokens"] > 100_000
                 assert response.headers["x-kvpilot-decision"]
-        status, answer = await asyncio.to_thread(post_http2, running.policy.listen, path, headers, body)
-        assert status == 200, answer
-        assert json.loads(answer)["usage"]["prompt_tokens"] > 100_000
+        reply = await http2(running.policy.listen, path, body, headers)
+        assert reply.status == 200, reply.body
+        assert reply.json["usage"]["prompt_tokens"] > 100_000
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -122,11 +122,9 @@ async def test_a_body_over_the_limit_is_refused(tmp_path: Path, mode: str) -> No
                     # may see only that. Envoy's own count says what it answered.
                     stats = await running.stats(r"downstream_rq_too_large$")
                     assert sum(stats.values()) >= 1
-        status, answer = await asyncio.to_thread(
-            post_http2, running.policy.listen, "/v1/chat/completions", headers, body
-        )
-        assert status == 413
-        assert json.loads(answer)["error"]["message"]
+        reply = await http2(running.policy.listen, "/v1/chat/completions", body, headers)
+        assert reply.status == 413
+        assert reply.json["error"]["message"]
 
 
 GOOD = {"model": "llama", "max_tokens": 2, "messages": [{"role": "user", "content": "hello"}]}

@@ -9,7 +9,7 @@ import pytest
 
 from control_plane.demo.client import Answer
 from tests.e2e.test_clients import simple
-from tests.e2e.test_mixed_load import send_mixed
+from tests.e2e.test_mixed_load import mixed_policy, send_mixed
 from tests.e2e.test_picker_gone import grown, load
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import MODES, PolicyText, eventually, mesh
@@ -26,30 +26,22 @@ def rss_kib(pid: int) -> int:
 @pytest.mark.parametrize("mode", MODES)
 async def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path, mode: str) -> None:
     """All are answered, no reservation stays, and the second half does not need much more memory than the first."""
-    async with quick_fleet(4) as fleet:
-        first, second = fleet.addresses[:2], fleet.addresses[2:]
-        policy = PolicyText(
-            pools={"a": first, "b": second},
-            models={"llama": "a", "qwen": "b"},
-            aliases={"llama": ["gpt-4"]},
-            mode=mode,
-        )
-        async with mesh(tmp_path, policy) as running:
-            for half in range(2):
-                answers = await send_mixed(running, 5000)
-                assert [answer.error for answer in answers if not answer.ok] == []
-                used = rss_kib(running.kvpilot.pid)
-                if half == 0:
-                    before = used
-            assert used < before * 1.25
+    async with quick_fleet(4) as fleet, mesh(tmp_path, mixed_policy(fleet.addresses, mode)) as running:
+        for half in range(2):
+            answers = await send_mixed(running, 5000)
+            assert [answer.error for answer in answers if not answer.ok] == []
+            used = rss_kib(running.kvpilot.pid)
+            if half == 0:
+                before = used
+        assert used < before * 1.25
 
-            async def all_released() -> bool:
-                return not any((await running.in_flight()).values())
+        async def all_released() -> bool:
+            return not any((await running.in_flight()).values())
 
-            await eventually(all_released, "all reservations to end")
-            metrics = await running.kvpilot.text("/metrics")
-            assert "kvpilot_internal_errors_total 0.0" in metrics
-            assert "kvpilot_reservations_expired_total 0.0" in metrics
+        await eventually(all_released, "all reservations to end")
+        metrics = await running.kvpilot.text("/metrics")
+        assert "kvpilot_internal_errors_total 0.0" in metrics
+        assert "kvpilot_reservations_expired_total 0.0" in metrics
 
 
 async def test_ten_kills_of_the_picker(tmp_path: Path) -> None:

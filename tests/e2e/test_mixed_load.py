@@ -15,6 +15,17 @@ REQUESTS = 200
 IN_FLIGHT = 16
 
 
+def mixed_policy(addresses: list[str], mode: str) -> PolicyText:
+    """What `send_mixed` asks for: two models, one of them with an alias, each on half of the pods."""
+    half = len(addresses) // 2
+    return PolicyText(
+        pools={"a": addresses[:half], "b": addresses[half:]},
+        models={"llama": "a", "qwen": "b"},
+        aliases={"llama": ["gpt-4"]},
+        mode=mode,
+    )
+
+
 async def send_mixed(running: Mesh, requests: int = REQUESTS) -> list[Answer]:
     """Streamed and plain requests to both models, long and short, `IN_FLIGHT` at a time."""
     rng = random.Random(7)
@@ -40,28 +51,20 @@ async def served_by(running: Mesh, answers: list[Answer]) -> list[tuple[str, str
 @pytest.mark.parametrize("mode", MODES)
 async def test_200_mixed_requests(tmp_path: Path, mode: str) -> None:
     """All 200 are answered, at least 99 % by the pod named first, each with one exchange of messages per body."""
-    async with quick_fleet(4) as fleet:
-        first, second = fleet.addresses[:2], fleet.addresses[2:]
-        policy = PolicyText(
-            pools={"a": first, "b": second},
-            models={"llama": "a", "qwen": "b"},
-            aliases={"llama": ["gpt-4"]},
-            mode=mode,
-        )
-        async with mesh(tmp_path, policy) as running:
-            answers = await send_mixed(running)
-            assert [answer.error for answer in answers if not answer.ok] == []
-            pairs = await served_by(running, answers)
-            assert sum(named == served for named, served in pairs) >= 0.99 * REQUESTS
-            assert {served for _, served in pairs} == set(fleet.addresses)
-            stats = await running.stats(r"ext_proc\.")
-            sent = sum(value for name, value in stats.items() if name.endswith("ext_proc.stream_msgs_sent"))
-            received = sum(value for name, value in stats.items() if name.endswith("ext_proc.stream_msgs_received"))
-            per_request = {"one-message": 1, "two-message": 2}[mode]
-            assert (sent, received) == (per_request * REQUESTS, per_request * REQUESTS)
-            assert not sum(value for name, value in stats.items() if name.endswith("failure_mode_allowed"))
+    async with quick_fleet(4) as fleet, mesh(tmp_path, mixed_policy(fleet.addresses, mode)) as running:
+        answers = await send_mixed(running)
+        assert [answer.error for answer in answers if not answer.ok] == []
+        pairs = await served_by(running, answers)
+        assert sum(named == served for named, served in pairs) >= 0.99 * REQUESTS
+        assert {served for _, served in pairs} == set(fleet.addresses)
+        stats = await running.stats(r"ext_proc\.")
+        sent = sum(value for name, value in stats.items() if name.endswith("ext_proc.stream_msgs_sent"))
+        received = sum(value for name, value in stats.items() if name.endswith("ext_proc.stream_msgs_received"))
+        per_request = {"one-message": 1, "two-message": 2}[mode]
+        assert (sent, received) == (per_request * REQUESTS, per_request * REQUESTS)
+        assert not sum(value for name, value in stats.items() if name.endswith("failure_mode_allowed"))
 
-            async def all_released() -> bool:
-                return not any((await running.in_flight()).values())
+        async def all_released() -> bool:
+            return not any((await running.in_flight()).values())
 
-            await eventually(all_released, "all reservations to end")
+        await eventually(all_released, "all reservations to end")
