@@ -60,6 +60,10 @@ HTTP_FILTERS = (
     "envoy.extensions.filters.http.set_metadata.v3.Config",
     "envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager",
     "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec",
+    "envoy.extensions.filters.http.lua.v3.Lua",
+    "envoy.extensions.filters.http.lua.v3.LuaPerRoute",
+    "envoy.extensions.filters.http.header_to_metadata.v3.Config",
+    "envoy.extensions.filters.http.set_filter_state.v3.Config",
 )
 """HTTP filters and their settings per route."""
 
@@ -67,6 +71,7 @@ UPSTREAM = (
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
     "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+    "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig",
     "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer",
     "envoy.extensions.clusters.dns.v3.DnsCluster",
     "envoy.extensions.clusters.aggregate.v3.ClusterConfig",

@@ -31,9 +31,9 @@ MODES = ("one-message", "two-message")
 class PolicyText:
     """A small policy as text: pools of addresses, models over them. Mutable: a test edits it and writes it again."""
 
-    pools: dict[str, list[str]]
+    pools: dict[str, list[str]] = field(default_factory=dict)
     """Pool → addresses of its endpoints."""
-    models: dict[str, str]
+    models: dict[str, str] = field(default_factory=dict)
     """Model → pool."""
     aliases: dict[str, list[str]] = field(default_factory=dict)
     strategy: str = "kv-aware"
@@ -45,9 +45,13 @@ class PolicyText:
     pool: str = ""
     """Further fields of every pool, flow style: `timeouts: {firstByte: 1s}`."""
     weights: dict[str, int] = field(default_factory=dict)
+    text: str = ""
+    """A whole policy instead of all the above, with `LISTEN` where the address of its first listener belongs."""
 
     def render(self) -> str:
         """The YAML."""
+        if self.text:
+            return self.text.replace("LISTEN", self.listen)
         lines = ["kvpilot: v1", "listeners:"]
         more = f", {self.listener}" if self.listener else ""
         lines.append(f"  - {{name: openai, address: {self.listen}, picker: {{mode: {self.mode}}}{more}}}")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +22,36 @@ DATA = Path(__file__).parents[3] / "data" / "compile"
 UPDATE = "KVPILOT_UPDATE_GOLDEN"
 """Set it to write the expected files anew; look at the difference before you commit."""
 
-GOLDENS = {
-    "canary": ("canary", Node(id="x", version=(1, 40, 0))),
-    "canary.envoy-1.36": ("canary", Node(id="x", version=(1, 36, 0))),
-    "two-zones": ("two-zones", Node(id="x", version=(1, 40, 0), region="us-east", zone="us-east-1a")),
+EXAMPLES = Path(__file__).parents[4] / "examples"
+
+NEWEST = Node(id="x", version=(1, 40, 0))
+NODES = {
+    "canary.envoy-1.36": Node(id="x", version=(1, 36, 0)),
+    "two-zones": replace(NEWEST, region="us-east", zone="us-east-1a"),
 }
+"""Goldens that are compiled for another node than the newest Envoy without a place, by name."""
+
+GOLDENS = {
+    **{path.stem: path for path in sorted(DATA.glob("*.yaml"))},
+    "canary.envoy-1.36": DATA / "canary.yaml",
+    **{f"examples/{path.stem}": path for path in sorted(EXAMPLES.glob("*.yaml"))},
+}
+"""Name of the expected file → the policy that it comes from: every example is one, too."""
 
 
 @pytest.mark.parametrize("golden", GOLDENS)
 def test_golden(golden: str) -> None:
-    """A policy compiles to exactly the expected resources."""
-    source, node = GOLDENS[golden]
-    document = load_policy((DATA / f"{source}.yaml").read_text(), source).document
+    """A policy compiles to exactly the expected resources, and a second codec reads each of them."""
+    source, node = GOLDENS[golden], NODES.get(golden, NEWEST)
+    document = load_policy(source.read_text(), source.name).document
     assert document is not None
-    found = rendered(compiled(document.policy, capabilities(node), region=node.region, zone=node.zone), load())
+    resources = compiled(document.policy, capabilities(node), region=node.region, zone=node.zone)
+    found = rendered(resources, load())
     path = DATA / f"{golden}.json"
     if UPDATE in os.environ:
         path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
     assert found == json.loads(path.read_text())
+    second_codec_agrees(resources)
 
 
 def test_names_and_provenance() -> None:
@@ -96,7 +109,11 @@ def test_a_second_codec_reads_every_resource(wanted: Any) -> None:
     pools = tuple(
         Pool(name=name, endpoints=(StaticEndpoint(address="[::1]:8000", region="r", zone="z"),)) for name in "ab"
     )
-    found = compiled(policy(split, pools=pools), wanted)
+    second_codec_agrees(compiled(policy(split, pools=pools), wanted))
+
+
+def second_codec_agrees(found: Compiled) -> None:
+    """Each resource, read and written by envoy-data-plane's own classes, is the same message."""
     for kind, table in found.by_kind().items():
         full_name = MESSAGE_OF_KIND[kind]
         package, _, name = full_name.rpartition(".")
