@@ -4,9 +4,9 @@
 """
 
 from control_plane.policy.diagnostics import Diagnostic, Mark, format_github, format_json, format_text
-from control_plane.policy.loader import Document, LoadResult, load, load_bytes
+from control_plane.policy.loader import Document, LoadResult, load, load_bytes, load_files
 from control_plane.policy.reference import reference_markdown
-from control_plane.policy.schema import json_schema
+from control_plane.policy.schema import json_schema, part_schema
 
 __all__ = [
     "Diagnostic",
@@ -19,5 +19,7 @@ __all__ = [
     "json_schema",
     "load",
     "load_bytes",
+    "load_files",
+    "part_schema",
     "reference_markdown",
 ]

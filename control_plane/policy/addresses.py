@@ -57,7 +57,7 @@ class EndpointAddress(ScalarKind[str]):
 
     def parse(self, text: str) -> str:
         """The address in Envoy's form; raises ValueRefusedError."""
-        address = _parse(text, "host names (`dns`) are not supported in this version")
+        address = _parse(text, "a name to look up goes to `dns`")
         ip = ipaddress.ip_address(address.host)
         if ip.is_unspecified or ip.is_multicast or ip == ipaddress.ip_address("255.255.255.255"):
             raise ValueRefusedError(f"{quoted(text)} is not the address of one host", code=Code.BAD_ADDRESS)

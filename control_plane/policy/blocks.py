@@ -39,7 +39,7 @@ class BlockOf(Kind[_BlockT]):
             raise shape_error(reader, node, "a mapping", hint)
         written = self._written(reader, node)
         values: dict[str, Any] = {} if self._key_field is None else {self._key_field: name}
-        refused = False
+        refused = not self._has_one(reader, node, written)
         for setting in self.settings:
             try:
                 values[setting.field] = self._value(reader, setting, node, written, path)
@@ -64,6 +64,19 @@ class BlockOf(Kind[_BlockT]):
                 reader.report(key, Code.UNKNOWN_KEY, f"unknown key {quoted(key.text)}", hint)
         return written
 
+    def _has_one(self, reader: Reader, node: Mapping, written: _Written) -> bool:
+        """Whether of the keys of which one must be there one is; more than one is reported, too."""
+        possible = self.cls.ONE_OF
+        found = [key for key in written if key in possible]
+        if possible and not found:
+            names = " or ".join(f"`{key}`" for key in possible)
+            reader.report(node, Code.MISSING_KEY, f"{names} is missing", "exactly one of them")
+            return False
+        for key in found[1:]:
+            message = f"`{found[0]}` and `{key}` exclude each other"
+            reader.report(written[key][0], Code.EXCLUSIVE_KEYS, message, "keep one of them")
+        return True
+
     def _value(self, reader: Reader, setting: Setting, node: Mapping, written: _Written, path: str) -> Any:
         field_path = f"{path}.{setting.key}" if path else setting.key
         found = written.get(setting.key)
@@ -71,9 +84,10 @@ class BlockOf(Kind[_BlockT]):
             short = written[setting.shorthand.key]
             if found is None:
                 return _expanded(reader, setting, short, path)
-            later = max(short[0], found[0], key=lambda key: (key.line, key.column))
-            message = f"`{setting.shorthand.key}` and `{setting.key}` say the same in two ways"
-            reader.report(later, Code.EXCLUSIVE_KEYS, message, "keep one of them")
+            if setting.key not in self.cls.ONE_OF:  # else it was told with the others
+                later = max(short[0], found[0], key=lambda key: (key.line, key.column))
+                message = f"`{setting.shorthand.key}` and `{setting.key}` say the same in two ways"
+                reader.report(later, Code.EXCLUSIVE_KEYS, message, "keep one of them")
         if found is None:
             return self._absent(reader, setting, node)
         key, value = found

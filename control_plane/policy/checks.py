@@ -7,8 +7,17 @@ also when other things could not, so that all errors of a file are reported at o
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
+from control_plane.policy.checks_filters import FILTER_RULES
+from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
+from control_plane.policy.checks_reach import check_reach
+from control_plane.policy.checks_routing import ROUTING_RULES, mirrored_once
+from control_plane.policy.checks_security import SECURITY_RULES
+from control_plane.policy.checks_traffic import TRAFFIC_LIST_RULES, TRAFFIC_RULES
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
+from control_plane.policy.discovery import ITEM_BLOCKS
+from control_plane.policy.groups import Group
 from control_plane.policy.model import (
     Failover,
     Listener,
@@ -21,7 +30,9 @@ from control_plane.policy.model import (
     Timeouts,
 )
 from control_plane.policy.reader import Items, Named, Reader, names_text, nearest_mark
+from control_plane.policy.routing import Mirror
 from control_plane.policy.scalars import MAX_UINT32, singular
+from control_plane.policy.string_match import StringMatch, check_string_match
 
 Rule = Callable[[Any, str, Reader], None]
 """Looks at a block, its path, and reports to the reader."""
@@ -33,18 +44,23 @@ ListRule = Callable[[Items, Reader], None]
 def check_parts(reader: Reader) -> None:
     """Runs the rules about blocks, lists and names, on all that could be read."""
     for path, block in reader.built:
-        for rule in RULES.get(type(block), ()):
-            rule(block, path, reader)
+        for table in (RULES, ROUTING_RULES, SECURITY_RULES, TRAFFIC_RULES):
+            for rule in table.get(type(block), ()):
+                rule(block, path, reader)
     for items in reader.lists:
         for list_rule in LIST_RULES.get(type(items.items[0][1]) if items.items else object, ()):
             list_rule(items, reader)
     _listen_addresses([(path, block) for path, block in reader.built if isinstance(block, Listener)], reader)
+    check_identities(reader)
     _aliases(reader)
     _references(reader)
 
 
 def check_policy(policy: Policy, reader: Reader) -> None:
-    """Runs the rules that need the whole policy; only asked when there is one."""
+    """Runs the rules that need the whole policy; only asked when there is one without errors, and all they find are
+    warnings: an error here would wait until all others are mended."""
+    check_groups(policy, reader)
+    check_reach(policy, reader)
     named = {reference.name for reference in reader.references if reference.what == "pools"}
     named |= {listener.default_pool for listener in policy.listeners}
     for pool in policy.pools:
@@ -80,7 +96,7 @@ def _unique(field: str, key: str, code: Code, noun: str) -> ListRule:
         values = [getattr(item, field) for _, item in items.items]
         for index, first in _repeated(values):
             first_mark = nearest_mark(reader.marks, f"{items.items[first][0]}.{key}")
-            hint = f"the first is in line {first_mark.line}" if first_mark else ""
+            hint = f"the first is in {reader.line_of(first_mark)}" if first_mark else ""
             message = f"{noun} {quoted(values[index])} is in this list already"
             reader.report_at(f"{items.items[index][0]}.{key}", code, message, hint)
 
@@ -91,7 +107,7 @@ def _failover_places(pool: Pool, path: str, reader: Reader) -> None:
     setting_path = f"{path}.trafficPolicy.loadBalancer.localityLbSetting"
     places = {endpoint.region or endpoint.zone for endpoint in pool.endpoints} - {""}
     for index, failover in enumerate(pool.traffic_policy.load_balancer.locality_lb_setting.failover):
-        if failover.to not in places:
+        if failover.to not in places and are_places_known(pool):
             message = f"no endpoint of {quoted(pool.name)} is in {quoted(failover.to)}"
             hint = f"its endpoints are in {names_text(sorted(places))}" if places else "they have no region and no zone"
             reader.report_at(f"{setting_path}.failover[{index}].to", Code.UNKNOWN_LOCALITY, message, hint)
@@ -128,23 +144,33 @@ RULES: dict[type, tuple[Rule, ...]] = {
     Failover: (_failover_to_itself,),
     Retries: (_unused_status_codes,),
     Timeouts: (_long_first_byte,),
+    Group: (check_group,),
+    **FILTER_RULES,
+    StringMatch: (check_string_match,),
 }
 """Kind of block → rules about one such block."""
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {
+    Mirror: (mirrored_once,),
     RouteTarget: (_route_weights, _unique("pool", "pool", Code.DUPLICATE_TARGET, "the pool")),
-    StaticEndpoint: (_endpoint_weights, _unique("address", "address", Code.DUPLICATE_ENDPOINT, "the endpoint")),
+    **dict.fromkeys(ITEM_BLOCKS, (_endpoint_weights, endpoints_once, few_sources)),
     Failover: (_unique("from_", "from", Code.FAILOVER_TO_ITSELF, "the failover from"),),
+    **TRAFFIC_LIST_RULES,
 }
 """Kind of block → rules about a list of such blocks."""
 
 
 def _listen_addresses(listeners: list[tuple[str, Listener]], reader: Reader) -> None:
-    for index, first in _repeated([listener.address for _, listener in listeners]):
-        path, listener = listeners[index]
-        owner = quoted(listeners[first][1].name)
-        message = f"the address {quoted(str(listener.address))} belongs to the listener {owner} already"
-        reader.report_at(f"{path}.address", Code.DUPLICATE_ADDRESS, message, "an address has one listener")
+    """An address has one listener on each Envoy: two may have the same one if no group of Envoys has both."""
+    for index, (path, listener) in enumerate(listeners):
+        for _, earlier in listeners[:index]:
+            if earlier.address == listener.address and do_groups_meet(earlier, listener):
+                message = f"the address {quoted(str(listener.address))} belongs to the listener "
+                hint = "an address has one listener"
+                reader.report_at(
+                    f"{path}.address", Code.DUPLICATE_ADDRESS, f"{message}{quoted(earlier.name)} already", hint
+                )
+                break
 
 
 def _aliases(reader: Reader) -> None:
@@ -155,10 +181,10 @@ def _aliases(reader: Reader) -> None:
         earlier = first.setdefault((alias.what, alias.name), alias)
         if defined is not None:
             message = f"the alias {quoted(alias.name)} is the name of a {singular(alias.what)}"
-            reader.report(alias.node, Code.ALIAS_TAKEN, message, f"it is defined in line {defined.line}")
+            reader.report(alias.node, Code.ALIAS_TAKEN, message, f"it is defined in {reader.line_of(defined)}")
         elif earlier is not alias:
             message = f"the alias {quoted(alias.name)} is taken"
-            reader.report(alias.node, Code.ALIAS_TAKEN, message, f"by the one in line {earlier.node.line}")
+            reader.report(alias.node, Code.ALIAS_TAKEN, message, f"by the one in {reader.line_of(earlier.node)}")
 
 
 def _references(reader: Reader) -> None:

@@ -50,19 +50,41 @@ class Code(StrEnum):
     DUPLICATE_ADDRESS = "KP306"
     DUPLICATE_TARGET = "KP307"
     FAILOVER_TO_ITSELF = "KP308"
+    RESERVED_NAME = "KP309"
+    IDENTITIES_UNPROVEN = "KP310"
+    IMPOSSIBLE_MATCH = "KP311"
+    DUPLICATE_DOMAIN = "KP312"
+    TLS_FILES = "KP313"
+    TLS_VERSIONS = "KP314"
+    BAD_KEY_SET = "KP315"
+    SHARE_SUM = "KP316"
+    CONTRADICTION = "KP317"
 
     ENVOY_REFUSES = "KP401"
     ENVOY_UNAVAILABLE = "KP402"
+    PATCH_TARGET = "KP403"
+    PATCH_FAILS = "KP404"
+    PATCH_RESULT = "KP405"
 
     LIST_CUT = "KP900"
     UNUSED_POOL = "KP901"
     NO_EFFECT = "KP902"
     UNKNOWN_LOCALITY = "KP903"
+    SHADOWED_RULE = "KP904"
+    MIRROR_TO_ITSELF = "KP905"
+    UNVERIFIED_PEER = "KP906"
+    UNUSABLE_FILE = "KP907"
+    NEEDS_RESTART = "KP908"
 
     @property
     def is_warning(self) -> bool:
         """Whether findings with this code leave the policy usable."""
         return self.value.startswith("KP9")
+
+    @property
+    def is_of_text(self) -> bool:
+        """Whether it is about the file and its YAML, not about values."""
+        return self.value.startswith("KP1")
 
 
 EXPLANATIONS: dict[Code, str] = {
@@ -100,15 +122,32 @@ EXPLANATIONS: dict[Code, str] = {
     Code.DUPLICATE_NAME: "Two things of one kind with the same name.",
     Code.ALIAS_TAKEN: "An alias that is the name or the alias of a model already.",
     Code.WEIGHT_SUM: "Weights that add up to zero or to more than 4294967295 (2³²−1), which Envoy rejects.",
-    Code.DUPLICATE_ENDPOINT: "The same address twice in one pool.",
+    Code.DUPLICATE_ENDPOINT: "The same address, name or file twice in one pool.",
     Code.DUPLICATE_ADDRESS: "Two listeners on one address.",
     Code.DUPLICATE_TARGET: "The same pool twice in one route.",
     Code.FAILOVER_TO_ITSELF: "A failover from a place to the same place, or two for one place.",
+    Code.RESERVED_NAME: "A group called `default`, which is always there.",
+    Code.IDENTITIES_UNPROVEN: "A group with `identities`, and no mTLS on the xDS port that could prove them.",
+    Code.IMPOSSIBLE_MATCH: "Conditions that contradict each other: no request can meet them all.",
+    Code.DUPLICATE_DOMAIN: "The same domain in two virtual hosts of one listener, which Envoy rejects.",
+    Code.TLS_FILES: "A TLS mode without a file that it cannot do without.",
+    Code.TLS_VERSIONS: "The oldest TLS version is newer than the newest one.",
+    Code.BAD_KEY_SET: "A JSON Web Key Set with something that Envoy cannot use.",
+    Code.SHARE_SUM: "Shares of a distribution that do not add up to 100 percent.",
+    Code.CONTRADICTION: "Two values that cannot both hold, such as a maximum below its minimum.",
     Code.ENVOY_REFUSES: "`kvpilot check --envoy`: Envoy does not take what the policy compiles to; a bug of kvpilot's.",
     Code.ENVOY_UNAVAILABLE: "`kvpilot check --envoy`: there is no envoy binary to ask.",
+    Code.PATCH_TARGET: "A patch of an Envoy resource that the policy does not compile to.",
+    Code.PATCH_FAILS: "An operation of a patch does not fit the resource, or changes its name.",
+    Code.PATCH_RESULT: "What a patch makes is no message of Envoy's: an unknown field, a value of the wrong type.",
     Code.LIST_CUT: "There are more findings than are listed; errors come before warnings.",
     Code.UNUSED_POOL: "No model and no listener uses the pool.",
     Code.NO_EFFECT: "A setting that does nothing because of another one.",
-    Code.UNKNOWN_LOCALITY: "A failover to a place where the pool has no endpoint.",
+    Code.UNKNOWN_LOCALITY: "A failover to, or a share for, a place where the pool has no endpoint.",
+    Code.SHADOWED_RULE: "A rule that no request reaches, because an earlier one takes them all.",
+    Code.MIRROR_TO_ITSELF: "Copies of requests to a pool that serves them, too: twice the load and nothing learned.",
+    Code.UNVERIFIED_PEER: "TLS that takes any certificate, or one for any name.",
+    Code.UNUSABLE_FILE: "A certificate, key, authority or key set that is missing or cannot be used on this machine.",
+    Code.NEEDS_RESTART: "An edit of what is decided when kvpilot starts: the rest of the edit is applied, this is not.",
 }
 """One line for each code, for the reference page."""

@@ -79,9 +79,11 @@ class MapOf(Kind[dict[str, T]]):
         check_count(reader, node, len(node.pairs), 0, self.maximum)
         values: dict[str, T] = {}
         for key_node, value_node in unique_keys(reader, node):
-            reader.mark(f"{path}.{key_node.text}", value_node)
+            reader.mark(f"{path}.{key_node.text.lower() if self.key.is_lower_cased else key_node.text}", value_node)
             try:
                 key = self.key.read(reader, key_node, path)
+                if key in values:  # written in two ways, where case does not count
+                    raise reader.refuse(key_node, Code.DUPLICATE_KEY, f"the key {quoted(key)} is there twice")
                 values[key] = self.value.read(reader, value_node, f"{path}.{key}")
             except RefusedError:
                 continue
@@ -197,7 +199,7 @@ class NamedList(Kind[tuple[_BlockT, ...]]):
         if not reader.define(self.what, name.text, name):
             first = reader.defined[self.what][name.text]
             message = f"a second {singular(self.what)} is named {quoted(name.text)}"
-            reader.report(name, Code.DUPLICATE_NAME, message, f"the first is in line {first.line}")
+            reader.report(name, Code.DUPLICATE_NAME, message, f"the first is in {reader.line_of(first)}")
             return f"{path}[{index}]"
         return f"{path}.{name.text}"
 

@@ -34,6 +34,8 @@ class Block:
     """Keys of a later version, see `block`."""
     STAND_INS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Keys of a later version that take the place of a required one, see `block`."""
+    ONE_OF: ClassVar[tuple[str, ...]] = ()
+    """Keys of which exactly one is there, see `block`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +105,24 @@ def setting(
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 def block(
-    *, planned: Mapping[str, str] | None = None, stand_ins: Mapping[str, tuple[str, ...]] | None = None
+    *,
+    planned: Mapping[str, str] | None = None,
+    stand_ins: Mapping[str, tuple[str, ...]] | None = None,
+    one_of: tuple[str, ...] = (),
 ) -> Callable[[type[_BlockT]], type[_BlockT]]:
     """Makes a class with `setting` fields a block of the policy.
 
     `planned` are keys that the design or Istio has and this version has not → what they are for: they get an error of
     their own instead of "unknown key". `stand_ins` are required keys → the planned keys that would be there in their
-    place, where a second error about a missing key would only confuse.
+    place, where a second error about a missing key would only confuse. `one_of` are optional keys of which exactly one
+    must be there; short forms count.
     """
 
     def make(cls: type[_BlockT]) -> type[_BlockT]:
         made = dataclass(frozen=True, slots=True, kw_only=True)(cls)
         made.PLANNED = planned or {}
         made.STAND_INS = stand_ins or {}
+        made.ONE_OF = one_of
         return made
 
     return make

@@ -18,7 +18,7 @@ def unique_keys(reader: Reader, node: Mapping) -> Iterator[tuple[Scalar, Node]]:
             hint = "name the keys here, or use an alias (`key: *name`) for a whole value"
             reader.report(key, Code.MERGE_KEY, "merge keys (`<<`) are not supported", hint)
         elif key.text in first:
-            hint = f"the first is in line {first[key.text].line}"
+            hint = f"the first is in {reader.line_of(first[key.text])}"
             reader.report(key, Code.DUPLICATE_KEY, f"the key {quoted(key.text)} is there twice", hint)
         else:
             first[key.text] = key

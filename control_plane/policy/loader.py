@@ -7,21 +7,43 @@ if result.document is None:
 
 import codecs
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.checks import check_parts, check_policy
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import Diagnostic, Mark
+from control_plane.policy.merge import merged
 from control_plane.policy.model import Policy
-from control_plane.policy.nodes import MAX_CHARACTERS, Problem, compose, split_lines
+from control_plane.policy.nodes import MAX_CHARACTERS, Composed, Node, Problem, compose_start, split_lines
 from control_plane.policy.reader import Reader, RefusedError, nearest_mark
 
 _BOM = "\ufeff"
 
 MAX_BYTES = 4 * MAX_CHARACTERS
 """Size of a policy file in bytes: a character has at most 4 of them in UTF-8."""
+
+MAX_FILES = 256
+"""Files that make up one policy: a team's each, not a pod's each. Together they have at most `MAX_BYTES`."""
+
+WITHOUT_THE_REST = frozenset(
+    {
+        Code.UNKNOWN_KEY,
+        Code.DUPLICATE_KEY,
+        Code.NOT_A_VALUE,
+        Code.OUT_OF_BOUNDS,
+        Code.UNKNOWN_WORD,
+        Code.BAD_NAME,
+        Code.BAD_ADDRESS,
+        Code.BAD_PORT,
+        Code.HOST_NAME,
+        Code.EXCLUSIVE_KEYS,
+        Code.UNSUPPORTED,
+        Code.FORMAT_VERSION,
+    }
+)
+"""What is wrong with a value or a key whatever else is in the file: told also of one that cannot be read to its end."""
 
 VERSION_DIGITS = 16
 """Hexadecimal digits of a version: 64 bits of SHA-256, short enough for a log line."""
@@ -55,24 +77,62 @@ class LoadResult:
 
 def load(text: str, file: str) -> LoadResult:
     """The policy in `text`; `file` is only the name for the diagnostics. Never raises."""
-    text = text.removeprefix(_BOM)
-    reader = Reader(file, split_lines(text))
-    policy = _read(text, reader)
-    if policy is None or reader.has_errors:
-        return LoadResult(None, reader.diagnostics())
-    check_policy(policy, reader)
-    return LoadResult(Document(policy, reader.marks, version_of(text)), reader.diagnostics())
+    return _load({file: text.removeprefix(_BOM)})
 
 
 def load_bytes(data: bytes, file: str) -> LoadResult:
     """The same for the bytes of a file, which must be UTF-8. Never raises."""
-    if len(data) > MAX_BYTES:
-        return failure(file, Code.TOO_LARGE, f"the file has more than {MAX_BYTES:,} bytes, more than any policy")
+    return load_files([(file, data)])
+
+
+def load_files(files: Sequence[tuple[str, bytes]]) -> LoadResult:
+    """The policy that files (name, content) make up together, in their order. Never raises.
+
+    Top-level sections are joined: lists of listeners, models and rules one after the other, mappings such as `pools`
+    key by key. Names are unique over all files, and each mark and finding has its own file. `kvpilot: v1` stands in
+    each. The version depends on the contents alone, so a file may be renamed as long as the order stays.
+    """
+    if not files:
+        return failure("policy", Code.EMPTY, "there is no policy file")
+    names = [name for name, _ in files]
+    if len(files) > MAX_FILES:
+        return failure(names[MAX_FILES], Code.TOO_LARGE, f"more than {MAX_FILES} files make up this policy")
+    texts: dict[str, str] = {}
+    failures: list[Diagnostic] = []
+    left = MAX_BYTES
+    for name, data in files:
+        left -= len(data)
+        text = _text(data, name) if left >= 0 else _too_large(name, len(files))
+        if isinstance(text, LoadResult):
+            failures += text.diagnostics
+        else:
+            texts[name] = text.removeprefix(_BOM)
+    return LoadResult(None, tuple(failures)) if failures else _load(texts)
+
+
+def _too_large(file: str, count: int) -> LoadResult:
+    who = "the file has" if count == 1 else "the files have together"
+    return failure(file, Code.TOO_LARGE, f"{who} more than {MAX_BYTES:,} bytes, more than any policy")
+
+
+def _text(data: bytes, file: str) -> str | LoadResult:
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         return _not_utf8(data, file, error.start)
-    return load(text, file)
+
+
+def _load(texts: Mapping[str, str]) -> LoadResult:
+    lines = {name: split_lines(text) for name, text in texts.items()}
+    first = next(iter(lines))
+    reader = Reader(first, lines[first], lines)
+    policy = _read(texts, reader)
+    if policy is None or reader.has_errors:
+        return LoadResult(None, reader.diagnostics())
+    check_policy(policy, reader)
+    version = version_of("\0".join(texts.values()))  # NUL: no text has it
+    document = Document(policy, reader.marks, version)
+    return LoadResult(None if reader.has_errors else document, reader.diagnostics())
 
 
 def failure(file: str, code: Code, message: str, hint: str = "") -> LoadResult:
@@ -87,19 +147,40 @@ def version_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:VERSION_DIGITS]
 
 
-def _read(text: str, reader: Reader) -> Policy | None:
-    root, problems = compose(text)
-    for problem in problems:
-        reader.report_problem(problem)
-    if root is None:
+def _read(texts: Mapping[str, str], reader: Reader) -> Policy | None:
+    found = [_composed(name, text, reader) for name, text in texts.items()]
+    roots = [one.root for one in found if one.root is not None]
+    if not all(one.is_whole for one in found):
+        if roots:
+            _read_start(roots, reader)
         return None
     policy: Policy | None = None
     try:
-        policy = BlockOf(Policy).read(reader, root, "")
+        policy = BlockOf(Policy).read(reader, _whole(roots, reader), "")
     except RefusedError:
         pass  # the findings are with the reader, and what could be read is still checked
     check_parts(reader)
     return None if policy is None else _with_default_pools(policy)
+
+
+def _composed(name: str, text: str, reader: Reader) -> Composed:
+    found = compose_start(text, name)
+    for problem in found.problems:
+        reader.report_problem(problem, name)
+    return found
+
+
+def _whole(roots: Sequence[Node], reader: Reader) -> Node:
+    return roots[0] if len(roots) == 1 else merged(roots, reader)
+
+
+def _read_start(roots: Sequence[Node], reader: Reader) -> None:
+    """Where a file breaks off, what stands before is checked all the same, so far as the rest cannot matter to it."""
+    try:
+        BlockOf(Policy).read(reader, _whole(roots, reader), "")
+    except RefusedError:
+        pass
+    reader.keep(WITHOUT_THE_REST)
 
 
 def _with_default_pools(policy: Policy) -> Policy:

@@ -8,34 +8,56 @@ values are in `checks.py`.
 
 from collections.abc import Mapping
 
-from control_plane.policy.addresses import EndpointAddress, ListenAddress
+from control_plane.policy.access_log import MAX_ACCESS_LOGS, AccessLog
+from control_plane.policy.addresses import ListenAddress
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
-from control_plane.policy.containers import ListOf, MapOf, NamedList, NamedMap
-from control_plane.policy.declare import Block, Shorthand, block, setting
+from control_plane.policy.containers import ListOf, NamedList, NamedMap, OrWord
+from control_plane.policy.declare import Block, block, setting
+from control_plane.policy.discovery import (
+    Discovered,
+    DnsEndpoints,
+    EndpointItem,
+    EndpointItemKind,
+    FileEndpoints,
+    SrvEndpoints,
+    StaticEndpoint,
+)
+from control_plane.policy.faults import Fault
+from control_plane.policy.feedback import Feedback
+from control_plane.policy.groups import RUNTIME, Group, GroupRef, Safety
+from control_plane.policy.health_checks import HealthCheck
+from control_plane.policy.identity import AuthorizationPolicy, JwtRule
+from control_plane.policy.limits import ConnectionPool, HttpSettings, TcpSettings
+from control_plane.policy.load_balancing import Failover, LoadBalancer, LocalityLbSetting
 from control_plane.policy.names import (
     HEADER_NAME,
-    LABEL_KEY,
-    LABEL_VALUE,
     LISTENER_NAME,
-    MAX_LABELS,
     MODEL_NAME,
-    PLACE,
     POOL_NAME,
 )
-from control_plane.policy.scalars import MAX_UINT32, AliasFor, Choice, Integer, NameOf
-from control_plane.policy.traffic import (
-    ConnectionPool,
-    Failover,
-    HttpSettings,
-    LoadBalancer,
-    LocalityLbSetting,
-    OutlierDetection,
-    Retries,
-    TcpSettings,
-    Timeouts,
-    TrafficPolicy,
+from control_plane.policy.outliers import OutlierDetection
+from control_plane.policy.patches import EnvoyPatch
+from control_plane.policy.percentages import Percentage
+from control_plane.policy.rate_limits import MAX_RATE_LIMITS, RateLimit
+from control_plane.policy.routing import (
+    MAX_MIRRORS,
+    ROUTE_KIND,
+    BlueGreen,
+    Forwarding,
+    Mirror,
+    MirrorTarget,
+    Rewrite,
+    RouteTarget,
+    Rule,
+    VirtualHost,
+    mirrors_of,
+    pool_shorthand,
+    targets_of,
 )
+from control_plane.policy.scalars import AliasFor, Choice, NameOf
+from control_plane.policy.security import ControlPlane, ListenerTls
+from control_plane.policy.traffic import Retries, Timeouts, TrafficPolicy
 from control_plane.policy.units import ByteSize, Duration
 from ext_proc.core.address import SocketAddress
 
@@ -44,7 +66,13 @@ __all__ = [
     "FORMAT",
     "STRATEGIES",
     "ConnectionPool",
+    "Discovered",
+    "DnsEndpoints",
+    "EndpointItem",
     "Failover",
+    "FileEndpoints",
+    "Forwarding",
+    "HealthCheck",
     "HttpSettings",
     "Listener",
     "ListenerPicker",
@@ -57,10 +85,13 @@ __all__ = [
     "PoolPicker",
     "Retries",
     "RouteTarget",
+    "Rule",
+    "SrvEndpoints",
     "StaticEndpoint",
     "TcpSettings",
     "Timeouts",
     "TrafficPolicy",
+    "VirtualHost",
 ]
 
 FORMAT = "v1"
@@ -95,7 +126,7 @@ class ListenerPicker(Block):
     )
 
 
-@block(planned={"tls": "TLS towards clients"})
+@block()
 class Listener(Block):
     """An address at which Envoy takes requests."""
 
@@ -111,40 +142,59 @@ class Listener(Block):
         default="x-session-id",
         doc="Request header that names a session: requests of one session stay on one side of a canary.",
     )
+    task_header: str = setting(
+        HEADER_NAME,
+        default="x-task-type",
+        doc="Request header that `taskType` of a rule looks at, but for known words.",
+    )
+    tier_header: str = setting(
+        HEADER_NAME, default="x-user-tier", doc="Request header that `userTier` of a rule looks at."
+    )
+    region_header: str = setting(
+        HEADER_NAME, default="x-region", doc="Request header that `region` of a rule looks at."
+    )
     default_pool: str = setting(
         NameOf("pools"),
         absent=("", "the first pool"),
         doc="Pool for every path that is not an inference call of a model, such as `GET /v1/models`; never picked.",
     )
     picker: ListenerPicker = setting(BlockOf(ListenerPicker), default=ListenerPicker(), doc="How the picker is asked.")
-
-
-@block()
-class RouteTarget(Block):
-    """A pool's share of a model's requests."""
-
-    pool: str = setting(NameOf("pools"), doc="The pool.")
-    weight: int = setting(
-        Integer(0, MAX_UINT32),
-        default=1,
-        doc="Its share relative to the other weights of the route; 0 sends it nothing. All together: 1..4294967295.",
+    virtual_hosts: tuple[VirtualHost, ...] = setting(
+        ListOf(BlockOf(VirtualHost)),
+        default=(),
+        doc="Host names with models and rules of their own; none given: every host name has all of them.",
+    )
+    tls: ListenerTls | None = setting(
+        OrWord(BlockOf(ListenerTls), "off", "plain HTTP"), default=None, doc="TLS towards clients."
+    )
+    jwt: tuple[JwtRule, ...] = setting(
+        ListOf(BlockOf(JwtRule)), default=(), doc="Whose tokens clients may or must send."
+    )
+    authorization: tuple[AuthorizationPolicy, ...] = setting(
+        ListOf(BlockOf(AuthorizationPolicy)), default=(), doc="Who may do what: first each `DENY`, then each `ALLOW`."
+    )
+    rate_limit: tuple[RateLimit, ...] = setting(
+        ListOf(BlockOf(RateLimit), maximum=MAX_RATE_LIMITS),
+        default=(),
+        doc="How many requests each Envoy lets through here, beside the limits of models and rules.",
+    )
+    fault: Fault | None = setting(
+        BlockOf(Fault),
+        default=None,
+        absent=(None, "none"),
+        doc="Delays and errors on purpose, for requests whose model and rule have no `fault` of their own.",
+    )
+    access_log: tuple[AccessLog, ...] = setting(
+        ListOf(BlockOf(AccessLog), maximum=MAX_ACCESS_LOGS),
+        default=(),
+        doc="Where Envoy writes a JSON line for each request.",
+    )
+    groups: tuple[str, ...] = setting(
+        ListOf(GroupRef()), default=(), doc="The groups of Envoys that have it, `default` is one; none given: all."
     )
 
 
-def _to_one_pool(pool: str) -> tuple[RouteTarget, ...]:
-    return (RouteTarget(pool=pool),)
-
-
-@block(
-    planned={
-        "mirror": "copies of requests to another pool",
-        "mirrorPercentage": "copies of requests to another pool",
-        "fallback": "degradation to another model",
-        "fault": "injected faults",
-        "timeout": "a timeout per model; `timeouts` of the pool is there",
-        "retries": "retries per model; `retries` of the pool is there",
-    }
-)
+@block(planned={"fallback": "degradation to another model"}, one_of=("pool", "route", "blueGreen"))
 class Model(Block):
     """A model that clients may ask for, and where its requests go."""
 
@@ -152,36 +202,58 @@ class Model(Block):
     aliases: tuple[str, ...] = setting(
         ListOf(AliasFor("models", MODEL_NAME)),
         default=(),
-        doc="Other names for it. The picker writes the model's name into the request instead; while it does not "
-        "answer, the engine gets the alias, so let engines know their aliases, too (vLLM: `--served-model-name`).",
+        doc="Other names for it. The picker writes the model's name into the request instead, and while it does not "
+        "answer, Envoy does (bodies up to 4 MiB; an Envoy without Lua sends the alias on).",
     )
     route: tuple[RouteTarget, ...] = setting(
-        ListOf(BlockOf(RouteTarget), minimum=1),
-        doc="The pools that serve the model, by weight: a canary. Exactly one of `pool` and `route`.",
-        shorthand=Shorthand(
-            "pool", NameOf("pools"), _to_one_pool, ("[0]", "[0].pool"), "The one pool that serves the model."
-        ),
+        ROUTE_KIND,
+        default=(),
+        absent=((), "none"),
+        doc="The pools that serve the model, by weight: a canary. Exactly one of `pool`, `route` and `blueGreen`.",
+        shorthand=pool_shorthand("The one pool that serves the model."),
+    )
+    blue_green: BlueGreen | None = setting(
+        BlockOf(BlueGreen), default=None, absent=(None, "none"), doc="Two pools of which one serves."
+    )
+    rewrite: Rewrite | None = setting(
+        BlockOf(Rewrite), default=None, absent=(None, "`name`"), doc="What the engine is asked for."
+    )
+    mirror: MirrorTarget | None = setting(
+        BlockOf(MirrorTarget), default=None, absent=(None, "none"), doc="A pool that gets copies of the requests."
+    )
+    mirror_percentage: Percentage | None = setting(
+        BlockOf(Percentage), default=None, absent=(None, "all"), doc="Share of the requests that `mirror` gets."
+    )
+    mirrors: tuple[Mirror, ...] = setting(
+        ListOf(BlockOf(Mirror), maximum=MAX_MIRRORS), default=(), doc="Several mirrors, each with its share."
+    )
+    timeout_s: float | None = setting(
+        Duration("1ms", "24h"), default=None, absent=(None, "`timeouts.request` of the pool"), doc="The whole request."
+    )
+    retries: Retries | None = setting(
+        BlockOf(Retries), default=None, absent=(None, "`retries` of the pool"), doc="When a request is tried again."
+    )
+    rate_limit: tuple[RateLimit, ...] = setting(
+        ListOf(BlockOf(RateLimit), maximum=MAX_RATE_LIMITS),
+        default=(),
+        doc="How many of its requests each Envoy lets through, at each listener, beside the listener's own limits.",
+    )
+    fault: Fault | None = setting(
+        BlockOf(Fault),
+        default=None,
+        absent=(None, "the listener's"),
+        doc="Delays and errors on purpose, for its requests.",
     )
 
+    @property
+    def targets(self) -> tuple[RouteTarget, ...]:
+        """The pools by weight."""
+        return targets_of(self.route, self.blue_green)
 
-@block(planned={"dns": "endpoints by host name"}, stand_ins={"address": ("dns",)})
-class StaticEndpoint(Block):
-    """One inference server."""
-
-    address: str = setting(EndpointAddress(), doc="Where it is; host names are not resolved.")
-    region: str = setting(PLACE, default="", doc="Its region, for locality and failover.")
-    zone: str = setting(PLACE, default="", doc="Its zone, for locality and failover.")
-    weight: int = setting(
-        Integer(1, MAX_UINT32),
-        default=100,
-        doc="Its share relative to the other endpoints of the pool; half of it for half the speed.",
-    )
-    labels: Mapping[str, str] = setting(
-        MapOf(LABEL_KEY, LABEL_VALUE, MAX_LABELS),
-        default_factory=dict,
-        hash=False,
-        doc="Free labels such as `gpu: h100`; values are texts.",
-    )
+    @property
+    def all_mirrors(self) -> tuple[Mirror, ...]:
+        """The pools that get copies."""
+        return mirrors_of(self.mirror, self.mirror_percentage, self.mirrors)
 
 
 @block()
@@ -214,11 +286,18 @@ class Pool(Block):
     engine: str = setting(
         Choice(ENGINES), default="vllm", doc="Which server the endpoints run: it decides how their metrics are read."
     )
-    endpoints: tuple[StaticEndpoint, ...] = setting(
-        ListOf(BlockOf(StaticEndpoint), minimum=1), doc="The inference servers, each address once."
+    endpoints: tuple[EndpointItem, ...] = setting(
+        ListOf(EndpointItemKind(), minimum=1),
+        doc="The inference servers, each address once, and where to ask for more of them. An address that several "
+        "items give counts once, as the first of them says.",
     )
     picker: PoolPicker = setting(
         BlockOf(PoolPicker), default=PoolPicker(), doc="How the picker chooses within the pool."
+    )
+    health_check: HealthCheck | None = setting(
+        OrWord(BlockOf(HealthCheck), "off", "no checks"),
+        default=None,
+        doc="How Envoy checks the endpoints by itself, for the path without a pick.",
     )
     traffic_policy: TrafficPolicy = setting(
         BlockOf(TrafficPolicy), default=TrafficPolicy(), doc="What protects the pool."
@@ -226,8 +305,18 @@ class Pool(Block):
     retries: Retries = setting(BlockOf(Retries), default=Retries(), doc="When a request is tried again.")
     timeouts: Timeouts = setting(BlockOf(Timeouts), default=Timeouts(), doc="How long a request may take.")
 
+    @property
+    def static_endpoints(self) -> tuple[StaticEndpoint, ...]:
+        """The endpoints that the policy itself names."""
+        return tuple(item for item in self.endpoints if isinstance(item, StaticEndpoint))
 
-@block(planned={"rules": "routes by headers, paths or content, before the models"})
+    @property
+    def discovered(self) -> tuple[Discovered, ...]:
+        """The sources of further endpoints, which only a running kvpilot asks."""
+        return tuple(item for item in self.endpoints if not isinstance(item, StaticEndpoint))
+
+
+@block()
 class Policy(Block):
     """The whole file."""
 
@@ -238,14 +327,40 @@ class Policy(Block):
         required=True,
         doc="The format of the file: `v1`.",
     )
+    control_plane: ControlPlane = setting(
+        BlockOf(ControlPlane), default=ControlPlane(), doc="The ports of kvpilot itself."
+    )
     listeners: tuple[Listener, ...] = setting(
         NamedList("listeners", BlockOf(Listener), minimum=1), doc="Where Envoy takes requests."
     )
     models: tuple[Model, ...] = setting(
         NamedList("models", BlockOf(Model), minimum=1), doc="The models that clients may ask for; all others are 404."
     )
+    rules: tuple[Rule, ...] = setting(
+        NamedList("rules", BlockOf(Rule)),
+        default=(),
+        doc="Routes by content; the first that matches comes before models.",
+    )
     pools: tuple[Pool, ...] = setting(
         NamedMap("pools", POOL_NAME, BlockOf(Pool), minimum=1), doc="The inference servers, in pools by name."
+    )
+
+    groups: tuple[Group, ...] = setting(
+        NamedList("groups", BlockOf(Group)), default=(), doc="Which Envoys are what; the first that fits has the Envoy."
+    )
+    safety: Safety = setting(BlockOf(Safety), default=Safety(), doc="How much a change may break before it is stopped.")
+    runtime: Mapping[str, bool | float | str] = setting(
+        RUNTIME,
+        default_factory=dict,
+        hash=False,
+        doc="Values for Envoy's runtime, such as `envoy.reloadable_features.…` flags; they take effect without a restart.",
+    )
+
+    feedback: Feedback = setting(BlockOf(Feedback), default=Feedback(), doc="What Envoy reads from answers.")
+    envoy_patch: tuple[EnvoyPatch, ...] = setting(
+        NamedList("envoyPatch", BlockOf(EnvoyPatch)),
+        default=(),
+        doc="Changes of Envoy's resources, in this order, after everything else: for what the policy has no word for.",
     )
 
     def pool(self, name: str) -> Pool:
@@ -254,6 +369,11 @@ class Policy(Block):
             if pool.name == name:
                 return pool
         raise KeyError(name)
+
+    def names_of(self, models: tuple[str, ...]) -> tuple[str, ...]:
+        """What bodies may say for one of `models`: a model's name stands for its aliases, an alias for itself."""
+        aliases = {model.name: model.aliases for model in self.models}
+        return tuple(dict.fromkeys(text for name in models for text in (name, *aliases.get(name, ()))))
 
     def model(self, name_or_alias: str) -> Model | None:
         """The model of that name or alias, None where there is none."""

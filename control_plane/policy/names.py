@@ -36,3 +36,7 @@ HEADER_NAME = Text(
     MAX_NAME,
     is_lower_cased=True,
 )
+RESPONSE_HEADER_NAME = Text(
+    "the name of a header (letters, digits, `-`, `_`)", "[A-Za-z0-9][A-Za-z0-9_-]*", MAX_NAME, is_lower_cased=True
+)
+"""A header of an answer: any name, for what endpoints say is theirs."""

@@ -45,12 +45,16 @@ _HINTS = (
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value; `line` and `column` count from 1, `size` and `height` count itself and everything below."""
+    """A value; `line` and `column` count from 1, `size` and `height` count itself and everything below.
+
+    `file` is empty where there is only one.
+    """
 
     line: int
     column: int
     size: int = 1
     height: int = 1
+    file: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +95,15 @@ class Problem:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """What became of a text. Unless it `is_whole`, `root` is the part before the place where it stops being YAML."""
+
+    root: Node | None
+    problems: tuple[Problem, ...]
+    is_whole: bool = False
+
+
 class _StopError(Exception):
     """Ends the building of the tree; carries the problem."""
 
@@ -104,31 +117,42 @@ def split_lines(text: str) -> list[str]:
     return _LINE_BREAK.split(text)
 
 
-def compose(text: str) -> tuple[Node | None, tuple[Problem, ...]]:
+def compose(text: str, file: str = "") -> tuple[Node | None, tuple[Problem, ...]]:
     """The tree of the first document and what is wrong with the text; no tree where nothing could be read.
 
-    Never raises. `text` has no byte order mark (the decoder's business).
+    Never raises. `text` has no byte order mark (the decoder's business). `file` is what the nodes say they come from.
     """
+    found = compose_start(text, file)
+    return (found.root if found.is_whole else None), found.problems
+
+
+def compose_start(text: str, file: str = "") -> Composed:
+    """The same, and of a text that stops being YAML somewhere what stands before that place."""
     if len(text) > MAX_CHARACTERS:
         message = f"the file has {len(text):,} characters; a policy has at most {MAX_CHARACTERS:,}"
-        return None, (Problem(1, 1, Code.TOO_LARGE, message),)
+        return Composed(None, (Problem(1, 1, Code.TOO_LARGE, message),))
     forbidden = _forbidden_characters(text)
     if forbidden:
-        return None, forbidden
-    builder = _Builder()
+        return Composed(None, forbidden)
+    builder = _Builder(file)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.feed(event)
     except _StopError as stop:
-        return builder.root, (*builder.problems, stop.problem)
+        problems = (*builder.problems, stop.problem)
+        if builder.root is not None:  # the whole first document
+            return Composed(builder.root, problems, is_whole=True)
+        return Composed(builder.start(), problems)
     except yaml.MarkedYAMLError as error:
-        return None, (*builder.problems, _syntax_problem(error, text, builder.innermost))
+        problem = _syntax_problem(error, text, builder.innermost)
+        return Composed(builder.start(), (*builder.problems, problem))
     except yaml.YAMLError as error:
-        return None, (*builder.problems, Problem(1, 1, Code.SYNTAX, f"this is not YAML: {error}"))
+        problem = Problem(1, 1, Code.SYNTAX, f"this is not YAML: {error}")
+        return Composed(builder.start(), (*builder.problems, problem))
     if builder.root is None or (isinstance(builder.root, Scalar) and builder.root.is_nothing):
         hint = "start with `kvpilot: v1`"
-        return None, (Problem(1, 1, Code.EMPTY, "the file has no content", hint),)
-    return builder.root, tuple(builder.problems)
+        return Composed(None, (Problem(1, 1, Code.EMPTY, "the file has no content", hint),))
+    return Composed(builder.root, tuple(builder.problems), is_whole=True)
 
 
 def _forbidden_characters(text: str) -> tuple[Problem, ...]:
@@ -173,7 +197,8 @@ def _where(error: yaml.MarkedYAMLError) -> str:
 class _Builder:
     """Events → tree, without recursion. Mutable: everything; `feed` is the single writer."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: str) -> None:
+        self._file = file
         self.root: Node | None = None
         self.problems: list[Problem] = []
         self._open: list[tuple[Node, list[Node], str | None]] = []  # container, what it has so far, its anchor
@@ -186,17 +211,35 @@ class _Builder:
         """The list or mapping that is being read."""
         return self._open[-1][0] if self._open else None
 
+    def start(self) -> Node | None:
+        """The tree so far, for a text that ends in the middle of it.
+
+        Of what was read last nothing is taken: with a bracket or a quote missing, much more than one value looks like
+        one.
+        """
+        if self._open:
+            node, children, _ = self._open[-1]
+            is_pair = isinstance(node, Mapping) and len(children) % 2 == 0
+            del children[max(0, len(children) - 1 - is_pair) :]
+        while self._open:
+            node, children, _ = self._open[-1]
+            if isinstance(node, Mapping) and len(children) % 2:
+                children.pop()  # a key that is still without its value
+            self._end()
+        return self.root
+
     def feed(self, event: yaml.Event) -> None:
         """Takes the next event of the parser; raises `_StopError` where the tree would break a bound or a rule."""
         mark = event.start_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         if isinstance(event, yaml.ScalarEvent):
             self._no_tag(event, line, column)
-            self._add(Scalar(line, column, text=event.value, plain=event.style in (None, "")), event.anchor)
+            plain = event.style in (None, "")
+            self._add(Scalar(line, column, file=self._file, text=event.value, plain=plain), event.anchor)
         elif isinstance(event, yaml.SequenceStartEvent):
-            self._start(Sequence(line, column), event)
+            self._start(Sequence(line, column, file=self._file), event)
         elif isinstance(event, yaml.MappingStartEvent):
-            self._start(Mapping(line, column), event)
+            self._start(Mapping(line, column, file=self._file), event)
         elif isinstance(event, yaml.CollectionEndEvent):
             self._end()
         elif isinstance(event, yaml.AliasEvent):

@@ -43,8 +43,8 @@ class Items:
 class Reader:
     """Mutable: all that it collects. Single writers: the kinds while they read, then the checks (findings only)."""
 
-    def __init__(self, file: str, lines: list[str]) -> None:
-        """`lines` are those of the file, for the findings' excerpts."""
+    def __init__(self, file: str, lines: Sequence[str], others: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`lines` are those of the file, for the findings' excerpts; `others` are further files and their lines."""
         self.marks: dict[str, Mark] = {}
         self.defined: dict[str, dict[str, Node]] = {}
         """What is defined, such as `pools` → name → where; also of things that are wrong inside."""
@@ -56,7 +56,7 @@ class Reader:
         self.built: list[tuple[str, object]] = []
         """Every block that could be built, with its path, inner ones first."""
         self._file = file
-        self._lines = lines
+        self._lines = {file: lines, **(others or {})}
         self._found: dict[
             Diagnostic, None
         ] = {}  # a set that keeps order: an alias is read, and refused, more than once
@@ -64,7 +64,7 @@ class Reader:
 
     def mark(self, path: str, node: Node) -> None:
         """Remembers where `path` stands."""
-        self.marks[path] = Mark(self._file, node.line, node.column)
+        self.marks[path] = Mark(node.file or self._file, node.line, node.column)
 
     def define(self, what: str, name: str, node: Node) -> bool:
         """Remembers that `name` is defined here; False if it was already."""
@@ -73,21 +73,25 @@ class Reader:
 
     def refuse(self, node: Node, code: Code, message: str, hint: str = "") -> RefusedError:
         """Notes a finding at a node and gives the exception to raise, which ends the reading of this value alone."""
-        self._report(node.line, node.column, code, message, hint)
+        self.report(node, code, message, hint)
         return RefusedError()
 
     def report(self, node: Node, code: Code, message: str, hint: str = "") -> None:
         """Notes a finding at a node; the value stays."""
-        self._report(node.line, node.column, code, message, hint)
+        self._report(Mark(node.file or self._file, node.line, node.column), code, message, hint)
 
-    def report_problem(self, problem: Problem) -> None:
-        """Notes what is wrong with the text itself."""
-        self._report(problem.line, problem.column, problem.code, problem.message, problem.hint)
+    def report_problem(self, problem: Problem, file: str = "") -> None:
+        """Notes what is wrong with the text itself; `file` says with which, where there are several."""
+        place = Mark(file or self._file, problem.line, problem.column)
+        self._report(place, problem.code, problem.message, problem.hint)
 
     def report_at(self, path: str, code: Code, message: str, hint: str = "") -> None:
         """Notes a finding at a path, or at the nearest thing above it that is written in the file."""
-        mark = nearest_mark(self.marks, path) or Mark(self._file, 1, 1)
-        self._report(mark.line, mark.column, code, message, hint)
+        self._report(nearest_mark(self.marks, path) or Mark(self._file, 1, 1), code, message, hint)
+
+    def line_of(self, place: Node | Mark) -> str:
+        """Where something stands, for a hint: `line 5`, with the file where there are several."""
+        return f"line {place.line}" + (f" of {place.file or self._file}" if len(self._lines) > 1 else "")
 
     def did_you_mean(self, word: str, known: Collection[str]) -> str:
         """A hint for a word that is not among the known ones."""
@@ -103,28 +107,38 @@ class Reader:
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """All findings by position; of too many the first `MAX_DIAGNOSTICS`, errors first, and how many more."""
-        ordered = sorted(self._found, key=_position)
+        ordered = sorted(self._found, key=self._position)
         if len(ordered) <= MAX_DIAGNOSTICS:
             return tuple(ordered)
         by_weight = sorted(ordered, key=lambda found: found.severity)  # "error" < "warning", and sorting is stable
-        shown = sorted(by_weight[:MAX_DIAGNOSTICS], key=_position)
+        shown = sorted(by_weight[:MAX_DIAGNOSTICS], key=self._position)
         message = f"{len(ordered) - MAX_DIAGNOSTICS:,} more findings are not listed"
-        return (*shown, self._diagnostic(shown[-1].line, shown[-1].column, Code.LIST_CUT, message, ""))
+        last = Mark(shown[-1].file, shown[-1].line, shown[-1].column)
+        return (*shown, self._diagnostic(last, Code.LIST_CUT, message, ""))
+
+    def keep(self, codes: Collection[Code]) -> None:
+        """Forgets all findings about values but those with these codes; what is wrong with the text itself stays."""
+        self._found = {found: None for found in self._found if Code(found.code).is_of_text or found.code in codes}
 
     @property
     def has_errors(self) -> bool:
         """Whether any finding so far makes the policy unusable."""
         return any(found.severity == "error" for found in self._found)
 
-    def _report(self, line: int, column: int, code: Code, message: str, hint: str) -> None:
-        self._found.setdefault(self._diagnostic(line, column, code, message, hint))
+    def _report(self, place: Mark, code: Code, message: str, hint: str) -> None:
+        self._found.setdefault(self._diagnostic(place, code, message, hint))
 
-    def _diagnostic(self, line: int, column: int, code: Code, message: str, hint: str) -> Diagnostic:
-        line = min(max(line, 1), len(self._lines))
-        source = self._lines[line - 1]
-        column = min(max(column, 1), len(source) + 1)
+    def _diagnostic(self, place: Mark, code: Code, message: str, hint: str) -> Diagnostic:
+        lines = self._lines[place.file]
+        line = min(max(place.line, 1), len(lines))
+        source = lines[line - 1]
+        column = min(max(place.column, 1), len(source) + 1)
         severity = "warning" if code.is_warning else "error"
-        return Diagnostic(self._file, line, column, code.value, severity, message, hint, source)  # type: ignore[arg-type]
+        return Diagnostic(place.file, line, column, code.value, severity, message, hint, source)  # type: ignore[arg-type]
+
+    def _position(self, found: Diagnostic) -> tuple[int, int, int, str, str]:
+        file = list(self._lines).index(found.file) if len(self._lines) > 1 else 0
+        return file, found.line, found.column, found.code, found.message
 
 
 def nearest_mark(marks: Mapping[str, Mark], path: str) -> Mark | None:
@@ -142,10 +156,6 @@ def names_text(names: Sequence[str]) -> str:
     if len(names) > len(shown):
         return f"{', '.join(shown)}, …"
     return " and ".join(part for part in (", ".join(shown[:-1]), *shown[-1:]) if part)
-
-
-def _position(found: Diagnostic) -> tuple[int, int, str, str]:
-    return found.line, found.column, found.code, found.message
 
 
 def _same_but_for_case(word: str, known: Collection[str]) -> list[str]:

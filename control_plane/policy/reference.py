@@ -27,8 +27,12 @@ wrong with it at once, with file, line and column; `kvpilot schema` prints the J
 
 def reference_markdown() -> str:
     """The page, the same on every call."""
-    sections = [_section(cls) for cls in dict.fromkeys(BlockOf(Policy).blocks())]
-    return "\n".join([_INTRODUCTION, *sections, _codes()])
+    return "\n".join([_INTRODUCTION, blocks_markdown(Policy), _codes()])
+
+
+def blocks_markdown(root: type[Block]) -> str:
+    """A section for `root` and for each block within it."""
+    return "\n".join(_section(cls) for cls in dict.fromkeys(BlockOf(root).blocks()))
 
 
 def _section(cls: type[Block]) -> str:

@@ -8,16 +8,22 @@ from typing import Any
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.declare import Block, Setting, settings_of, summary
 from control_plane.policy.kinds import Json
+from control_plane.policy.merge import FORMAT_KEY
 from control_plane.policy.model import Policy
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
-def json_schema() -> Json:
-    """The schema, the same on every call."""
-    definitions = {cls.__name__: _definition(cls) for cls in dict.fromkeys(BlockOf(Policy).blocks())}
-    root = definitions.pop(Policy.__name__)
-    return {"$schema": DRAFT, "title": "kvpilot policy", **root, "definitions": definitions}
+def json_schema(root: type[Block] = Policy, title: str = "kvpilot policy") -> Json:
+    """The schema of a file whose whole content is `root`, the same on every call."""
+    definitions = {cls.__name__: _definition(cls) for cls in dict.fromkeys(BlockOf(root).blocks())}
+    whole = definitions.pop(root.__name__)
+    return {"$schema": DRAFT, "title": title, **whole, "definitions": definitions}
+
+
+def part_schema() -> Json:
+    """The schema of one of several files that make up a policy: what is required may stand in another one."""
+    return {**json_schema(title="part of a kvpilot policy"), "required": [FORMAT_KEY]}
 
 
 def _definition(cls: type[Block]) -> Json:
@@ -34,7 +40,11 @@ def _definition(cls: type[Block]) -> Json:
         "required": [setting.key for setting in settings if setting.required and setting.shorthand is None],
         "additionalProperties": False,
     }
-    alternatives = [_one_of_two(setting) for setting in settings if setting.shorthand is not None]
+    alternatives = [
+        _one_of_two(setting) for setting in settings if setting.shorthand is not None and setting.key not in cls.ONE_OF
+    ]
+    if cls.ONE_OF:
+        alternatives.append({"oneOf": [{"required": [key]} for key in cls.ONE_OF]})
     return {**definition, "allOf": alternatives} if alternatives else definition
 
 

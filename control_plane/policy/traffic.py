@@ -1,10 +1,17 @@
-"""What protects a pool: limits, ejections, localities, retries, timeouts. The words are Istio's DestinationRule's."""
+"""What protects a pool: its traffic policy, retries, timeouts. The words are Istio's DestinationRule's.
+
+The parts of a traffic policy are in modules of their own: `limits.py`, `outliers.py`, `load_balancing.py`.
+"""
 
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import ListOf, OrWord
 from control_plane.policy.declare import Block, block, setting
-from control_plane.policy.names import PLACE
-from control_plane.policy.scalars import MAX_UINT32, Boolean, Integer, Percent, Words
+from control_plane.policy.limits import ConnectionPool
+from control_plane.policy.load_balancing import LoadBalancer
+from control_plane.policy.names import RESPONSE_HEADER_NAME
+from control_plane.policy.outliers import OutlierDetection
+from control_plane.policy.scalars import Boolean, Integer, Words
+from control_plane.policy.security import PoolTls
 from control_plane.policy.units import Duration
 
 RETRY_CONDITIONS = (
@@ -14,122 +21,11 @@ RETRY_CONDITIONS = (
 )  # fmt: skip
 """What Envoy's router knows as `x-envoy-retry-on` and, from `cancelled` on, `x-envoy-retry-grpc-on`."""
 
-
-@block(
-    planned={
-        "tcpKeepalive": "keep-alive probes of the kernel",
-        "maxConnectionDuration": "a maximum age of connections",
-    }
-)
-class TcpSettings(Block):
-    """Limits on connections."""
-
-    max_connections: int = setting(
-        Integer(1, MAX_UINT32), default=4096, doc="Connections to the pool at once, per Envoy (circuit breaker)."
-    )
-    connect_timeout_s: float = setting(
-        Duration("1ms", "60s"), default=1.0, doc="How long a connection to an endpoint may take to be made."
-    )
+MAX_RETRIABLE_HEADERS = 16
+"""Headers that make an answer worth another try: each is looked for in every answer."""
 
 
-@block(
-    planned={
-        "maxRequestsPerConnection": "a maximum number of requests per connection",
-        "h2UpgradePolicy": "HTTP/2 towards the engines",
-        "useClientProtocol": "HTTP/2 towards the engines",
-        "maxConcurrentStreams": "HTTP/2 towards the engines",
-    }
-)
-class HttpSettings(Block):
-    """Limits on requests."""
-
-    http1_max_pending_requests: int = setting(
-        Integer(1, MAX_UINT32),
-        default=1024,
-        doc="Requests that may wait for a connection, per Envoy (circuit breaker); more are answered 503.",
-    )
-    http2_max_requests: int = setting(
-        Integer(1, MAX_UINT32),
-        default=4096,
-        doc="Requests to the pool at once, per Envoy (circuit breaker), for HTTP/1.1, too; more are answered 503.",
-    )
-    max_retries: int = setting(Integer(0, MAX_UINT32), default=64, doc="Retries at once, per Envoy (circuit breaker).")
-    idle_timeout_s: float = setting(
-        Duration("1ms", "24h"),
-        default=4.0,
-        doc="How long an unused connection is kept. Less than the engine's own keep-alive (5 s in uvicorn), or "
-        "requests meet connections that the engine is closing.",
-    )
-
-
-@block()
-class ConnectionPool(Block):
-    """Limits on what one Envoy sends to the pool."""
-
-    tcp: TcpSettings = setting(BlockOf(TcpSettings), default=TcpSettings(), doc="Limits on connections.")
-    http: HttpSettings = setting(BlockOf(HttpSettings), default=HttpSettings(), doc="Limits on requests.")
-
-
-@block(
-    planned={
-        "minHealthPercent": "a panic threshold",
-        "splitExternalLocalOriginErrors": "counting connection errors apart",
-        "consecutiveLocalOriginFailures": "counting connection errors apart",
-    }
-)
-class OutlierDetection(Block):
-    """When Envoy stops using an endpoint that fails, on the path without a pick."""
-
-    consecutive_5xx_errors: int = setting(
-        Integer(0, MAX_UINT32), default=5, doc="5xx answers and failed connections in a row that eject; 0: never."
-    )
-    consecutive_gateway_errors: int | None = setting(
-        OrWord(Integer(0, MAX_UINT32), "off", "not looked at"),
-        default=None,
-        doc="502, 503, 504 answers and failed connections in a row that eject; 0: never.",
-    )
-    interval_s: float = setting(Duration("1ms", "1h"), default=5.0, doc="How often ejected endpoints are looked at.")
-    base_ejection_time_s: float = setting(
-        Duration("1ms", "1h"), default=30.0, doc="How long the first ejection lasts; the n-th lasts n times as long."
-    )
-    max_ejection_percent: int = setting(Percent(), default=50, doc="Largest share of the pool that is ejected at once.")
-
-
-@block()
-class Failover(Block):
-    """Where requests go when a place has no healthy endpoint left."""
-
-    from_: str = setting(PLACE, doc="Region of the Envoy, or zone where endpoints have no region.")
-    to: str = setting(PLACE, doc="Region (or zone) that takes over.")
-
-
-@block(planned={"distribute": "fixed shares per locality", "failoverPriority": "failover by labels"})
-class LocalityLbSetting(Block):
-    """Whether endpoints near to Envoy come first."""
-
-    enabled: bool = setting(Boolean(), default=False, doc="Whether endpoints of Envoy's own locality are preferred.")
-    failover: tuple[Failover, ...] = setting(
-        ListOf(BlockOf(Failover)), default=(), doc="Which place takes over for which, before all others."
-    )
-
-
-@block(
-    planned={
-        "simple": "another policy than least request",
-        "consistentHash": "another policy than least request",
-        "warmup": "slow start",
-        "warmupDurationSecs": "slow start",
-    }
-)
-class LoadBalancer(Block):
-    """How endpoints are chosen on the path without a pick."""
-
-    locality_lb_setting: LocalityLbSetting = setting(
-        BlockOf(LocalityLbSetting), default=LocalityLbSetting(), doc="Whether endpoints near to Envoy come first."
-    )
-
-
-@block(planned={"tls": "TLS towards the engines", "portLevelSettings": "settings per port", "tunnel": "tunnels"})
+@block(planned={"portLevelSettings": "settings per port", "tunnel": "tunnels"})
 class TrafficPolicy(Block):
     """What protects the pool; the words are those of Istio's DestinationRule."""
 
@@ -144,15 +40,12 @@ class TrafficPolicy(Block):
     load_balancer: LoadBalancer = setting(
         BlockOf(LoadBalancer), default=LoadBalancer(), doc="How endpoints are chosen without a pick."
     )
+    tls: PoolTls | None = setting(
+        OrWord(BlockOf(PoolTls), "off", "plain HTTP"), default=None, doc="TLS towards the pods."
+    )
 
 
-@block(
-    planned={
-        "perTryTimeout": "a fixed limit per try; `timeouts.firstByte` is the limit that knows the prompt",
-        "retryRemoteLocalities": "retries in other localities",
-        "backoff": "the pause between tries",
-    }
-)
+@block(planned={"perTryTimeout": "a fixed limit per try; `timeouts.firstByte` is the limit that knows the prompt"})
 class Retries(Block):
     """When a request is tried again, at the next endpoint that was named. Never after a byte went to the client."""
 
@@ -166,6 +59,32 @@ class Retries(Block):
         ListOf(Integer(400, 599)),
         default=(503,),
         doc="Statuses that are tried again, given `retriable-status-codes` in `retryOn`.",
+    )
+    retriable_headers: tuple[str, ...] = setting(
+        ListOf(RESPONSE_HEADER_NAME, maximum=MAX_RETRIABLE_HEADERS),
+        default=(),
+        doc="An answer with one of these headers is tried again, given `retriable-headers` in `retryOn`.",
+    )
+    backoff_s: float = setting(
+        Duration("1ms", "1m"),
+        # The next try goes to another pod, so there is nothing to wait out; a little jitter keeps bursts apart. Envoy's
+        # own default is 25 ms.
+        default=0.01,
+        doc="Longest pause before the first retry; it doubles with each, and the pause is drawn at random below it.",
+    )
+    max_backoff_s: float | None = setting(
+        Duration("1ms", "10m"), default=None, absent=(None, "ten times `backoff`"), doc="Longest pause before a retry."
+    )
+    retry_ignore_previous_hosts: bool = setting(
+        Boolean(),
+        default=True,
+        doc="Whether a retry without a pick avoids the endpoints that were tried already.",
+    )
+    retry_remote_localities: bool = setting(
+        Boolean(),
+        default=False,
+        doc="Whether a retry without a pick leaves the priority that was tried already, for the next place that "
+        "`localityLbSetting` names.",
     )
 
 
@@ -191,4 +110,10 @@ class Timeouts(Block):
         # of a very long prompt takes minutes.
         default=300.0,
         doc="Longest silence of a streamed answer: before its first token, and between two parts of it.",
+    )
+    max_stream_duration_s: float | None = setting(
+        OrWord(Duration("1ms", "24h"), "off", "no such limit"),
+        default=None,
+        doc="One try from its first byte to the endpoint to the last one of its answer, however busy it is. It ends a "
+        "stream in the middle; `request` does so as well, but counts all tries together.",
     )

@@ -8,12 +8,13 @@ Schema = Mapping[str, Any]
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
+    "null": type(None),
 }  # fmt: skip
 
 _KNOWN = {
     "$schema", "$ref", "title", "description", "default", "definitions", "type", "enum", "const", "pattern",
     "maxLength", "minimum", "maximum", "properties", "required", "additionalProperties", "propertyNames",
-    "minProperties", "maxProperties", "items", "minItems", "anyOf", "oneOf", "allOf", "not",
+    "minProperties", "maxProperties", "items", "minItems", "maxItems", "anyOf", "oneOf", "allOf", "not",
 }  # fmt: skip
 
 
@@ -59,9 +60,8 @@ def _is_valid_number(schema: Schema, value: object) -> bool:
 def _is_valid_array(schema: Schema, value: object, root: Schema) -> bool:
     if not isinstance(value, list):
         return True
-    return len(value) >= schema.get("minItems", 0) and all(
-        is_valid(schema.get("items", {}), item, root) for item in value
-    )
+    fits = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
+    return fits and all(is_valid(schema.get("items", {}), item, root) for item in value)
 
 
 def _is_valid_object(schema: Schema, value: object, root: Schema) -> bool:

@@ -46,7 +46,7 @@ def test_yaml(text: str, expected: list[str]) -> None:
         (MINIMAL.replace("kvpilot: v1\n", ""), ["1:1 KP203"]),
         (MINIMAL + "kvpilot: v1\n", ["5:1 KP202"]),
         (MINIMAL + "poools: {}\n", ["5:1 KP201"]),
-        (MINIMAL + "rules: []\n", ["5:1 KP215"]),
+        (MINIMAL + "rules: {}\n", ["5:8 KP204"]),
         (HEAD + POOLS, ["1:1 KP203"]),
         (HEAD + "models: []\n" + POOLS, ["3:9 KP213"]),
         (HEAD + "models: {}\n" + POOLS, ["3:9 KP204"]),
@@ -115,7 +115,7 @@ def test_listeners(listener: str, expected: list[str]) -> None:
         ("{name: 'm\\u0007', pool: chat}", ["3:17 KP209"]),
         ('{name: "m\\u001b[31m", pool: chat}', ["3:17 KP209"]),
         ("{name: mödel, pool: chat}", ["3:17 KP209"]),
-        ("{name: m, pool: chat, mirror: {pool: chat}}", ["3:32 KP215"]),
+        ("{name: m, pool: chat, mirror: {pool: chat}}", ["3:47 KP905"]),
         ("{name: m, pool: chat, fallback: [x]}", ["3:32 KP215"]),
     ],
 )
@@ -138,7 +138,7 @@ def test_models(models: str, expected: list[str]) -> None:
         ("endpoints: [{address: 010.0.0.1:8000}]", ["6:27 KP210"]),
         ("endpoints: [{address: 0.0.0.0:8000}]", ["6:27 KP210"]),
         ("endpoints: [{address: 'http://10.0.0.1:8000'}]", ["6:27 KP210"]),
-        ("endpoints: [{dns: pod:8000}]", ["6:18 KP215"]),
+        ("endpoints: [{dns: pod}]", ["6:23 KP211"]),
         ("endpoints: [{address: 10.0.0.1:1}, {address: 10.0.0.1:1}]", ["6:50 KP305"]),
         ("endpoints: [{address: '[::1]:1'}, {address: '[0::1]:1'}]", ["6:49 KP305"]),
         ("endpoints: [{address: 10.0.0.1:1, weight: 0}]", ["6:47 KP207"]),
@@ -167,7 +167,7 @@ def test_models(models: str, expected: list[str]) -> None:
         (ENDPOINT + "trafficPolicy: {outlierDetection: on}", ["7:39 KP204"]),
         (ENDPOINT + "trafficPolicy: {outlierDetection: {maxEjectionPercent: 101}}", ["7:60 KP207"]),
         (ENDPOINT + "trafficPolicy: {outlierDetection: {consecutiveErrors: 5}}", ["7:40 KP201"]),
-        (ENDPOINT + "trafficPolicy: {loadBalancer: {simple: RANDOM}}", ["7:36 KP215"]),
+        (ENDPOINT + "trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}", ["7:44 KP215"]),
     ],
 )
 def test_pools(pool: str, expected: list[str]) -> None:

@@ -23,5 +23,5 @@ def test_examples(path: Path) -> None:
     assert result.document is not None
     policy = result.document.policy
     hosts = [listener.address.host for listener in policy.listeners]
-    hosts += [endpoint.address.rpartition(":")[0] for pool in policy.pools for endpoint in pool.endpoints]
+    hosts += [endpoint.address.rpartition(":")[0] for pool in policy.pools for endpoint in pool.static_endpoints]
     assert all(ipaddress.ip_address(host).is_loopback for host in hosts)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from control_plane.policy import json_schema, load
+from control_plane.policy import json_schema, load, part_schema
 from tests.unit.control_plane.policy.json_schema_check import is_valid
 from tests.unit.control_plane.policy.samples import FILE, FULL, MINIMAL, with_pool
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[4]
 ENDPOINT = "endpoints: [{address: 10.0.0.1:8000}]\n"
 
 
-class _Yaml12Loader(yaml.SafeLoader):
+class Yaml12Loader(yaml.SafeLoader):
     """YAML as editors see it: the core schema of YAML 1.2, in which `on` is a text and `1.10` a number."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
@@ -28,13 +28,13 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
     ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def _agrees(text: str) -> bool:
     """Whether the schema takes a text, given that the loader says the same."""
     schema = json_schema()
-    says = is_valid(schema, yaml.load(text, _Yaml12Loader), schema)
+    says = is_valid(schema, yaml.load(text, Yaml12Loader), schema)
     errors = [found for found in load(text, FILE).diagnostics if found.severity == "error"]
     assert says == (not errors), errors
     return says
@@ -44,6 +44,14 @@ def _agrees(text: str) -> bool:
 def test_good_policies(text: str) -> None:
     """What the loader takes is valid in the editor."""
     assert _agrees(text)
+
+
+def test_part() -> None:
+    """One of several files says what it has to say; only what it says is looked at."""
+    schema = part_schema()
+    assert is_valid(schema, {"kvpilot": "v1", "rules": [{"name": "r", "pool": "a"}]}, schema)
+    assert not is_valid(schema, {"rules": [{"name": "r", "pool": "a"}]}, schema)
+    assert not is_valid(schema, {"kvpilot": "v1", "rules": [{"name": "r"}]}, schema)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
@@ -85,7 +93,8 @@ def test_examples(path: Path) -> None:
         ("endpoints: [{address: 10.0.0.1:1, labels: {'a b': x}}]", False),
         ("endpoints: [{address: 10.0.0.1:1, zone: 1}]", True),
         ("endpoints: [{address: pod:1}]", False),
-        ("endpoints: [{dns: pod:1}]", False),
+        ("endpoints: [{dns: pod:1}]", True),
+        ("endpoints: [{dns: pod:1, address: 10.0.0.1:1}]", False),
         ("endpoints: []", False),
         ("endpoints: {}", False),
         ("engine: vllm", False),
@@ -142,7 +151,7 @@ def test_listeners(rest: str, good: bool) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["{}", "[]", "kvpilot: v1", MINIMAL.replace("v1", "v2"), MINIMAL + "rules: []\n", MINIMAL + "extra: 1\n"],
+    ["{}", "[]", "kvpilot: v1", MINIMAL.replace("v1", "v2"), MINIMAL + "rules: {}\n", MINIMAL + "extra: 1\n"],
 )
 def test_bad_documents(text: str) -> None:
     """The same for the whole."""

@@ -2,7 +2,7 @@
 
 from control_plane.policy.containers import ListOf
 from control_plane.policy.declare import settings_of
-from control_plane.policy.traffic import RETRY_CONDITIONS, OutlierDetection, Retries
+from control_plane.policy.traffic import RETRY_CONDITIONS, Retries
 
 
 def test_default_conditions_are_known() -> None:
@@ -18,11 +18,8 @@ def test_lists_have_items_of_their_kind() -> None:
 
 
 def test_istio_words() -> None:
-    """The keys are those that operators know from Istio's DestinationRule."""
-    assert [setting.key for setting in settings_of(OutlierDetection)] == [
-        "consecutive5xxErrors",
-        "consecutiveGatewayErrors",
-        "interval",
-        "baseEjectionTime",
-        "maxEjectionPercent",
-    ]
+    """The keys of retries are those of Istio's HTTPRetry, but for the fixed limit per try."""
+    assert {setting.key for setting in settings_of(Retries)} >= {
+        "attempts", "retryOn", "backoff", "retryIgnorePreviousHosts", "retryRemoteLocalities",
+    }  # fmt: skip
+    assert "perTryTimeout" in Retries.PLANNED

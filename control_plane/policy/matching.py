@@ -1,0 +1,159 @@
+"""`rules[].match`: which requests a rule is for, in the words of Istio's HTTPMatchRequest and some of our own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from control_plane.policy.blocks import BlockOf
+from control_plane.policy.codes import Code
+from control_plane.policy.containers import ListOf, MapOf, check_count
+from control_plane.policy.declare import Block, block, setting
+from control_plane.policy.kinds import Json, Kind
+from control_plane.policy.names import HEADER_NAME, MODEL_NAME
+from control_plane.policy.nodes import Node, Sequence
+from control_plane.policy.reader import Reader, RefusedError
+from control_plane.policy.regex import Regex
+from control_plane.policy.scalars import Boolean, Text
+from control_plane.policy.string_match import ANY_TEXT, SOME_TEXT, StringMatch
+
+T = TypeVar("T")
+
+MAX_CONDITIONS = 32
+"""Headers (or query parameters) that one match can ask for: each is looked at for every request that comes so far."""
+
+MAX_ALTERNATIVES = 64
+"""Alternatives of one match. Envoy tries routes one after the other, and each alternative is up to four of them."""
+
+MAX_WORDS = 256
+"""Values of one of the lists: more of them are a prefix or a regular expression."""
+
+TASK_PATHS: Mapping[str, str] = {
+    "chat": "/v1/chat/completions",
+    "completion": "/v1/completions",
+    "embedding": "/v1/embeddings",
+    "responses": "/v1/responses",
+    "messages": "/v1/messages",
+}
+"""Task types that the path tells; any other word is a value of the listener's `taskHeader`."""
+
+# Envoy takes 1..1024 bytes (`QueryParameterMatcher.name`).
+PARAMETER_NAME = Text("the name of a query parameter (printable ASCII without `&`, `=`, `#`)", "[!\"$%'-<>-~]+", 128)
+WORD = Text("a value of a header (printable ASCII)", "[!-~](?:[ -~]*[!-~])?", 256, code=Code.NOT_A_VALUE)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrMany(Kind[tuple[T, ...]]):
+    """A value, or a list of such values: alternatives. The value is a tuple."""
+
+    item: Kind[T]
+    maximum: int
+
+    def read(self, reader: Reader, node: Node, path: str) -> tuple[T, ...]:
+        """All values; every bad one is reported. An empty list is an error: it could mean "all" and "none"."""
+        if not isinstance(node, Sequence):
+            return (self.item.read(reader, node, path),)
+        check_count(reader, node, len(node.items), 1, self.maximum)
+        values: list[T] = []
+        for index, item in enumerate(node.items):
+            item_path = f"{path}[{index}]"
+            reader.mark(item_path, item)
+            try:
+                values.append(self.item.read(reader, item, item_path))
+            except RefusedError:
+                continue
+        if len(values) < len(node.items):
+            raise RefusedError
+        return tuple(values)
+
+    def schema(self) -> Json:
+        """One of them, or an array."""
+        one = self.item.schema()
+        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": self.maximum}]}
+
+    def describe(self) -> str:
+        """What a value is, for the reference page."""
+        return f"{self.item.describe()}, or a list of them"
+
+    def blocks(self) -> Iterator[type[Block]]:
+        """The blocks of the values."""
+        return self.item.blocks()
+
+
+@block(one_of=("exact", "prefix", "regex", "present"))
+class ValueMatch(Block):
+    """A condition on a header or a query parameter: exactly one of the keys."""
+
+    exact: str | None = setting(ANY_TEXT, default=None, absent=(None, "none"), doc="The whole value is this.")
+    prefix: str | None = setting(SOME_TEXT, default=None, absent=(None, "none"), doc="The value starts with this.")
+    regex: str | None = setting(
+        Regex(), default=None, absent=(None, "none"), doc="The whole value matches this expression (RE2)."
+    )
+    present: bool | None = setting(
+        Boolean(),
+        default=None,
+        absent=(None, "none"),
+        doc="`true`: it is there, whatever its value. `false`: it is not.",
+    )
+
+
+@block(
+    planned={
+        "authority": "conditions on the host; `virtualHosts` of the listener is there",
+        "scheme": "conditions on http or https",
+        "port": "conditions on the port; listeners are there",
+        "ignoreUriCase": "paths without regard to case",
+    }
+)
+class RuleMatch(Block):
+    """Conditions that all hold for a request; without any, every request."""
+
+    headers: Mapping[str, ValueMatch] = setting(
+        MapOf(HEADER_NAME, BlockOf(ValueMatch), MAX_CONDITIONS),
+        default_factory=dict,
+        hash=False,
+        doc="Headers that the request has.",
+    )
+    without_headers: Mapping[str, ValueMatch] = setting(
+        MapOf(HEADER_NAME, BlockOf(ValueMatch), MAX_CONDITIONS),
+        default_factory=dict,
+        hash=False,
+        doc="Headers that the request has not: a request whose header meets the condition is not matched.",
+    )
+    uri: StringMatch | None = setting(
+        BlockOf(StringMatch), default=None, absent=(None, "any"), doc="The path, without the query string."
+    )
+    query_params: Mapping[str, ValueMatch] = setting(
+        MapOf(PARAMETER_NAME, BlockOf(ValueMatch), MAX_CONDITIONS),
+        default_factory=dict,
+        hash=False,
+        doc="Query parameters; their first value counts, as the client wrote it (`%20` stays `%20`).",
+    )
+    method: StringMatch | None = setting(
+        BlockOf(StringMatch), default=None, absent=(None, "any"), doc="The method, in capitals."
+    )
+    models: tuple[str, ...] = setting(
+        ListOf(MODEL_NAME, minimum=1, maximum=MAX_WORDS),
+        default=(),
+        absent=((), "any"),
+        doc="The body's model is one of these. A model's name stands for its aliases, too; an alias for itself alone. "
+        "Only inference calls (`POST /v1/chat/completions` and the like) have a model.",
+    )
+    task_type: tuple[str, ...] = setting(
+        ListOf(WORD, minimum=1, maximum=MAX_WORDS),
+        default=(),
+        absent=((), "any"),
+        doc="`chat`, `completion`, `embedding`, `responses`, `messages`: inference calls by path. Any other word: "
+        "a value of the listener's `taskHeader`.",
+    )
+    user_tier: tuple[str, ...] = setting(
+        ListOf(WORD, minimum=1, maximum=MAX_WORDS),
+        default=(),
+        absent=((), "any"),
+        doc="The listener's `tierHeader` is one of these.",
+    )
+    region: tuple[str, ...] = setting(
+        ListOf(WORD, minimum=1, maximum=MAX_WORDS),
+        default=(),
+        absent=((), "any"),
+        doc="The listener's `regionHeader` is one of these.",
+    )

@@ -1,0 +1,78 @@
+"""Rules between the values of routes."""
+
+import pytest
+
+from control_plane.policy import load
+from control_plane.policy.checks_routing import holds
+from control_plane.policy.matching import ValueMatch
+from tests.unit.control_plane.policy.samples import FILE, places
+from tests.unit.control_plane.policy.test_routing import with_models, with_rule
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        ("uri: {exact: v1}", ["5:36 KP311"]),
+        ("uri: {prefix: '/v1?x='}", ["5:36 KP311"]),
+        ("uri: {exact: /v1/models}, models: [m]", ["5:62 KP311"]),
+        ("uri: {prefix: /v1/chat}, models: [m]", []),
+        ("uri: {regex: '/v[12]/.*'}, models: [m]", []),
+        ("uri: {prefix: /v1/chat}, taskType: [embedding]", ["5:61 KP311"]),
+        ("uri: {prefix: /v1/chat}, taskType: [embedding, chat]", []),
+        ("uri: {prefix: /v1/chat}, taskType: [embedding, other]", []),
+        ("method: {exact: get}", ["5:36 KP311"]),
+        ("method: {exact: GET}, models: [m]", ["5:58 KP311"]),
+        ("method: {exact: GET}, taskType: [chat]", ["5:58 KP311"]),
+        ("method: {regex: 'GET|POST'}, taskType: [chat]", []),
+        ("models: [m, x]", ["5:48 KP301"]),
+        ("models: [n]", []),
+        ("headers: {x-a: {exact: b}}, withoutHeaders: {x-a: {exact: b}}", ["5:86 KP311"]),
+        ("headers: {x-a: {exact: b}}, withoutHeaders: {x-a: {present: true}}", ["5:86 KP311"]),
+        ("headers: {x-a: {prefix: b}}, withoutHeaders: {x-a: {exact: bc}}", []),
+        ("withoutHeaders: {x-a: {regex: '.*'}}", ["5:58 KP215"]),
+        ("withoutHeaders: {x-a: {exact: ''}}", ["5:58 KP215"]),
+        ("withoutHeaders: {x-a: {regex: '.+'}}", []),
+        ("queryParams: {x: {present: false}}", ["5:63 KP215"]),
+        ("queryParams: {'a=b': {present: true}}", ["5:50 KP209"]),
+    ],
+)
+def test_conditions_that_nobody_meets(match: str, expected: list[str]) -> None:
+    """Contradictions that are certain are errors, at the key that contradicts."""
+    assert places(with_rule(f"name: r, pool: q, match: {{{match}}}")) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("{name: m, blueGreen: {blue: p, green: p, active: blue}}, {name: k, pool: q}", ["3:48 KP307"]),
+        ("{name: m, pool: p, mirror: {pool: q}, mirrors: [{pool: q}]}", ["3:48 KP214"]),
+        ("{name: m, pool: p, mirrorPercentage: {value: 5}}, {name: k, pool: q}", ["3:29 KP902"]),
+        ("{name: m, pool: p, mirrors: [{pool: q}, {pool: q}]}", ["3:57 KP307"]),
+        ("{name: m, pool: p, mirrors: [{pool: p}]}, {name: k, pool: q}", ["3:46 KP905"]),
+        ("{name: m, route: [{pool: p}, {pool: q, weight: 0}], mirror: {pool: q}}", []),
+    ],
+)
+def test_mirrors_and_colours(model: str, expected: list[str]) -> None:
+    """A mirror is another pool, said once; two colours are two pools."""
+    assert places(with_models(model)) == expected
+
+
+def test_answers_have_no_pools() -> None:
+    """What is about pools does nothing beside an answer of Envoy's own, and is told."""
+    text = with_rule(
+        "name: r, match: {uri: {exact: /x}}, directResponse: {status: 429}, timeout: 5s, rewrite: {model: m}"
+    )
+    assert [found.message for found in load(text, FILE).diagnostics] == [
+        "`timeout` does nothing beside `directResponse`",
+        "`rewrite` does nothing beside `directResponse`",
+    ]
+
+
+def test_conditions_hold() -> None:
+    """The same as Envoy's: a regular expression is about the whole text."""
+    assert holds(ValueMatch(exact="a"), "a")
+    assert not holds(ValueMatch(exact="a"), "ab")
+    assert holds(ValueMatch(prefix="a"), "ab")
+    assert holds(ValueMatch(regex="a.?"), "ab")
+    assert not holds(ValueMatch(regex="a"), "ab")
+    assert not holds(ValueMatch(present=True), "a")
