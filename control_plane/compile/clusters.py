@@ -1,19 +1,19 @@
 """Clusters: one EDS cluster per pool, and the one that leads to kvpilot itself."""
 
 from control_plane.compile.capability import Capabilities, Feature
-from control_plane.compile.names import (
-    DESTINATION_KEY,
-    KVPILOT_CLUSTER,
-    LB_NAMESPACE,
-    SERVED_KEY,
-    cluster_name,
-)
+from control_plane.compile.circuit_breakers import circuit_breakers
+from control_plane.compile.connections import http_options, keepalive
+from control_plane.compile.health_checks import health_checks
+from control_plane.compile.load_balancing import load_balancing
+from control_plane.compile.names import KVPILOT_CLUSTER, cluster_name
+from control_plane.compile.outliers import outlier_detection
 from control_plane.compile.retries import retry_policy
 from control_plane.compile.services import Services
-from control_plane.compile.typed import Json, any_of, duration, extension, socket_address
+from control_plane.compile.tls import ext_proc_socket, pool_socket
+from control_plane.compile.typed import Json, any_of, duration, socket_address
 from control_plane.policy.model import OutlierDetection, Pool
+from control_plane.policy.security import EnvoyTls
 
-_POLICIES = "envoy.extensions.load_balancing_policies"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 PICKER_HEALTH_CHECK_S = 0.5
@@ -35,13 +35,14 @@ def pool_cluster(pool: Pool, capabilities: Capabilities) -> Json:
 
     `healthyPanicThreshold` is 0: a pod that was drained or declared dead never gets traffic because too many others
     are, too; whether to use all of them anyway is the health machine's decision, and it says so through EDS. Outlier
-    ejections alone cannot empty a pool, for they stop at `maxEjectionPercent`.
+    ejections alone cannot empty a pool, for they stop at `maxEjectionPercent`. Only `minHealthPercent` asks for it.
     """
-    http = pool.traffic_policy.connection_pool.http
-    tcp = pool.traffic_policy.connection_pool.tcp
-    options: Json = {
-        "commonHttpProtocolOptions": {"idleTimeout": duration(http.idle_timeout_s)},
-        "explicitHttpConfig": {"httpProtocolOptions": {}},
+    settings = pool.traffic_policy
+    options = http_options(pool)
+    common: Json = {
+        "healthyPanicThreshold": {"value": _panic_percent(settings.outlier_detection)},
+        # A change of weight or health shall act at once; the default gathers changes for a second.
+        "updateMergeWindow": "0s",
     }
     retries = retry_policy(pool.retries, capabilities)
     if retries is not None and capabilities.has(Feature.RETRIES_PER_POOL):
@@ -53,82 +54,43 @@ def pool_cluster(pool: Pool, capabilities: Capabilities) -> Json:
             "serviceName": cluster_name(pool.name),
             "edsConfig": {"ads": {}, "resourceApiVersion": "V3"},
         },
-        "connectTimeout": duration(tcp.connect_timeout_s),
-        "loadBalancingPolicy": _load_balancing(capabilities),
-        "circuitBreakers": {
-            "thresholds": [
-                {
-                    "maxConnections": tcp.max_connections,
-                    "maxPendingRequests": http.http1_max_pending_requests,
-                    "maxRequests": http.http2_max_requests,
-                    "maxRetries": http.max_retries,
-                }
-            ]
-        },
-        "commonLbConfig": {
-            "healthyPanicThreshold": {"value": 0},
-            # A change of weight or health shall act at once; the default gathers changes for a second.
-            "updateMergeWindow": "0s",
-        },
+        "connectTimeout": duration(settings.connection_pool.tcp.connect_timeout_s),
+        "loadBalancingPolicy": load_balancing(pool, capabilities),
+        "circuitBreakers": circuit_breakers(settings.connection_pool),
+        "commonLbConfig": common,
         "typedExtensionProtocolOptions": {_HTTP_OPTIONS: any_of(_HTTP_OPTIONS, options)},
     }
     if "." in pool.name:
         # Envoy's statistics split names at dots, which would cut a name like llama-3.1-8b in two.
         cluster["altStatName"] = cluster_name(pool.name).replace(".", "_")
-    if pool.traffic_policy.outlier_detection is not None:
-        cluster["outlierDetection"] = _outlier_detection(pool.traffic_policy.outlier_detection)
+    socket = pool_socket(pool)
+    if socket is not None:
+        cluster["transportSocket"] = socket
+    if settings.outlier_detection is not None:
+        cluster["outlierDetection"] = outlier_detection(settings.outlier_detection, capabilities)
+    if settings.connection_pool.tcp.tcp_keepalive is not None:
+        cluster["upstreamConnectionOptions"] = keepalive(settings.connection_pool.tcp.tcp_keepalive)
+    checks = health_checks(pool, capabilities)
+    if checks:
+        cluster["healthChecks"] = checks
+        # An endpoint that discovery took away goes at once, although its checks may still succeed.
+        cluster["ignoreHealthOnHostRemoval"] = True
+        # New endpoints are no sick ones before they were checked, or a pool that grows would move its load elsewhere.
+        common["ignoreNewHostsUntilFirstHc"] = True
     return cluster
 
 
-def _load_balancing(capabilities: Capabilities) -> Json:
-    least_request = _policy("least_request", f"{_POLICIES}.least_request.v3.LeastRequest", {})
-    if not capabilities.has(Feature.NAMED_HOSTS):
-        return {"policies": [least_request]}
-    override: Json = {
-        # Metadata only: a header source would let clients choose the host.
-        "overrideHostSources": [{"metadata": _metadata_key(DESTINATION_KEY)}],
-        "fallbackPolicy": {"policies": [least_request]},
-    }
-    if capabilities.has(Feature.SELECTED_HOST):
-        override["selectedHostKey"] = _metadata_key(SERVED_KEY)
-    return {"policies": [_policy("override_host", f"{_POLICIES}.override_host.v3.OverrideHost", override)]}
+def _panic_percent(settings: OutlierDetection | None) -> int:
+    return 0 if settings is None else settings.min_health_percent
 
 
-def _policy(name: str, full_name: str, fields: Json) -> Json:
-    return {"typedExtensionConfig": extension(f"envoy.load_balancing_policies.{name}", full_name, fields)}
+def kvpilot_cluster(services: Services, tls: EnvoyTls | None = None) -> Json:
+    """The cluster of ext_proc and access logs: checked twice a second, so a hung picker is passed by soon.
 
-
-def _metadata_key(key: str) -> Json:
-    return {"key": LB_NAMESPACE, "path": [{"key": key}]}
-
-
-def _outlier_detection(settings: OutlierDetection) -> Json:
-    """Only what the policy names ejects: Envoy's statistical ejections are on by default and are switched off here.
-
-    Failures to connect are counted apart from answers (`splitExternalLocalOriginErrors`) with the same threshold, so an
-    answer in between does not hide a port that refuses, nor the other way round.
+    With `tls` Envoy speaks TLS to it.
     """
-    consecutive = settings.consecutive_5xx_errors
-    result: Json = {
-        "consecutive5xx": consecutive,
-        "interval": duration(settings.interval_s),
-        "baseEjectionTime": duration(settings.base_ejection_time_s),
-        "maxEjectionPercent": settings.max_ejection_percent,
-        "splitExternalLocalOriginErrors": True,
-        "consecutiveLocalOriginFailure": consecutive,
-        "enforcingSuccessRate": 0,
-        "enforcingLocalOriginSuccessRate": 0,
-    }
-    if settings.consecutive_gateway_errors is not None:
-        result["consecutiveGatewayFailure"] = settings.consecutive_gateway_errors
-        result["enforcingConsecutiveGatewayFailure"] = 100
-    return result
-
-
-def kvpilot_cluster(services: Services) -> Json:
-    """The cluster of ext_proc and access logs: checked twice a second, so a hung picker is passed by soon."""
     interval = duration(PICKER_HEALTH_CHECK_S)
-    return {
+    cluster: Json = {
         "name": KVPILOT_CLUSTER,
         "type": "STATIC",
         "connectTimeout": duration(PICKER_CONNECT_TIMEOUT_S),
@@ -163,3 +125,6 @@ def kvpilot_cluster(services: Services) -> Json:
         # 0: an unhealthy picker is not asked at all, and its requests fail open without waiting.
         "commonLbConfig": {"healthyPanicThreshold": {"value": 0}},
     }
+    if tls is not None:
+        cluster["transportSocket"] = ext_proc_socket(tls)
+    return cluster

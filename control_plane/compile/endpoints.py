@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-from control_plane.compile.localities import Locality, priorities
+from control_plane.compile.addresses import pod_address
+from control_plane.compile.health_checks import endpoint_check
+from control_plane.compile.localities import Locality, Placement, placements
 from control_plane.compile.names import cluster_name
-from control_plane.compile.typed import Json, socket_address
+from control_plane.compile.typed import Json
 from control_plane.fleet.model import Endpoint
 from control_plane.policy.model import Pool
-from ext_proc.core.address import parse_address
 
 MAX_WEIGHT_SUM = 2**32 - 1
 """Envoy keeps sums of weights in 32 bits and refuses more (`LocalityLbEndpoints`, `LbEndpoint`)."""
@@ -17,23 +18,29 @@ def load_assignment(pool: Pool, endpoints: Sequence[Endpoint], node: Locality) -
     """The `ClusterLoadAssignment` of `pool`.
 
     A pool without endpoints gets an empty assignment: taking the resource away would change nothing in Envoy. An
-    address that is listed twice counts once, first come. A locality weighs what its endpoints weigh together, so that a
-    policy that first draws a locality still gives each endpoint its share.
+    address that is listed twice counts once, first come. Localities that get no share are not in it.
     """
     by_address: dict[str, Endpoint] = {}
     for endpoint in endpoints:
         by_address.setdefault(endpoint.address, endpoint)
     unique = tuple(by_address.values())
     weights = scaled([endpoint.weight for endpoint in unique])
-    groups: dict[Locality, list[tuple[Endpoint, int]]] = {}
+    by_place: dict[tuple[str, str], list[tuple[Endpoint, int]]] = {}
     for endpoint, weight in zip(unique, weights, strict=True):
-        groups.setdefault(Locality(endpoint.region, endpoint.zone), []).append((endpoint, weight))
-    priority = priorities(groups, node, pool.traffic_policy.load_balancer.locality_lb_setting)
-    ordered = sorted(groups, key=lambda locality: (priority[locality], locality))
-    return {
+        by_place.setdefault((endpoint.region, endpoint.zone), []).append((endpoint, weight))
+    groups = {Locality(region, zone): members for (region, zone), members in by_place.items()}
+    setting = pool.traffic_policy.load_balancer.locality_lb_setting
+    together = {locality: sum(weight for _, weight in members) for locality, members in groups.items()}
+    placed = placements(together, node, setting)
+    ordered = sorted(placed, key=lambda locality: (placed[locality].priority, locality))
+    check = endpoint_check(pool)
+    result: Json = {
         "clusterName": cluster_name(pool.name),
-        "endpoints": [_locality(locality, groups[locality], priority[locality]) for locality in ordered],
+        "endpoints": [_locality(locality, groups[locality], placed[locality], check) for locality in ordered],
     }
+    if setting.enabled and setting.overprovisioning_factor is not None:
+        result["policy"] = {"overprovisioningFactor": setting.overprovisioning_factor}
+    return result
 
 
 def scaled(weights: Sequence[int]) -> list[int]:
@@ -45,23 +52,22 @@ def scaled(weights: Sequence[int]) -> list[int]:
     return [1 + (weight - 1) * (MAX_WEIGHT_SUM - count) // (total - count) for weight in weights]
 
 
-def _locality(locality: Locality, members: Iterable[tuple[Endpoint, int]], priority: int) -> Json:
-    members = tuple(members)
+def _locality(locality: Locality, members: Iterable[tuple[Endpoint, int]], placement: Placement, check: Json) -> Json:
     result: Json = {
-        "lbEndpoints": [_endpoint(endpoint, weight) for endpoint, weight in members],
-        "loadBalancingWeight": sum(weight for _, weight in members),
+        "lbEndpoints": [_endpoint(endpoint, weight, check) for endpoint, weight in members],
+        "loadBalancingWeight": placement.weight,
     }
     fields = {name: value for name, value in (("region", locality.region), ("zone", locality.zone)) if value}
     if fields:
         result["locality"] = fields
-    if priority:
-        result["priority"] = priority
+    if placement.priority:
+        result["priority"] = placement.priority
     return result
 
 
-def _endpoint(endpoint: Endpoint, weight: int) -> Json:
+def _endpoint(endpoint: Endpoint, weight: int, check: Json) -> Json:
     return {
-        "endpoint": {"address": socket_address(parse_address(endpoint.address))},
+        "endpoint": {"address": pod_address(endpoint.address), **check},
         "healthStatus": endpoint.health.name,
         "loadBalancingWeight": weight,
     }

@@ -4,22 +4,28 @@ The order matters, and each place has its reason:
 
 1. `json_to_metadata` reads the body's model (and whether the answer is to be streamed) for the routes. Filters that are
    to see the model's route stand behind it.
-2. `ext_proc` asks the picker, with the route already chosen.
-3. `buffer` holds the request's headers back until the picker has answered; without it the router would have chosen a
+2. `local_ratelimit` refuses what is too much, `fault` injects faults; both before the picker is asked.
+3. `ext_proc` asks the picker, with the route already chosen.
+4. `buffer` holds the request's headers back until the picker has answered; without it the router would have chosen a
    host before the answer came, for the picker is asked with the body alone (no headers message).
-4. `header_mutation` turns the picker's metadata into headers.
-5. `usage` and `stream usage` read token counts from answers into metadata for the access log.
-6. the router.
+5. `header_mutation` turns the picker's metadata into headers.
+6. `lua` writes the model that the engine knows into bodies that the picker did not answer.
+7. `usage` and `stream usage` read token counts from answers into metadata for the access log.
+8. the router.
 """
 
 from control_plane.compile.access_logs import ATTEMPT_PROGRESS_S, attempt_log
 from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.controls import NO_CONTROLS, Controls
+from control_plane.compile.faults import fault_filter
+from control_plane.compile.jwt import jwt_filter
+from control_plane.compile.materials import NO_MATERIALS, Materials
+from control_plane.compile.model_rewrite import rewrite_filter
 from control_plane.compile.names import (
+    ANSWER_HEADER,
     BODY_KEY,
     BODY_NOT_JSON,
     BODY_WITHOUT_MODEL,
-    CACHED_TOKENS_KEY,
-    COMPLETION_TOKENS_KEY,
     DECISION_HEADER,
     DECISION_KEY,
     FIRST_BYTE_KEY,
@@ -29,19 +35,20 @@ from control_plane.compile.names import (
     MODEL_KEY,
     PER_TRY_TIMEOUT_HEADER,
     POD_HEADER,
-    PROMPT_TOKENS_KEY,
     STREAM_KEY,
 )
+from control_plane.compile.needs import ORDINARY, Needs
+from control_plane.compile.rate_limits import rate_limit_filter
+from control_plane.compile.rbac import rbac_filters
 from control_plane.compile.typed import Json, any_of, duration, extension
+from control_plane.compile.usage import USAGE_FILTER as USAGE_FILTER
+from control_plane.compile.usage import usage_filters
 from control_plane.policy.model import Listener
 
 MODEL_FILTER = "envoy.filters.http.json_to_metadata"
 PICKER_FILTER = "envoy.filters.http.ext_proc"
 BUFFER_FILTER = "envoy.filters.http.buffer"
 HEADERS_FILTER = "envoy.filters.http.header_mutation"
-USAGE_FILTER = "kvpilot.usage"
-"""A second `json_to_metadata`; routes tell the two apart by this name."""
-STREAM_USAGE_FILTER = "envoy.filters.http.sse_to_metadata"
 ROUTER_FILTER = "envoy.filters.http.router"
 
 _FILTERS = "envoy.extensions.filters.http"
@@ -55,25 +62,34 @@ PICKER_BACK_OFF_MAX_S = 0.02
 """A second try catches a connection that the picker was just closing; Envoy's default back-off of up to a second would
 cost more than the pick is worth."""
 
-MAX_SSE_EVENT_BYTES = 64 * 1024
-"""A usage event is a few hundred bytes; what is longer is passed on unread."""
 
-
-def http_filters(listener: Listener, capabilities: Capabilities) -> list[Json]:
+def http_filters(
+    listener: Listener,
+    capabilities: Capabilities,
+    materials: Materials = NO_MATERIALS,
+    needs: Needs = ORDINARY,
+    controls: Controls = NO_CONTROLS,
+) -> list[Json]:
     """The chain of `listener`, without the filters that the Envoy does not have."""
     chain: list[Json] = []
-    if capabilities.has(Feature.MODEL_ROUTING):
+    tokens = jwt_filter(listener, materials)
+    if tokens is not None:
+        chain.append(tokens)
+    if capabilities.has(Feature.MODEL_ROUTING) and needs.model:
         chain.append(_model())
+    chain.extend(rbac_filters(listener))
+    chain.extend(rate_limit_filter(listener, controls.limits, capabilities))
+    chain.extend(fault_filter(listener, capabilities, needed=controls.faults))
     if capabilities.has(Feature.PICKER):
         chain.append(_picker(listener, capabilities))
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
         chain.append(_headers())
-    if capabilities.has(Feature.MODEL_ROUTING):
-        chain.append(_usage())
-    if capabilities.has(Feature.STREAM_USAGE):
-        chain.append(_stream_usage())
+    if capabilities.has(Feature.FAIL_OPEN_REWRITE) and needs.rewrite:
+        chain.append(rewrite_filter())
+    if controls.usage:
+        chain.extend(usage_filters(capabilities))
     chain.append(_router(capabilities))
     return chain
 
@@ -186,48 +202,6 @@ def _set(name: str, value: str) -> Json:
     return {"append": {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
 
-def _usage_rules() -> list[Json]:
-    """Where token counts stand: OpenAI's chat and completions, its responses, and Anthropic's messages."""
-    places = {
-        PROMPT_TOKENS_KEY: (("usage", "prompt_tokens"), ("usage", "input_tokens")),
-        COMPLETION_TOKENS_KEY: (("usage", "completion_tokens"), ("usage", "output_tokens")),
-        CACHED_TOKENS_KEY: (
-            ("usage", "prompt_tokens_details", "cached_tokens"),
-            ("usage", "input_tokens_details", "cached_tokens"),
-            ("usage", "cache_read_input_tokens"),
-        ),
-    }
-    return [
-        {
-            "selectors": [{"key": step} for step in path],
-            "onPresent": {"metadataNamespace": KVPILOT_NAMESPACE, "key": key, "type": "NUMBER"},
-        }
-        for key, paths in places.items()
-        for path in paths
-    ]
-
-
-def _usage() -> Json:
-    return extension(
-        USAGE_FILTER,
-        f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata",
-        {"responseRules": {"rules": _usage_rules(), "allowContentTypesRegex": {"regex": "application/json.*"}}},
-    )
-
-
-def _stream_usage() -> Json:
-    parser = extension(
-        "envoy.content_parsers.json",
-        "envoy.extensions.content_parsers.json.v3.JsonContentParser",
-        {"rules": [{"rule": rule} for rule in _usage_rules()]},
-    )
-    return extension(
-        STREAM_USAGE_FILTER,
-        f"{_FILTERS}.sse_to_metadata.v3.SseToMetadata",
-        {"responseRules": {"contentParser": parser, "maxEventSize": MAX_SSE_EVENT_BYTES}},
-    )
-
-
 def _router(capabilities: Capabilities) -> Json:
     fields: Json = {}
     if capabilities.has(Feature.ACCESS_LOG):
@@ -244,6 +218,14 @@ def _router(capabilities: Capabilities) -> Json:
 def picker_disabled() -> Json:
     """Per-route configuration: the picker is not asked here."""
     return {PICKER_FILTER: any_of(f"{_FILTERS}.ext_proc.v3.ExtProcPerRoute", {"disabled": True})}
+
+
+def answer_marked() -> Json:
+    """Per-route configuration of the headers' filter: the answer to this request is the policy's own."""
+    return any_of(
+        f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
+        {"mutations": {"requestMutations": [_set(ANSWER_HEADER, "rule")]}},
+    )
 
 
 def filter_disabled(name: str) -> Json:

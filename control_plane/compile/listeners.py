@@ -2,9 +2,15 @@
 
 from control_plane.compile.access_logs import request_log
 from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.controls import NO_CONTROLS, Controls
 from control_plane.compile.filters import http_filters
+from control_plane.compile.jwt import claim_headers
 from control_plane.compile.local_replies import local_reply_config
+from control_plane.compile.log_sinks import log_sinks
+from control_plane.compile.materials import NO_MATERIALS, Materials
+from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.routes import UPLOAD_IDLE_TIMEOUT_S
+from control_plane.compile.tls import listener_socket
 from control_plane.compile.typed import Json, duration, extension, socket_address
 from control_plane.policy.model import Listener
 
@@ -38,26 +44,38 @@ GUARDED_ROUTER_PREFIX = "x-envoy-upstream-"
 """The same for timeouts, alternative answers and statistics names."""
 
 
-def listener_resource(listener: Listener, capabilities: Capabilities) -> Json:
-    """The `Listener` of `listener`, named like it; its routes come by RDS."""
+def listener_resource(
+    listener: Listener,
+    capabilities: Capabilities,
+    materials: Materials = NO_MATERIALS,
+    needs: Needs = ORDINARY,
+    controls: Controls = NO_CONTROLS,
+) -> Json:
+    """The `Listener` of `listener`, named like it; its routes come by RDS, its certificate by SDS."""
+    chain: Json = {
+        "filters": [
+            extension(
+                "envoy.filters.network.http_connection_manager",
+                _MANAGER,
+                _manager(listener, capabilities, materials, needs, controls),
+            )
+        ]
+    }
+    socket = listener_socket(listener)
+    if socket is not None:
+        chain["transportSocket"] = socket
     return {
         "name": listener.name,
         "address": socket_address(listener.address),
         # Where no route was found yet the virtual host's limit does not hold, so the limit stands here, too.
         "perConnectionBufferLimitBytes": listener.max_request_bytes,
-        "filterChains": [
-            {
-                "filters": [
-                    extension(
-                        "envoy.filters.network.http_connection_manager", _MANAGER, _manager(listener, capabilities)
-                    )
-                ]
-            }
-        ],
+        "filterChains": [chain],
     }
 
 
-def _manager(listener: Listener, capabilities: Capabilities) -> Json:
+def _manager(
+    listener: Listener, capabilities: Capabilities, materials: Materials, needs: Needs, controls: Controls
+) -> Json:
     stream_window = HTTP2_STREAM_WINDOW_BYTES
     if not capabilities.has(Feature.HTTP2_BODY_LIMIT):
         # Here the stream's window is the only limit of an HTTP/2 body that can be raised.
@@ -70,8 +88,8 @@ def _manager(listener: Listener, capabilities: Capabilities) -> Json:
             "routeConfigName": listener.name,
             "configSource": {"ads": {}, "resourceApiVersion": "V3"},
         },
-        "httpFilters": http_filters(listener, capabilities),
-        "localReplyConfig": local_reply_config(capabilities),
+        "httpFilters": http_filters(listener, capabilities, materials, needs, controls),
+        "localReplyConfig": local_reply_config(capabilities, needs),
         "http2ProtocolOptions": {
             "initialStreamWindowSize": stream_window,
             "initialConnectionWindowSize": max(HTTP2_CONNECTION_WINDOW_BYTES, stream_window),
@@ -89,15 +107,18 @@ def _manager(listener: Listener, capabilities: Capabilities) -> Json:
         "streamIdleTimeout": duration(UPLOAD_IDLE_TIMEOUT_S),
     }
     if capabilities.has(Feature.FORGERY_GUARD):
-        manager["earlyHeaderMutationExtensions"] = [_guard()]
+        manager["earlyHeaderMutationExtensions"] = [_guard(listener)]
+    logs = log_sinks(listener, capabilities, usage=controls.usage)
     if capabilities.has(Feature.ACCESS_LOG):
-        manager["accessLog"] = [request_log(capabilities)]
+        logs.insert(0, request_log(capabilities))
+    if logs:
+        manager["accessLog"] = logs
     return manager
 
 
-def _guard() -> Json:
-    """Nobody forges a pick, a decision id, a label, or the router's orders."""
+def _guard(listener: Listener) -> Json:
+    """Nobody forges a pick, a decision id, a label, the router's orders, or what a token says."""
     prefixes = (*GUARDED_PREFIXES, GUARDED_ROUTER_PREFIX)
     mutations: list[Json] = [{"removeOnMatch": {"keyMatcher": {"prefix": prefix}}} for prefix in prefixes]
-    mutations += [{"remove": name} for name in GUARDED_HEADERS]
+    mutations += [{"remove": name} for name in (*GUARDED_HEADERS, *claim_headers(listener))]
     return extension("envoy.http.early_header_mutation.header_mutation", _GUARD, {"mutations": mutations})

@@ -12,8 +12,10 @@ they are. What tells Envoy's own answers from them:
 
 from control_plane.compile import openai_errors
 from control_plane.compile.capability import Capabilities, Feature
-from control_plane.compile.names import BODY_KEY, KVPILOT_NAMESPACE, MODEL_KEY
+from control_plane.compile.names import ANSWER_HEADER, BODY_KEY, KVPILOT_NAMESPACE, MODEL_KEY
+from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.openai_errors import LocalError
+from control_plane.compile.rate_limits import LIMITED_STATUS
 from control_plane.compile.typed import Json
 
 JSON_CONTENT_TYPE = "application/json"
@@ -22,6 +24,7 @@ RETRY_AFTER_S = 1
 """When a client should ask again while no pod is available: connections heal and pods come back in seconds."""
 
 _ONLY_ENVOYS = (
+    openai_errors.UNAUTHENTICATED,
     openai_errors.FORBIDDEN,
     openai_errors.REQUEST_TIMEOUT,
     openai_errors.TOO_LARGE,
@@ -35,12 +38,24 @@ _ONLY_ENVOYS = (
 _SHARED = (openai_errors.BAD_REQUEST, openai_errors.NOT_FOUND, openai_errors.RATE_LIMITED)
 
 
-def local_reply_config(capabilities: Capabilities) -> Json:
-    """`HttpConnectionManager.local_reply_config`; the first mapper that matches decides."""
-    reads_bodies = capabilities.has(Feature.MODEL_ROUTING)
+def local_reply_config(capabilities: Capabilities, needs: Needs = ORDINARY) -> Json:
+    """`HttpConnectionManager.local_reply_config`; the first mapper that matches decides.
+
+    The same whether or not there are rules that answer, or virtual hosts: a listener that changes drains connections,
+    and an edit of routes must not cost that.
+    """
+    reads_bodies = capabilities.has(Feature.MODEL_ROUTING) and needs.model
     own = _any_of(_flagged(), _unread()) if reads_bodies else _flagged()
     mappers = [
+        {"filter": _answered()},
+        # A host name that no virtual host has. Its body may have been read, and name a model, all the same.
+        _mapper(openai_errors.NOT_FOUND, _all_of(_status(404), _flagged("NR"))),
         _mapper(openai_errors.UNKNOWN_MODEL, _all_of(_status(404), _noted(MODEL_KEY))),
+        # What the rate limit says; see `rate_limits.LIMITED_STATUS`.
+        {
+            **_mapper(openai_errors.RATE_LIMITED, _status(LIMITED_STATUS)),
+            "statusCode": openai_errors.RATE_LIMITED.status,
+        },
         *(_mapper(error, _status(error.status)) for error in _ONLY_ENVOYS),
         {
             **_mapper(openai_errors.UNAVAILABLE, _all_of(_status(503), own)),
@@ -60,6 +75,11 @@ def _mapper(error: LocalError, condition: Json) -> Json:
     }
 
 
+def _answered() -> Json:
+    """An answer that a rule has the words for; a mapper for it changes nothing."""
+    return {"headerFilter": {"header": {"name": ANSWER_HEADER, "presentMatch": True}}}
+
+
 def _status(code: int, operator: str = "EQ") -> Json:
     # A runtime key is required; nobody sets it, so the default is what counts.
     key = f"kvpilot.local_reply.{code}" if operator == "EQ" else f"kvpilot.local_reply.{operator.lower()}_{code}"
@@ -68,9 +88,9 @@ def _status(code: int, operator: str = "EQ") -> Json:
     }
 
 
-def _flagged() -> Json:
+def _flagged(*flags: str) -> Json:
     # No flags listed: any.
-    return {"responseFlagFilter": {}}
+    return {"responseFlagFilter": {"flags": list(flags)} if flags else {}}
 
 
 def _unread() -> Json:

@@ -8,17 +8,26 @@ With `localityLbSetting.enabled`, nearest first (the order of Istio's locality f
 3. everywhere else, and endpoints that do not say where they are.
 
 Ranks that no endpoint has are closed up afterwards, because Envoy wants priorities without gaps. Envoy moves load to
-the next priority as soon as less than about 72 % of one is healthy (its overprovisioning factor of 1.4).
+the next priority as soon as less than about 72 % of one is healthy (its overprovisioning factor of 1.4, which
+`overprovisioningFactor` changes).
+
+Where a rule of `distribute` names the node's place, its shares hold instead: one priority, a weight for each locality
+that it names, and nothing for the others (Istio, "Locality weighted distribution").
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.policy.model import LocalityLbSetting
+from control_plane.policy.places import covers, path_of
 
 _HERE = 0
 _SAME_REGION = 1
 _FIRST_FAILOVER = 2
+
+
+SHARE_UNITS = 10_000
+"""Weight of one percent: fine enough for shares within a percent, and 100 of them are far below Envoy's 2³²−1."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,8 +42,58 @@ class Locality:
         """What `failover` rules call this locality: its region, or its zone where it has no region."""
         return self.region or self.zone
 
+    @property
+    def path(self) -> str:
+        """What `distribute` rules call this locality: `region/zone`, or what there is of it."""
+        return path_of(self.region, self.zone)
+
     def __bool__(self) -> bool:
         return bool(self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How an Envoy uses a locality: its priority, and its weight there."""
+
+    priority: int
+    weight: int
+
+
+def placements(
+    weights: Mapping[Locality, int], node: Locality, setting: LocalityLbSetting
+) -> dict[Locality, Placement]:
+    """How an Envoy at `node` uses each locality, of which `weights` says what its endpoints weigh together.
+
+    Localities that are missing in the result get nothing. Unless a `distribute` rule says otherwise a locality weighs
+    what its endpoints do, so that a policy that first draws a locality still gives each endpoint its share.
+    """
+    shares = _distributed(weights, node, setting)
+    if shares is not None:
+        return {locality: Placement(0, weight) for locality, weight in shares.items()}
+    order = priorities(weights, node, setting)
+    return {locality: Placement(order[locality], weights[locality]) for locality in order}
+
+
+def _distributed(
+    weights: Mapping[Locality, int], node: Locality, setting: LocalityLbSetting
+) -> dict[Locality, int] | None:
+    """Localities' weights by the first rule that names the node's place, None without one.
+
+    Several localities of one share divide it by what their endpoints weigh; a share without any is not dealt out, so
+    the others keep their proportions.
+    """
+    if not setting.enabled:
+        return None
+    rule = next((rule for rule in setting.distribute if covers(rule.from_, node.path)), None)
+    if rule is None:
+        return None
+    result: dict[Locality, int] = {}
+    for pattern, percent in rule.to.items():
+        found = [locality for locality in sorted(weights) if covers(pattern, locality.path)]
+        total = sum(weights[locality] for locality in found)
+        for locality in found:
+            result.setdefault(locality, max(1, percent * SHARE_UNITS * weights[locality] // total))
+    return result
 
 
 def priorities(localities: Iterable[Locality], node: Locality, setting: LocalityLbSetting) -> Mapping[Locality, int]:

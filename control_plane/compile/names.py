@@ -7,10 +7,15 @@ the policy changes nothing in Envoy.
 KVPILOT_CLUSTER = "kvpilot"
 """The cluster of ext_proc and of the access log service; both listen on one port."""
 
+RUNTIME_RESOURCE = "kvpilot"
+"""The RTDS layer that an Envoy asks for; the bootstrap's `rtds_layer` has the same name."""
+
 DECISION_HEADER = "x-kvpilot-decision"
 """The picker's decision id, on the request to the pod and on the response to the client."""
 POD_HEADER = "x-kvpilot-pod"
 """The address of the pod that served, on the response to the client."""
+ANSWER_HEADER = "x-kvpilot-answer"
+"""On a request that a rule of the policy answers: Envoy's error pages leave that answer as it is."""
 PER_TRY_TIMEOUT_HEADER = "x-envoy-upstream-rq-per-try-timeout-ms"
 """Envoy's router takes the limit of one try from here (router filter documentation, "HTTP headers (consumed)")."""
 
@@ -53,6 +58,11 @@ PICKED_PATHS = (*GENERATION_PATHS, EMBEDDINGS_PATH)
 def cluster_name(pool: str) -> str:
     """Envoy's name of a pool: its cluster and its EDS service."""
     return f"pool/{pool}"
+
+
+def rule_route_name(rule: str) -> str:
+    """The name of a rule's routes."""
+    return f"rule/{rule}"
 
 
 def model_route_name(model: str) -> str:

@@ -1,6 +1,7 @@
 """What an Envoy tells about itself in its first discovery request, as far as its configuration depends on it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 Version = tuple[int, int, int]
 
@@ -12,6 +13,8 @@ class Node:
     `version` is major, minor, patch of its build; `extensions` holds the full names of the messages that it can be
     configured with (from `node.extensions[].type_urls`) and the extensions' own names. Both are None where the Envoy
     did not say (source: envoy.config.core.v3.Node).
+    `metadata` is what its operator wrote into the bootstrap's `node.metadata`: texts, numbers (all of them floats),
+    booleans, None, lists and mappings.
     """
 
     id: str
@@ -20,3 +23,5 @@ class Node:
     zone: str = ""
     version: Version | None = None
     extensions: frozenset[str] | None = None
+    # Not hashed: a mapping has no hash, and nodes that differ in it only may share one.
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)

@@ -75,9 +75,16 @@ NOT_FOUND = LocalError(
     type=INVALID_REQUEST,
     code="not_found",
 )
+UNAUTHENTICATED = LocalError(
+    status=401,
+    message="A valid access token is needed: there is none, or it has expired or is not accepted here.",
+    type=INVALID_REQUEST,
+    code="invalid_token",
+)
+"""`www-authenticate` says which of these (RFC 6750, section 3)."""
 FORBIDDEN = LocalError(
     status=403,
-    message="This server does not do what the request asks for; it takes no protocol upgrades.",
+    message="This request is not allowed here.",
     type=INVALID_REQUEST,
     code="forbidden",
 )

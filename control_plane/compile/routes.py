@@ -1,15 +1,35 @@
-"""Routes: by model to pools, with Envoy's own answers for requests that have no place to go.
+"""Routes: by rules and models to pools, with Envoy's own answers for requests that have no place to go.
 
-All of it works without the picker. A request first matches by its path alone (which decides what its filter chain is
-made of), then again once `json_to_metadata` has read the body.
+All of it works without the picker. A request first matches by its headers alone (which decides what its filter chain is
+made of), then again once `json_to_metadata` has read the body. So the routes of a virtual host stand in layers:
+
+1. rules and then models, for calls (POSTs to a path with a prompt) whose body was read;
+2. what is wrong with a body;
+3. the default pool for calls: what a call matches before its body was read;
+4. rules for all other requests;
+5. the default pool for all other requests.
+
+Layers 1 and 2 ask for what only the body tells, so the first time a call passes them by. Where no route of the listener
+needs the body's model it is not read, and rules for calls go by headers alone.
 """
 
-import json
-
 from control_plane.compile import openai_errors
+from control_plane.compile.actions import Actions, routed_retries
 from control_plane.compile.capability import Capabilities, Feature
-from control_plane.compile.filters import MODEL_FILTER, USAGE_FILTER, filter_disabled, picker_disabled
-from control_plane.compile.local_replies import JSON_CONTENT_TYPE
+from control_plane.compile.controls import controls_of
+from control_plane.compile.direct_answers import answer, error_of
+from control_plane.compile.faults import fault_per_route
+from control_plane.compile.filters import (
+    BUFFER_FILTER,
+    HEADERS_FILTER,
+    MODEL_FILTER,
+    USAGE_FILTER,
+    answer_marked,
+    filter_disabled,
+    picker_disabled,
+)
+from control_plane.compile.matches import Alternative, alternatives, post_to
+from control_plane.compile.model_rewrite import names_for_all, rewrite_by_all, rewrite_of
 from control_plane.compile.names import (
     BODY_KEY,
     BODY_NOT_JSON,
@@ -24,13 +44,21 @@ from control_plane.compile.names import (
     PICKED_PATHS,
     STREAM_KEY,
     UNKNOWN_MODEL_ROUTE,
-    cluster_name,
     model_route_name,
+    rule_route_name,
 )
-from control_plane.compile.openai_errors import LocalError
-from control_plane.compile.retries import retry_policy
+from control_plane.compile.needs import (
+    Needs,
+    all_engine_names,
+    engine_names,
+    hosts_of,
+    models_of,
+    needs_of,
+    rules_of,
+)
+from control_plane.compile.rate_limits import with_owner
 from control_plane.compile.typed import Json, duration
-from control_plane.policy.model import Listener, Model, Policy, Pool, RouteTarget
+from control_plane.policy.model import Listener, Model, Policy, RouteTarget, Rule, VirtualHost
 
 UPLOAD_IDLE_TIMEOUT_S = 60.0
 """How long a client may stop in the middle of its request."""
@@ -45,50 +73,260 @@ NO_IDLE_TIMEOUT_S = 0.0
 
 def route_configuration(listener: Listener, policy: Policy, capabilities: Capabilities) -> Json:
     """The `RouteConfiguration` of `listener`, named like it."""
-    routes: list[Json] = []
-    if capabilities.has(Feature.MODEL_ROUTING):
-        for model in policy.models:
-            routes.extend(_model_routes(model, listener, policy, capabilities))
-        routes.extend(_refusals(capabilities))
-    routes.extend(_defaults(listener, policy, capabilities))
-    host: Json = {"name": listener.name, "domains": ["*"], "routes": routes}
-    if capabilities.has(Feature.BODY_LIMIT_PER_HOST):
-        host["requestBodyBufferLimit"] = str(listener.max_request_bytes)
-    return {"name": listener.name, "virtualHosts": [host]}
+    table = _Table(listener, policy, capabilities, needs_of(listener, policy))
+    resource: Json = {
+        "name": listener.name,
+        "virtualHosts": [table.virtual_host(host) for host in hosts_of(listener)],
+        **table.for_all_routes(),
+    }
+    if listener.virtual_hosts:
+        # Clients name the port of an address that is not the usual one; a virtual host is meant for every port.
+        resource["ignorePortInHostMatching"] = True
+    return resource
 
 
-def _model_routes(model: Model, listener: Listener, policy: Policy, capabilities: Capabilities) -> list[Json]:
-    """Two routes with one name: streamed answers have an idle timeout, plain ones do not.
+def per_route_filters(owner: Rule | Model, listener: Listener, capabilities: Capabilities) -> Json:
+    """What the routes of a rule or a model change in the filters of their listener: filter name → its message.
 
-    A plain answer is silent from the request to the last token of its generation, so silence says nothing about it; it
-    has the request's timeout alone. Envoy's idle timer also runs before an answer's first byte, so it is never shorter
-    than the first byte's own limit.
+    Filters that stand behind `json_to_metadata` see it. Each comes from the module of its filter.
     """
-    is_model = _metadata(MODEL_KEY, _one_of((model.name, *model.aliases)))
-    is_stream = _metadata(STREAM_KEY, {"boolMatch": True})
-    action = _forward(model.route, listener, policy, capabilities)
-    pools = _served(model.route, policy)
-    idle_s = max(max(pool.timeouts.idle_s, pool.timeouts.first_byte_s or 0.0) for pool in pools)
-    return [
-        {
-            "name": model_route_name(model.name),
-            "match": {**_post_to(PICKED_PATHS), "dynamicMetadata": conditions},
-            "route": {**action, "idleTimeout": duration(idle_s)},
-            **_answer_limit(listener, capabilities),
-        }
-        for conditions, idle_s in (([is_model, is_stream], idle_s), ([is_model], NO_IDLE_TIMEOUT_S))
-    ]
+    return fault_per_route(owner.fault, capabilities)
 
 
-def _answer_limit(listener: Listener, capabilities: Capabilities) -> Json:
-    """Lifts the body limit from the request, which is complete when this route is chosen, for the answer's sake.
+class _Table:
+    """Builds the routes of one listener. Immutable."""
 
-    Envoy has one limit for what it holds of a request and of its answer; a plain answer is held while its token usage
-    is read, and must not fail because it is larger than what clients may send.
-    """
-    if not capabilities.has(Feature.BODY_LIMIT_PER_HOST):
-        return {}
-    return {"requestBodyBufferLimit": str(max(HELD_ANSWER_BYTES, listener.max_request_bytes))}
+    def __init__(self, listener: Listener, policy: Policy, capabilities: Capabilities, needs: Needs) -> None:
+        self._listener = listener
+        self._policy = policy
+        self._capabilities = capabilities
+        self._actions = Actions(listener, policy, capabilities, routed_retries(policy))
+        self._engine_names = all_engine_names(policy)
+        self._reads_bodies = capabilities.has(Feature.MODEL_ROUTING) and needs.model
+        self._limits = controls_of(listener, policy).limits if capabilities.has(Feature.RATE_LIMITS) else {}
+
+    def virtual_host(self, host: VirtualHost) -> Json:
+        """A virtual host with its routes in their layers."""
+        rules, models = rules_of(host, self._policy), models_of(host, self._policy)
+        routes: list[Json] = []
+        for rule in rules:
+            routes.extend(self._rule_for_calls(rule))
+        if self._reads_bodies:
+            for model in models:
+                routes.extend(self._model(model))
+            routes.extend(self._refusals(bool(models)))
+            if not models:
+                routes.extend(self._default_for_read_calls(host))
+        routes.extend(self._default_for_calls(host))
+        for rule in rules:
+            routes.extend(self._rule_for_others(rule))
+        routes.append(self._default_for_others(host))
+        limited = [with_owner(route, self._listener, self._limits) for route in routes]
+        resource: Json = {"name": host.name, "domains": list(host.domains), "routes": limited}
+        if self._capabilities.has(Feature.BODY_LIMIT_PER_HOST):
+            resource["requestBodyBufferLimit"] = str(self._listener.max_request_bytes)
+        return resource
+
+    def for_all_routes(self) -> Json:
+        """What stands once in the configuration because many routes need it."""
+        rules = [rule for host in hosts_of(self._listener) for rule in rules_of(host, self._policy)]
+        if not any(_goes_by_any_name(rule) for rule in rules):
+            return {}
+        return names_for_all(self._engine_names, self._capabilities)
+
+    # --- rules ---
+
+    def _rule_for_calls(self, rule: Rule) -> list[Json]:
+        """A rule's routes for requests with a prompt, first those that only the body's model tells."""
+        found: list[Json] = []
+        for way in self._ways(rule):
+            if not way.calls or (way.models and not self._reads_bodies):
+                continue
+            if rule.direct_response is not None:
+                found.append(self._answer(rule, self._call(way, PICKED_PATHS), was_read=self._reads_bodies))
+            elif self._reads_bodies:
+                found.extend(self._read(rule, rule_route_name(rule.name), self._call(way, PICKED_PATHS)))
+            else:
+                found.extend(self._unread(rule, way))
+        return found
+
+    def _call(self, way: Alternative, paths: tuple[str, ...]) -> Json:
+        match = way.call_match(paths)
+        if not self._reads_bodies:
+            return match
+        # A body that names no model is refused further on, whatever else it is.
+        named: Json = _one_of(way.models) if way.models else {"presentMatch": True}
+        return {**match, "dynamicMetadata": [_metadata(MODEL_KEY, named)]}
+
+    def _unread(self, rule: Rule, way: Alternative) -> list[Json]:
+        """For calls whose body Envoy does not read: whether they are streams is not known, so nothing idles out."""
+        action = self._actions.forward(rule)
+        action["idleTimeout"] = duration(NO_IDLE_TIMEOUT_S)
+        return [
+            self._call_route(rule, rule_route_name(rule.name), way.call_match(paths), action, filters)
+            for paths, filters in (((EMBEDDINGS_PATH,), self._without_usage()), (GENERATION_PATHS, {}))
+            if set(paths) & set(way.calls)
+        ]
+
+    def _rule_for_others(self, rule: Rule) -> list[Json]:
+        """A rule's routes for requests that are not picked."""
+        ways = [way for way in self._ways(rule) if way.path is not None]
+        if rule.direct_response is not None:
+            return [self._answer(rule, way.other_match(), was_read=False) for way in ways]
+        name = rule_route_name(rule.name)
+        action = self._actions.forward(rule)
+        action["idleTimeout"] = duration(NO_IDLE_TIMEOUT_S)
+        filters = self._not_a_call() | per_route_filters(rule, self._listener, self._capabilities)
+        return [_route(name, way.other_match(), action, filters) for way in ways]
+
+    def _ways(self, rule: Rule) -> list[Alternative]:
+        return alternatives(rule.match, self._listener, self._policy)
+
+    def _answer(self, rule: Rule, match: Json, *, was_read: bool) -> Json:
+        """A rule's own answer. Where the body was not read already, nothing waits for it."""
+        assert rule.direct_response is not None, "asked for by the caller"
+        filters = self._not_picked() if was_read else self._not_a_call()
+        if not was_read and self._capabilities.has(Feature.BODY_HOLDING):
+            filters |= filter_disabled(BUFFER_FILTER)
+        if self._capabilities.has(Feature.HEADERS_FROM_METADATA):
+            filters |= {HEADERS_FILTER: answer_marked()}
+        filters |= per_route_filters(rule, self._listener, self._capabilities)
+        return answer(rule_route_name(rule.name), match, error_of(rule.direct_response), filters)
+
+    # --- models ---
+
+    def _model(self, model: Model) -> list[Json]:
+        is_model = _metadata(MODEL_KEY, _one_of((model.name, *model.aliases)))
+        match = {**post_to(PICKED_PATHS), "dynamicMetadata": [is_model]}
+        return self._read(model, model_route_name(model.name), match)
+
+    def _read(self, owner: Rule | Model, name: str, match: Json) -> list[Json]:
+        """Two routes with one name: streamed answers have an idle timeout, plain ones do not.
+
+        A plain answer is silent from the request to the last token of its generation, so silence says nothing about it;
+        it has the request's timeout alone.
+        """
+        action = self._actions.forward(owner)
+        return [
+            {**self._call_route(owner, name, asked, {**action, "idleTimeout": idle}, {}), **self._answer_limit()}
+            for asked, idle in self._by_stream(match, owner.targets)
+        ]
+
+    def _by_stream(self, match: Json, route: tuple[RouteTarget, ...]) -> list[tuple[Json, str]]:
+        """The match for streams and that for all other calls, each with its idle timeout."""
+        conditions: list[Json] = list(match["dynamicMetadata"])  # type: ignore[call-overload]
+        is_stream = _metadata(STREAM_KEY, {"boolMatch": True})
+        return [
+            ({**match, "dynamicMetadata": [*conditions, is_stream]}, duration(self._actions.idle_s(route))),
+            (match, duration(NO_IDLE_TIMEOUT_S)),
+        ]
+
+    def _call_route(self, owner: Rule | Model, name: str, match: Json, action: Json, filters: Json) -> Json:
+        """A route for calls, with what its rule or model asks of the filters."""
+        rewrite = self._rewrite(owner)
+        asked: Json = rewrite.pop("typedPerFilterConfig", {})  # type: ignore[assignment]
+        own = {**filters, **per_route_filters(owner, self._listener, self._capabilities), **asked}
+        return {**_route(name, match, action, own), **rewrite}
+
+    def _rewrite(self, owner: Rule | Model) -> Json:
+        """What the engine is asked for: always this, or by what the body says."""
+        if owner.rewrite is not None:
+            return rewrite_of(owner.rewrite.model, {}, self._capabilities)
+        if isinstance(owner, Model):
+            return rewrite_of(owner.name if engine_names(owner) else "", {}, self._capabilities)
+        if _goes_by_any_name(owner):
+            return rewrite_by_all(self._capabilities) if self._engine_names else {}
+        possible = self._policy.names_of(tuple(name for match in owner.match for name in match.models))
+        names = {name: self._engine_names[name] for name in possible if name in self._engine_names}
+        return rewrite_of("", names, self._capabilities)
+
+    def _answer_limit(self) -> Json:
+        """Lifts the body limit from the request, which is complete when this route is chosen, for the answer's sake.
+
+        Envoy has one limit for what it holds of a request and of its answer; a plain answer is held while its token
+        usage is read, and must not fail because it is larger than what clients may send.
+        """
+        if not self._capabilities.has(Feature.BODY_LIMIT_PER_HOST):
+            return {}
+        return {"requestBodyBufferLimit": str(max(HELD_ANSWER_BYTES, self._listener.max_request_bytes))}
+
+    # --- what nobody takes ---
+
+    def _refusals(self, has_models: bool) -> list[Json]:
+        """Envoy's own answers to bodies that no model's route took."""
+        filters = self._not_picked()
+        refused = [
+            (NOT_JSON_ROUTE, _metadata(BODY_KEY, _one_of((BODY_NOT_JSON,))), openai_errors.NOT_JSON),
+            (NO_MODEL_ROUTE, _metadata(BODY_KEY, _one_of((BODY_WITHOUT_MODEL,))), openai_errors.NO_MODEL),
+        ]
+        if has_models:
+            unknown = _metadata(MODEL_KEY, {"presentMatch": True})
+            refused.append((UNKNOWN_MODEL_ROUTE, unknown, openai_errors.UNKNOWN_MODEL_UNNAMED))
+        return [
+            answer(name, {**post_to(PICKED_PATHS), "dynamicMetadata": [condition]}, error, filters)
+            for name, condition, error in refused
+        ]
+
+    def _default_for_read_calls(self, host: VirtualHost) -> list[Json]:
+        """Where calls go that no rule takes, of a virtual host that serves no model by its name."""
+        pool = self._default_target(host)
+        match = {**post_to(PICKED_PATHS), "dynamicMetadata": [_metadata(MODEL_KEY, {"presentMatch": True})]}
+        return [
+            {
+                **_route(DEFAULT_ROUTE, asked, {**self._actions.to(pool), "idleTimeout": idle}, {}),
+                **self._answer_limit(),
+            }
+            for asked, idle in self._by_stream(match, pool)
+        ]
+
+    def _default_for_calls(self, host: VirtualHost) -> list[Json]:
+        """What a POST with a prompt matches before its body was read, or where it is not read at all.
+
+        These must be routes to a cluster: while a body comes in, the virtual host's body limit holds for such a route
+        only (with a direct response here, an HTTP/2 body could not exceed the stream's window). Afterwards they serve
+        what has no model routes at all, as for an Envoy that cannot read bodies.
+
+        Headers alone select these routes, so they also decide what a request's filter chain is made of: answers to
+        embeddings are not held back to read their usage (they can be larger than what Envoy may hold).
+        """
+        # Unread, nothing is known to be a stream, so nothing idles out.
+        idle = UPLOAD_IDLE_TIMEOUT_S if self._reads_bodies else NO_IDLE_TIMEOUT_S
+        action = {**self._default_action(host), "idleTimeout": duration(idle)}
+        return [
+            _route(DEFAULT_ROUTE, post_to((EMBEDDINGS_PATH,)), action, self._without_usage()),
+            _route(DEFAULT_ROUTE, post_to(GENERATION_PATHS), action, {}),
+        ]
+
+    def _default_for_others(self, host: VirtualHost) -> Json:
+        action = {**self._default_action(host), "idleTimeout": duration(NO_IDLE_TIMEOUT_S)}
+        return _route(DEFAULT_ROUTE, {"prefix": "/"}, action, self._not_a_call())
+
+    def _default_action(self, host: VirtualHost) -> Json:
+        return self._actions.to(self._default_target(host))
+
+    def _default_target(self, host: VirtualHost) -> tuple[RouteTarget, ...]:
+        return (RouteTarget(pool=host.default_pool or self._listener.default_pool or self._policy.pools[0].name),)
+
+    def _without_usage(self) -> Json:
+        has_filter = self._capabilities.has(Feature.MODEL_ROUTING) and self._policy.feedback.usage
+        return filter_disabled(USAGE_FILTER) if has_filter else {}
+
+    def _not_a_call(self) -> Json:
+        """For other paths: no search for a model, no answer held back, no pick."""
+        filters = self._without_usage()
+        if self._reads_bodies:
+            filters |= filter_disabled(MODEL_FILTER)
+        return filters | self._not_picked()
+
+    def _not_picked(self) -> Json:
+        return picker_disabled() if self._capabilities.has(Feature.PICKER) else {}
+
+
+def _goes_by_any_name(rule: Rule) -> bool:
+    """Whether the rule's requests may be for any model, and each is to be asked for by its own name."""
+    if rule.rewrite is not None or rule.direct_response is not None:
+        return False
+    return not rule.match or not all(match.models for match in rule.match)
 
 
 def _one_of(names: tuple[str, ...]) -> Json:
@@ -98,98 +336,6 @@ def _one_of(names: tuple[str, ...]) -> Json:
 
 def _metadata(key: str, value: Json) -> Json:
     return {"filter": KVPILOT_NAMESPACE, "path": [{"key": key}], "value": value}
-
-
-def _post_to(paths: tuple[str, ...]) -> Json:
-    """A match on the method and on exactly these paths; the query string does not count."""
-    alternatives = "|".join(path.replace(".", "[.]") for path in paths)
-    return {
-        "safeRegex": {"regex": alternatives},
-        "headers": [{"name": ":method", "stringMatch": {"exact": "POST"}}],
-    }
-
-
-def _forward(route: tuple[RouteTarget, ...], listener: Listener, policy: Policy, capabilities: Capabilities) -> Json:
-    """To one pool, or split over several by weight, a session always to the same one.
-
-    A route has one timeout: the longest of its pools'. Unless this Envoy takes retry settings from the cluster it has
-    one retry policy, too: the first pool's.
-    """
-    first = policy.pool(route[0].pool)
-    action: Json = {"timeout": duration(max(pool.timeouts.request_s for pool in _served(route, policy)))}
-    if not capabilities.has(Feature.RETRIES_PER_POOL):
-        retries = retry_policy(first.retries, capabilities)
-        if retries is not None:
-            action["retryPolicy"] = retries
-    if len(route) == 1:
-        return action | {"cluster": cluster_name(first.name)}
-    split: Json = {
-        "clusters": [{"name": cluster_name(target.pool), "weight": target.weight} for target in route],
-    }
-    if capabilities.has(Feature.STICKY_CANARY):
-        split["useHashPolicy"] = True
-        action["hashPolicy"] = [{"header": {"headerName": listener.session_header}}]
-    return action | {"weightedClusters": split}
-
-
-def _served(route: tuple[RouteTarget, ...], policy: Policy) -> list[Pool]:
-    """The pools of a route that get requests."""
-    return [policy.pool(target.pool) for target in route if target.weight]
-
-
-def _refusals(capabilities: Capabilities) -> list[Json]:
-    """Envoy's own answers to bodies that no model's route took."""
-    filters = picker_disabled() if capabilities.has(Feature.PICKER) else {}
-    refused = (
-        (NOT_JSON_ROUTE, _metadata(BODY_KEY, _one_of((BODY_NOT_JSON,))), openai_errors.NOT_JSON),
-        (NO_MODEL_ROUTE, _metadata(BODY_KEY, _one_of((BODY_WITHOUT_MODEL,))), openai_errors.NO_MODEL),
-        (UNKNOWN_MODEL_ROUTE, _metadata(MODEL_KEY, {"presentMatch": True}), openai_errors.UNKNOWN_MODEL_UNNAMED),
-    )
-    return [
-        _refusal(name, {**_post_to(PICKED_PATHS), "dynamicMetadata": [condition]}, error, filters)
-        for name, condition, error in refused
-    ]
-
-
-def _refusal(name: str, match: Json, error: LocalError, filters: Json) -> Json:
-    content_type = {"key": "content-type", "value": JSON_CONTENT_TYPE}
-    return {
-        "name": name,
-        "match": match,
-        "directResponse": {"status": error.status, "body": {"inlineString": json.dumps(error.body())}},
-        "responseHeadersToAdd": [{"header": content_type, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}],
-        "typedPerFilterConfig": filters,
-    }
-
-
-def _defaults(listener: Listener, policy: Policy, capabilities: Capabilities) -> list[Json]:
-    """Everything else, to the listener's default pool.
-
-    The first two are what a POST with a prompt matches before its body was read. They must be routes to a cluster:
-    while a body comes in, the virtual host's body limit holds for such a route only (with a direct response here, an
-    HTTP/2 body could not exceed the stream's window). Afterwards they serve what has no model routes at all, for an
-    Envoy that cannot read bodies.
-
-    Headers alone select these routes, so they also decide what a request's filter chain is made of: answers to
-    embeddings and to other paths are not held back to read their usage (they can be larger than what Envoy may hold),
-    and bodies to other paths are not searched for a model.
-    """
-    target = RouteTarget(pool=listener.default_pool or policy.pools[0].name)
-    action = _forward((target,), listener, policy, capabilities)
-    unread = {**action, "idleTimeout": duration(UPLOAD_IDLE_TIMEOUT_S)}
-    # Nothing here is known to be a stream, so nothing idles out.
-    other = {**action, "idleTimeout": duration(NO_IDLE_TIMEOUT_S)}
-    reads_bodies = capabilities.has(Feature.MODEL_ROUTING)
-    no_usage = filter_disabled(USAGE_FILTER) if reads_bodies else {}
-    no_model = {**no_usage, **filter_disabled(MODEL_FILTER)} if reads_bodies else {}
-    no_picker = picker_disabled() if capabilities.has(Feature.PICKER) else {}
-    if not reads_bodies:
-        unread = other
-    return [
-        _route(DEFAULT_ROUTE, _post_to((EMBEDDINGS_PATH,)), unread, no_usage),
-        _route(DEFAULT_ROUTE, _post_to(GENERATION_PATHS), unread, {}),
-        _route(DEFAULT_ROUTE, {"prefix": "/"}, other, no_model | no_picker),
-    ]
 
 
 def _route(name: str, match: Json, action: Json, filters: Json) -> Json:

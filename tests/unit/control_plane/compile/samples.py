@@ -3,6 +3,7 @@
 from typing import Any
 
 from control_plane.compile import NEWEST_TESTED, Capabilities, Compiled, Node, Services, capabilities, compile_snapshot
+from control_plane.compile.materials import NO_MATERIALS, Materials
 from control_plane.fleet.model import Fleet, static_fleet
 from control_plane.policy.model import Listener, Model, Policy, Pool, RouteTarget, StaticEndpoint
 from ext_proc.core.address import SocketAddress
@@ -40,10 +41,11 @@ def compiled(
     fleet: Fleet | None = None,
     region: str = "",
     zone: str = "",
+    materials: Materials = NO_MATERIALS,
 ) -> Compiled:
     """The snapshot of a policy."""
     value = value or policy()
-    return compile_snapshot(value, fleet or static_fleet(value), SERVICES, wanted, region, zone)
+    return compile_snapshot(value, fleet or static_fleet(value), SERVICES, wanted, region, zone, materials=materials)
 
 
 def routes(value: Policy | None = None, wanted: Capabilities = EVERYTHING) -> list[Any]:

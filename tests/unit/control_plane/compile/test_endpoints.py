@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from control_plane.compile.endpoints import MAX_WEIGHT_SUM, load_assignment, scaled
 from control_plane.compile.localities import Locality
 from control_plane.fleet.model import Endpoint, Health
+from control_plane.policy.load_balancing import Distribute
 from control_plane.policy.model import Failover, LoadBalancer, LocalityLbSetting, TrafficPolicy
 from protos.messages import load
 from tests.unit.control_plane.compile.samples import pool
@@ -105,3 +106,25 @@ def test_proportions_stay(weights: list[int]) -> None:
         return
     for before, after in zip(weights, found, strict=True):
         assert abs(after - before * MAX_WEIGHT_SUM / total) <= len(weights) + 1
+
+
+def test_shares_and_overprovisioning() -> None:
+    """A place weighs its share, one without a share is not told, and the factor stands beside them."""
+    setting = LocalityLbSetting(
+        enabled=True, distribute=(Distribute(from_="*", to={"a": 75, "b": 25}),), overprovisioning_factor=120
+    )
+    traffic = TrafficPolicy(load_balancer=LoadBalancer(locality_lb_setting=setting))
+    pods = [pod(1, zone="a", weight=7), pod(2, zone="b"), pod(3, zone="c")]
+    found: Any = load_assignment(pool(traffic_policy=traffic), pods, Locality())
+    assert [(group["locality"]["zone"], group["loadBalancingWeight"]) for group in found["endpoints"]] == [
+        ("a", 750_000),
+        ("b", 250_000),
+    ]
+    assert found["policy"] == {"overprovisioningFactor": 120}
+
+
+def test_no_factor_without_localities() -> None:
+    """While places are not told apart the factor says nothing."""
+    setting = LocalityLbSetting(enabled=False, overprovisioning_factor=120)
+    traffic = TrafficPolicy(load_balancer=LoadBalancer(locality_lb_setting=setting))
+    assert "policy" not in load_assignment(pool(traffic_policy=traffic), [pod(1)], Locality())

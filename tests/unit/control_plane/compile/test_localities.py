@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.compile.localities import Locality, priorities
+from control_plane.compile.localities import SHARE_UNITS, Locality, Placement, placements, priorities
+from control_plane.policy.load_balancing import Distribute
 from control_plane.policy.model import Failover, LocalityLbSetting
 
 HERE = Locality("us-east", "us-east-1a")
@@ -98,3 +99,47 @@ def test_order_does_not_matter(
     shuffled = list(localities)
     rng.shuffle(shuffled)
     assert priorities(localities, node, setting) == priorities(shuffled, node, setting)
+
+
+EAST_A, EAST_B, WEST = Locality("us-east", "us-east-1a"), Locality("us-east", "us-east-1b"), Locality("us-west", "w")
+SHARES = LocalityLbSetting(
+    enabled=True,
+    distribute=(
+        Distribute(from_="us-east/us-east-1b", to={"us-east": 100}),
+        Distribute(from_="us-east/*", to={"us-east": 80, "us-west/*": 20}),
+    ),
+)
+
+
+def test_shares_of_a_place() -> None:
+    """The first rule for the node's place holds; localities of one share divide it by what they weigh."""
+    weights = {EAST_A: 300, EAST_B: 100, WEST: 5, Locality("eu"): 7}
+    assert placements(weights, EAST_A, SHARES) == {
+        EAST_A: Placement(0, 60 * SHARE_UNITS),
+        EAST_B: Placement(0, 20 * SHARE_UNITS),
+        WEST: Placement(0, 20 * SHARE_UNITS),
+    }
+    assert set(placements(weights, EAST_B, SHARES)) == {EAST_A, EAST_B}
+
+
+def test_no_rule_for_the_place() -> None:
+    """An Envoy that no rule names, and one whose setting is off, use all places by distance and weight."""
+    weights = {EAST_A: 300, WEST: 5}
+    assert placements(weights, WEST, SHARES) == {WEST: Placement(0, 5), EAST_A: Placement(1, 300)}
+    off = LocalityLbSetting(enabled=False, distribute=SHARES.distribute)
+    assert placements(weights, EAST_A, off) == {EAST_A: Placement(0, 300), WEST: Placement(0, 5)}
+
+
+def test_a_place_without_anybody_leaves_its_share_to_the_others() -> None:
+    """Weights are relative, so those that are there keep their proportions; with none of them there is nobody."""
+    assert placements({EAST_A: 1}, EAST_A, SHARES) == {EAST_A: Placement(0, 80 * SHARE_UNITS)}
+    assert placements({Locality("eu"): 1}, EAST_A, SHARES) == {}
+
+
+@given(st.dictionaries(places, st.integers(1, 2**32 - 1), min_size=1), st.sampled_from(["r1", "r2/z1", "*", "z1"]))
+def test_shares_are_weights_that_envoy_takes(weights: dict[Locality, int], pattern: str) -> None:
+    """At least 1, and together far below 2³²."""
+    setting = LocalityLbSetting(enabled=True, distribute=(Distribute(from_="*", to={pattern: 100}),))
+    found = placements(weights, HERE, setting)
+    assert all(placement.weight >= 1 and placement.priority == 0 for placement in found.values())
+    assert sum(placement.weight for placement in found.values()) <= 100 * SHARE_UNITS + len(found)

@@ -24,3 +24,33 @@ def test_what_the_envoy_lacks_is_left_out() -> None:
     found = retry_policy(Retries(), NOTHING)
     assert found is not None
     assert not {"retryHostPredicate", "hostSelectionRetryMaxAttempts"} & set(found)
+
+
+def test_pauses() -> None:
+    """The longest pause is ten times the first one unless the policy says it."""
+    found = retry_policy(Retries(backoff_s=0.05), EVERYTHING)
+    assert found is not None
+    assert found["retryBackOff"] == {"baseInterval": "0.05s", "maxInterval": "0.5s"}
+    found = retry_policy(Retries(backoff_s=0.05, max_backoff_s=0.05), EVERYTHING)
+    assert found is not None
+    assert found["retryBackOff"] == {"baseInterval": "0.05s", "maxInterval": "0.05s"}
+
+
+def test_where_a_retry_goes() -> None:
+    """Away from hosts that were tried, unless they do not matter; to other priorities if that is asked for."""
+    found = retry_policy(Retries(retry_ignore_previous_hosts=False), EVERYTHING)
+    assert found is not None
+    assert not {"retryHostPredicate", "retryPriority"} & set(found)
+    found = retry_policy(Retries(retry_remote_localities=True), EVERYTHING)
+    assert found is not None
+    assert found["retryPriority"]["typedConfig"]["updateFrequency"] == 1  # type: ignore[index]
+    found = retry_policy(Retries(retry_remote_localities=True), NOTHING)
+    assert found is not None
+    assert "retryPriority" not in found
+
+
+def test_headers_of_answers() -> None:
+    """A header's presence is enough."""
+    found = retry_policy(Retries(retriable_headers=("x-a",)), EVERYTHING)
+    assert found is not None
+    assert found["retriableHeaders"] == [{"name": "x-a", "presentMatch": True}]

@@ -1,13 +1,25 @@
 """Routes."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
-from control_plane.policy.model import Model, Retries, RouteTarget, Timeouts
-from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, OLDEST, compiled, policy, pool, routes
+from control_plane.policy.matching import RuleMatch, ValueMatch
+from control_plane.policy.model import Model, Retries, RouteTarget, Rule, Timeouts, VirtualHost
+from control_plane.policy.routing import DirectResponse, Rewrite
+from tests.unit.control_plane.compile.samples import (
+    EVERYTHING,
+    NOTHING,
+    OLDEST,
+    compiled,
+    manager,
+    policy,
+    pool,
+    routes,
+)
 
 SPLIT = Model(name="llama", route=(RouteTarget(pool="a", weight=95), RouteTarget(pool="b", weight=5)))
 TWO_POOLS = (pool("a", retries=Retries(attempts=1), timeouts=Timeouts(request_s=30.0, idle_s=5.0)), pool("b"))
@@ -149,3 +161,122 @@ def test_without_body_reading_all_goes_to_the_default_pool() -> None:
     found = routes(wanted=NOTHING)
     assert set(names(found)) == {"default"}
     assert not any("typedPerFilterConfig" in route for route in found)
+
+
+def with_rules(*rules: Rule, wanted: Capabilities = EVERYTHING, **fields: Any) -> list[Any]:
+    """The routes of a policy with rules, over the pools `a` and `b`."""
+    value = replace(policy(pools=(pool("a"), pool("b")), **fields), rules=rules)
+    return routes(value, wanted)
+
+
+def rule(name: str = "r", match: tuple[RuleMatch, ...] = (), **fields: Any) -> Rule:
+    """A rule to the pool `b`."""
+    return Rule(**{"name": name, "match": match, "route": (RouteTarget(pool="b"),)} | fields)
+
+
+NAMED = ValueMatch(present=True)
+BY_HEADER = RuleMatch(headers={"x-a": NAMED})
+DENIED = rule("deny", (BY_HEADER,), route=(), direct_response=DirectResponse(status=403, message="No."))
+
+
+def test_layers() -> None:
+    """Rules for calls, models, refusals, unread calls, rules for the rest, the rest: each in the order of the file."""
+    expected = [
+        *("rule/x", "rule/x", "rule/y", "rule/y", "model/llama", "model/llama"),
+        *("not-json", "no-model", "unknown-model", "default", "default", "rule/x", "rule/y", "default"),
+    ]
+    assert names(with_rules(rule("x", (BY_HEADER,)), rule("y"))) == expected
+
+
+def test_calls_of_a_rule_name_a_model() -> None:
+    """What Envoy could not read goes to the refusals, whatever its headers; a stream is told from a plain answer."""
+    stream, plain = with_rules(rule(match=(BY_HEADER,)))[:2]
+    conditions = [[one["path"][0]["key"] for one in route["match"]["dynamicMetadata"]] for route in (stream, plain)]
+    assert conditions == [["model", "stream"], ["model"]]
+    assert plain["match"]["headers"][1] == {"name": "x-a", "presentMatch": True}
+    assert (stream["route"]["idleTimeout"], plain["route"]["idleTimeout"]) == ("300s", "0s")
+    assert int(plain["requestBodyBufferLimit"]) > 0
+
+
+def test_rules_by_model_have_no_other_requests() -> None:
+    """Only a call names a model."""
+    found = with_rules(rule(match=(RuleMatch(models=("llama",)),)))
+    assert names(found).count("rule/r") == 2
+    assert found[0]["match"]["dynamicMetadata"][0]["value"]["orMatch"]["valueMatchers"][1] == {
+        "stringMatch": {"exact": "gpt-4"}
+    }
+
+
+def test_every_alternative_is_a_route() -> None:
+    """In order, under one name."""
+    found = with_rules(rule(match=(RuleMatch(user_tier=("a",)), RuleMatch(region=("b",)))))
+    assert names(found)[:4] == ["rule/r"] * 4
+    assert [route["match"]["headers"][1]["name"] for route in found[:4:2]] == ["x-user-tier", "x-region"]
+
+
+def test_a_rules_own_answer() -> None:
+    """Calls are answered once they were read, the rest at once: no filter waits for a body."""
+    found = [route for route in with_rules(DENIED) if route["name"] == "rule/deny"]
+    read, at_once = found
+    assert [route["directResponse"]["status"] for route in found] == [403, 403]
+    assert set(read["typedPerFilterConfig"]) == {"envoy.filters.http.ext_proc", "envoy.filters.http.header_mutation"}
+    assert {"envoy.filters.http.buffer", "envoy.filters.http.json_to_metadata"} < set(at_once["typedPerFilterConfig"])
+
+
+def test_envoys_error_pages_leave_it_alone() -> None:
+    """Only listeners with such a rule have the mapper for it."""
+    value = replace(policy(pools=(pool("a"), pool("b"))), rules=(DENIED,))
+    first = manager(value)["localReplyConfig"]["mappers"][0]
+    assert first == {"filter": {"headerFilter": {"header": {"name": "x-kvpilot-answer", "presentMatch": True}}}}
+    assert "headerFilter" not in manager()["localReplyConfig"]["mappers"][0]["filter"]
+
+
+def test_rewrites() -> None:
+    """Calls only; a rule for any model asks for the aliases of every model, which stand once."""
+    own = with_rules(rule(match=(BY_HEADER,), rewrite=Rewrite(model="engine")))
+    assert own[0]["metadata"]["filterMetadata"]["envoy.filters.http.lua"] == {"model": "engine"}
+    assert [route["name"] for route in own if "metadata" in route] == ["rule/r"] * 2 + ["model/llama"] * 2
+    plain = with_rules(rule(match=(BY_HEADER,)))
+    assert plain[0]["metadata"]["filterMetadata"]["envoy.filters.http.lua"] == {"every": True}
+    real = with_rules(rule(match=(RuleMatch(models=("gpt-4",)), RuleMatch(models=("other",)))))
+    assert real[0]["metadata"]["filterMetadata"]["envoy.filters.http.lua"] == {"names": {"gpt-4": "llama"}}
+    assert "metadata" not in with_rules(rule(match=(RuleMatch(models=("other",)),)))[0]
+
+
+def test_rules_where_no_body_is_read() -> None:
+    """No route needs the model: calls go by their headers, embeddings apart because of their usage."""
+    alone = (VirtualHost(name="h", domains=("*",), models=()),)
+    found = with_rules(rule(match=(BY_HEADER,)), virtual_hosts=alone)
+    assert names(found) == ["rule/r", "rule/r", "default", "default", "rule/r", "default"]
+    assert "kvpilot.usage" in found[0]["typedPerFilterConfig"]
+    assert "kvpilot.usage" not in found[1].get("typedPerFilterConfig", {})
+    assert not any("dynamicMetadata" in route["match"] for route in found)
+    value = policy(pools=(pool("a"), pool("b")), virtual_hosts=alone)
+    assert "envoy.filters.http.json_to_metadata" not in [each["name"] for each in manager(value)["httpFilters"]]
+
+
+def test_rules_on_an_envoy_that_reads_no_bodies() -> None:
+    """Those by model are left out, the others stay."""
+    found = with_rules(rule("x", (RuleMatch(models=("llama",)),)), rule("y", (BY_HEADER,)), wanted=NOTHING)
+    assert names(found) == ["rule/y", "rule/y", "default", "default", "rule/y", "default"]
+    assert not any("typedPerFilterConfig" in route or "metadata" in route for route in found)
+
+
+def test_virtual_hosts() -> None:
+    """Each with its own models, rules and default pool, in the file's order; ports do not count."""
+    hosts = (
+        VirtualHost(name="one", domains=("a.test",), models=("llama",), rules=("y", "x"), default_pool="b"),
+        VirtualHost(name="two", domains=("*",), models=(), rules=()),
+    )
+    value = policy(pools=(pool("a"), pool("b")), virtual_hosts=hosts)
+    resource: Any = compiled(replace(value, rules=(rule("x", (BY_HEADER,)), rule("y")))).routes["openai"]
+    assert resource["ignorePortInHostMatching"] is True
+    one, two = resource["virtualHosts"]
+    assert (one["name"], one["domains"]) == ("one", ["a.test"])
+    assert names(one["routes"])[:4:2] == ["rule/x", "rule/y"]
+    assert one["routes"][-1]["route"]["cluster"] == "pool/b"
+    assert names(two["routes"]) == ["not-json", "no-model", *["default"] * 5]
+    assert [route["route"]["idleTimeout"] for route in two["routes"][2:]] == ["300s", "0s", "60s", "60s", "0s"]
+    assert two["routes"][-1]["route"]["cluster"] == "pool/a"
+    plain: Any = compiled().routes["openai"]
+    assert "ignorePortInHostMatching" not in plain

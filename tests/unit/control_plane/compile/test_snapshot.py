@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_plane.compile import MESSAGE_OF_KIND, Compiled, Node, capabilities, rendered
+from control_plane.compile.materials import materials_of
 from control_plane.fleet.model import Fleet
 from control_plane.policy import load as load_policy
 from control_plane.policy.model import Model, Policy, Pool, Retries, RouteTarget, StaticEndpoint
@@ -28,12 +29,27 @@ NEWEST = Node(id="x", version=(1, 40, 0))
 NODES = {
     "canary.envoy-1.36": Node(id="x", version=(1, 36, 0)),
     "two-zones": replace(NEWEST, region="us-east", zone="us-east-1a"),
+    "distribute": replace(NEWEST, region="us-east", zone="us-east-1a"),
+    "load-balancing.envoy-1.36": Node(id="x", version=(1, 36, 0)),
 }
 """Goldens that are compiled for another node than the newest Envoy without a place, by name."""
+
+FAKE_FILES = materials_of(
+    {
+        **{f"{name}.pem": f"certificate of {name}\n".encode() for name in ("server", "gateway", "picker", "envoy")},
+        **{f"{name}-key.pem": f"key of {name}\n".encode() for name in ("server", "gateway", "picker", "envoy")},
+        "clients.pem": b"authorities of clients\n",
+        "pods.pem": b"authorities of pods\n",
+        "picker-ca.pem": "authorities of the picker, é\n".encode("latin-1"),
+        "": b"authorities of the machine\n",
+    }
+)
+"""What the files of the goldens hold: nothing that any TLS library would take."""
 
 GOLDENS = {
     **{path.stem: path for path in sorted(DATA.glob("*.yaml"))},
     "canary.envoy-1.36": DATA / "canary.yaml",
+    "load-balancing.envoy-1.36": DATA / "load-balancing.yaml",
     **{f"examples/{path.stem}": path for path in sorted(EXAMPLES.glob("*.yaml"))},
 }
 """Name of the expected file → the policy that it comes from: every example is one, too."""
@@ -45,7 +61,7 @@ def test_golden(golden: str) -> None:
     source, node = GOLDENS[golden], NODES.get(golden, NEWEST)
     document = load_policy(source.read_text(), source.name).document
     assert document is not None
-    resources = compiled(document.policy, capabilities(node), region=node.region, zone=node.zone)
+    resources = compiled(document.policy, capabilities(node), region=node.region, zone=node.zone, materials=FAKE_FILES)
     found = rendered(resources, load())
     path = DATA / f"{golden}.json"
     if UPDATE in os.environ:
@@ -60,8 +76,10 @@ def test_names_and_provenance() -> None:
     assert {kind: sorted(table) for kind, table in found.by_kind().items()} == {
         "clusters": ["kvpilot", "pool/a"],
         "endpoints": ["pool/a"],
+        "secrets": [],
         "listeners": ["openai"],
         "routes": ["openai"],
+        "runtime": [],
     }
     assert found.provenance == {
         ("clusters", "pool/a"): "pools.a",

@@ -1,0 +1,64 @@
+"""What the routes of a listener need of its filters, so that a filter that nobody needs is left out."""
+
+from dataclasses import dataclass
+
+from control_plane.policy.identity import needs_model
+from control_plane.policy.model import Listener, Model, Policy
+from control_plane.policy.routing import Rule, VirtualHost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the routes of one listener ask of its filter chain."""
+
+    model: bool = True
+    """The body's model, read by Envoy."""
+    rewrite: bool = False
+    """Another model's name written into bodies while the picker does not answer."""
+
+
+ORDINARY = Needs()
+"""A listener with models alone, none of which has another name than the engine knows."""
+
+
+def needs_of(listener: Listener, policy: Policy) -> Needs:
+    """What the virtual hosts of `listener` need, all together."""
+    rules = {rule.name: rule for host in hosts_of(listener) for rule in rules_of(host, policy)}.values()
+    models = {model.name: model for host in hosts_of(listener) for model in models_of(host, policy)}.values()
+    return Needs(
+        model=bool(models)
+        or any(match.models for rule in rules for match in rule.match)
+        or needs_model(listener.authorization),
+        rewrite=any(engine_names(model) for model in models)
+        or any(_rewrites(rule, policy) for rule in rules if rule.direct_response is None),
+    )
+
+
+def hosts_of(listener: Listener) -> tuple[VirtualHost, ...]:
+    """The virtual hosts of a listener: its own, or one for every host name."""
+    return listener.virtual_hosts or (VirtualHost(name=listener.name, domains=("*",)),)
+
+
+def models_of(host: VirtualHost, policy: Policy) -> tuple[Model, ...]:
+    """The models of a virtual host, in the order of the file."""
+    return tuple(model for model in policy.models if host.models is None or model.name in host.models)
+
+
+def rules_of(host: VirtualHost, policy: Policy) -> tuple[Rule, ...]:
+    """The rules of a virtual host, in the order of the file."""
+    return tuple(rule for rule in policy.rules if host.rules is None or rule.name in host.rules)
+
+
+def engine_names(model: Model) -> dict[str, str]:
+    """What clients may write for `model` and the engine must not get → what it gets instead."""
+    engine = model.rewrite.model if model.rewrite else model.name
+    return {name: engine for name in (model.name, *model.aliases) if name != engine}
+
+
+def all_engine_names(policy: Policy) -> dict[str, str]:
+    """The same for all models: no two of them have a name in common."""
+    return {name: engine for model in policy.models for name, engine in engine_names(model).items()}
+
+
+def _rewrites(rule: Rule, policy: Policy) -> bool:
+    return rule.rewrite is not None or bool(all_engine_names(policy))

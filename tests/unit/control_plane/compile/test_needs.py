@@ -1,0 +1,66 @@
+"""What the routes of a listener need of its filters."""
+
+from typing import Any
+
+from control_plane.compile.needs import ORDINARY, Needs, all_engine_names, engine_names, hosts_of, needs_of
+from control_plane.policy.matching import RuleMatch
+from control_plane.policy.model import Model, Policy, RouteTarget, Rule, VirtualHost
+from control_plane.policy.routing import DirectResponse, Rewrite
+from tests.unit.control_plane.compile.samples import listener, policy, pool
+
+TO_A = (RouteTarget(pool="a"),)
+PLAIN = Model(name="m", route=TO_A)
+NICKNAMED = Model(name="m", aliases=("n", "o"), route=TO_A)
+REWRITTEN = Model(name="m", aliases=("n",), route=TO_A, rewrite=Rewrite(model="engine"))
+
+
+def with_rules(*rules: Rule, models: tuple[Model, ...] = (PLAIN,), **fields: Any) -> Policy:
+    """A policy with rules, and one listener."""
+    return Policy(listeners=(listener(**fields),), models=models, pools=(pool(),), rules=rules)
+
+
+def needs(value: Policy) -> Needs:
+    """Those of the only listener."""
+    return needs_of(value.listeners[0], value)
+
+
+def test_names_for_engines() -> None:
+    """What a client may write and the engine does not know."""
+    assert engine_names(PLAIN) == {}
+    assert engine_names(NICKNAMED) == {"n": "m", "o": "m"}
+    assert engine_names(REWRITTEN) == {"m": "engine", "n": "engine"}
+    assert all_engine_names(policy(NICKNAMED, Model(name="k", route=TO_A))) == {"n": "m", "o": "m"}
+
+
+def test_ordinary() -> None:
+    """Models alone need their bodies read, and nothing else."""
+    assert needs(policy(PLAIN)) == ORDINARY == Needs(model=True, rewrite=False)
+
+
+def test_rewriting() -> None:
+    """Needed for aliases and rewrites, of models and of rules."""
+    assert needs(policy(NICKNAMED)).rewrite
+    assert needs(policy(REWRITTEN)).rewrite
+    assert needs(with_rules(Rule(name="r", route=TO_A, rewrite=Rewrite(model="x")))).rewrite
+    assert not needs(with_rules(Rule(name="r", route=TO_A))).rewrite
+
+
+def test_what_routes_alone_are_about() -> None:
+    """Rules, answers and virtual hosts ask nothing new of the listener, so that adding the first one drains nobody."""
+    answering = Rule(name="r", direct_response=DirectResponse(status=403))
+    host = VirtualHost(name="h", domains=("a.test",))
+    assert needs(with_rules(answering, Rule(name="s", route=TO_A), virtual_hosts=(host,))) == ORDINARY
+
+
+def test_bodies() -> None:
+    """Not read where no virtual host has a model and no rule asks for one."""
+    none = (VirtualHost(name="h", domains=("*",), models=()),)
+    asking = Rule(name="r", route=TO_A, match=(RuleMatch(models=("m",)),))
+    assert not needs(with_rules(Rule(name="r", route=TO_A), virtual_hosts=none)).model
+    assert needs(with_rules(asking, virtual_hosts=none)).model
+
+
+def test_a_listener_without_virtual_hosts_has_one() -> None:
+    """For every host name, called like the listener."""
+    (host,) = hosts_of(listener())
+    assert (host.name, host.domains, host.models, host.rules) == ("openai", ("*",), None, None)
