@@ -44,13 +44,17 @@ class Fleet:
 
 
 def static_fleet(policy: Policy) -> Fleet:
-    """The fleet that the policy itself lists, all of it healthy."""
+    """The fleet that the policy itself lists, all of it healthy; what only a running kvpilot finds is not in it."""
     return Fleet(
-        pools={pool.name: tuple(_static(pool.name, endpoint) for endpoint in pool.endpoints) for pool in policy.pools}
+        pools={
+            pool.name: tuple(static_endpoint(pool.name, endpoint) for endpoint in pool.static_endpoints)
+            for pool in policy.pools
+        }
     )
 
 
-def _static(pool: str, endpoint: StaticEndpoint) -> Endpoint:
+def static_endpoint(pool: str, endpoint: StaticEndpoint) -> Endpoint:
+    """One endpoint that the policy names."""
     return Endpoint(
         pool=pool,
         address=endpoint.address,
