@@ -5,26 +5,37 @@ carries; everything that they have in common is here.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from control_plane.xds.snapshot import Resource, version_of
 from control_plane.xds.subscription import Subscription
 
+# protobuf's mark of a text that is for debugging only, the message, and the colon before the reason.
+_DUMP = re.compile(r"goo\.gle/debug\w*.*?\n: ", re.DOTALL)
+# Envoy sends 4 KB at the most, and of a large resource that is not even all of the message.
+_CUT = re.compile(r"goo\.gle/debug\w*.*\.\.\.\(truncated\)\s*\Z", re.DOTALL)
+CUT_BY_ENVOY = "(Envoy repeats the whole resource and cuts off the reason; its own log has it)"
+
 MAX_ERROR_CHARS = 4_096
 """Kept of a client's error text: Envoy repeats the whole resource in some of them, and status shows them."""
 
 
+MAX_RESPONSE_BYTES = 3_500_000
+"""Of resources in one response, where it can be divided: gRPC clients other than Envoy take 4 MiB unless told more."""
+
+
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """A response that the client has not answered: nonce, version, the resources in it (name to version), and whether
-    it was `complete`, so that nothing can be left out of it."""
+    """A response that the client has not answered: nonce, version, the resources in it (name to version), whether it
+    was `complete`, so that nothing can be left out of it, and what it told as removed."""
 
     nonce: str
     version: str
     carried: Mapping[str, str]
     complete: bool
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,16 @@ class Rejection:
     version: str
     text: str
     resources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a client said of resources (name to version): accepted, or with `error` rejected. `named` is whether the
+    error names them; if not they are all that the response carried."""
+
+    resources: Mapping[str, str]
+    error: str | None = None
+    named: bool = False
 
 
 @dataclass(slots=True)
@@ -56,6 +77,8 @@ class Lane:
     parked: dict[str, str] = field(default_factory=dict)
     """Rejected versions by name, until the name has other content."""
     in_flight: InFlight | None = None
+    answer: Answer | None = None
+    """What the last request said, until the session takes it."""
     nonce: str = ""
     """Of the last response of this type on this stream."""
     dirty: bool = True
@@ -82,26 +105,35 @@ class Lane:
         if error is None:
             self.acks += 1
             self.acked = answered.version
+            self.answer = Answer(answered.carried)
             if not self.parked:
                 self.rejection = None
         else:
             self.nacks += 1
-            self._reject(answered, error[:MAX_ERROR_CHARS])
+            self._reject(answered, shortened(error))
 
     def _reject(self, answered: InFlight, text: str) -> None:
         bad = named_in(text, answered.carried)
+        offenders = {name: answered.carried[name] for name in bad or answered.carried}
+        self.answer = Answer(offenders, text, named=bool(bad))
         parked = set(answered.carried if answered.complete or not bad else bad)
         self.parked.update({name: answered.carried[name] for name in parked})
         # One bad resource must not freeze those that came with it: they go out again without it. Each round parks one
-        # at least, so this ends.
+        # at least, so this ends. What the client has of them is unknown until then, but it is something, so that one
+        # which vanishes meanwhile is told as removed.
         for name in answered.carried.keys() - parked:
-            self.held.pop(name, None)
+            self.held[name] = ""
+            self.dirty = True
+        # A client that rejects the whole may not have dropped anything either: told again, without what was bad. One
+        # that rejects a mere removal is not told a second time.
+        for name in answered.removed if answered.carried else ():
+            self.held.setdefault(name, "")
             self.dirty = True
         before = self.rejection
         if before is not None and any(
             name in self.parked and name not in answered.carried for name in before.resources
         ):
-            text = f"{before.text}\n{text}"[:MAX_ERROR_CHARS]
+            text = shortened(f"{before.text}\n{text}")
             bad = tuple(sorted({*(name for name in before.resources if name in self.parked), *bad}))
         self.rejection = Rejection(answered.version, text, bad)
 
@@ -147,11 +179,13 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a response carries; `complete` if it replaces all that the client holds."""
+    """What a response carries; `complete` if it replaces all that the client holds; `later`, what is due as well and
+    goes into the next response."""
 
     resources: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
     complete: bool = False
+    later: frozenset[str] = frozenset()
 
 
 R = TypeVar("R", contravariant=True)
@@ -171,31 +205,45 @@ class Dialect(Protocol[R]):
         """What the client is owed now, None if nothing. Called only while nothing is in flight."""
 
 
-def due_resources(lane: Lane, view: View) -> tuple[Resource, ...]:
-    """Resources that differ from what is held, are owed, or are forced; and nothing is owed or forced any more."""
+def due_resources(lane: Lane, view: View) -> tuple[tuple[Resource, ...], frozenset[str]]:
+    """Resources that differ from what is held, are owed, or are forced, as many as go into one response; and the names
+    of those that have to wait for the next. The others are no longer owed or forced."""
+    held, owed, forced = lane.held, lane.owed, lane.forced
     due = [
         resource
         for name, resource in view.wanted.items()
-        if lane.held.get(name) != resource.version or name in lane.owed or name in lane.forced
+        if held.get(name) != resource.version or name in owed or name in forced
     ]
-    due += (
-        view.everything[name] for name in sorted(lane.forced) if name in view.everything and name not in view.wanted
-    )
-    lane.owed, lane.forced = set(), set()
-    return tuple(due)
+    due += (view.everything[name] for name in sorted(forced) if name in view.everything and name not in view.wanted)
+    now = _fitting(due)
+    later = frozenset(resource.name for resource in due[now:])
+    lane.owed, lane.forced = owed & later, forced & later
+    lane.dirty = lane.dirty or bool(later)
+    return tuple(due[:now]), later
 
 
-def pushed_version(lane: Lane, view: View, resources: Iterable[Resource]) -> str:
-    """The version to write into a response that carries `resources`.
+def _fitting(resources: Sequence[Resource]) -> int:
+    """How many of them go into one response; at least one, for a resource cannot be divided."""
+    size = 0
+    for number, resource in enumerate(resources):
+        size += len(resource.body)
+        if size > MAX_RESPONSE_BYTES and number:
+            return number
+    return len(resources)
 
-    It is that of everything wanted, because that is what the client then holds; but a parked resource that is not sent
-    again counts as another, so that a client which reconnects with this version is not taken for one that accepted it.
+
+def pushed_version(lane: Lane, view: View, resources: Iterable[Resource], later: Set[str] = frozenset()) -> str:
+    """The version to write into a response that carries `resources`, while others come `later`.
+
+    It is that of everything wanted, because that is what the client then holds; but a resource that is still to come,
+    or parked and not sent again, counts as another, so that a client which reconnects with this version is not taken
+    for one that has all of it.
     """
-    parked = (lane.parked.keys() & view.counted.keys()) - {resource.name for resource in resources}
-    if not parked:
+    missing = later | (lane.parked.keys() & view.counted.keys()) - {resource.name for resource in resources}
+    if not missing:
         return view.version
     return version_of(
-        (name, f"rejected {resource.version}" if name in parked else resource.version)
+        (name, f"not {resource.version}" if name in missing else resource.version)
         for name, resource in view.counted.items()
     )
 
@@ -205,3 +253,13 @@ def named_in(text: str, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         name for name in names if name in text and re.search(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-]|\.\w)", text)
     )
+
+
+def shortened(error: str) -> str:
+    """An error text without the resources that Envoy repeats in it, which may be all of its 40 KB but the last line; of
+    what is still too long the beginning, which names the resource, and the end, which says why."""
+    text = _CUT.sub(CUT_BY_ENVOY, _DUMP.sub("", error))
+    if len(text) <= MAX_ERROR_CHARS:
+        return text
+    half = MAX_ERROR_CHARS // 2 - 1
+    return f"{text[:half]}…{text[-half:]}"

@@ -1,15 +1,16 @@
 """What is told of each Envoy: one row per stream, and the last row of those that have gone. Pure.
 
 A row is JSON-able: `node`, `cluster`, `version`, `address`, `protocol` (`delta` or `sotw`), `connected`, and `types`:
-by short name (`CDS`, `EDS`, `LDS`, `RDS`) `state`, `version_acked`, `version_sent`, `error`, `resources` (those that
-the error names), `pushes`, `acks`, `nacks`. The server adds `left_out` for those that are connected.
+by short name (`CDS`, `EDS`, `LDS`, `RDS`, and `SDS`, `RTDS` where it asks for them) `state`, `version_acked`,
+`version_sent`, `error`, `resources` (those that the error names), `pushes`, `acks`, `nacks`. The server adds `left_out`
+for those that are connected.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from control_plane.compile.node import Node
-from control_plane.xds.kinds import PUSH_ORDER, short_name
+from control_plane.xds.kinds import ASKED_BY_ALL, push_rank, short_name
 from control_plane.xds.status import LaneStatus, SyncState
 
 MAX_GONE = 256
@@ -21,8 +22,8 @@ _NOT_ASKED = LaneStatus(state=SyncState.NOT_SENT, acked="", sent="", rejection=N
 
 
 def row(node: Node, address: str, protocol: str, lanes: Mapping[str, LaneStatus], *, connected: bool) -> Row:
-    """The row of one stream; a type that we serve and that it has not asked for is NOT_SENT."""
-    known = dict.fromkeys(PUSH_ORDER, _NOT_ASKED) | dict(lanes)
+    """The row of one stream; a type that all ask for and that it has not asked for yet is NOT_SENT."""
+    known = dict.fromkeys(ASKED_BY_ALL, _NOT_ASKED) | dict(lanes)
     return {
         "node": node.id,
         "cluster": node.cluster,
@@ -30,7 +31,7 @@ def row(node: Node, address: str, protocol: str, lanes: Mapping[str, LaneStatus]
         "address": address,
         "protocol": protocol,
         "connected": connected,
-        "types": {short_name(type_url): _cell(status) for type_url, status in known.items()},
+        "types": {short_name(type_url): _cell(known[type_url]) for type_url in sorted(known, key=push_rank)},
     }
 
 

@@ -8,23 +8,27 @@ await server.stop()
 
 import asyncio
 import logging
-from collections import deque
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
-from urllib.parse import unquote
 
 import grpc
 
 from control_plane.compile.node import Node
 from control_plane.xds import ledger
+from control_plane.xds.admission import Admission, Hosts
 from control_plane.xds.delta import DeltaDialect
 from control_plane.xds.errors import RefusedRequestError
+from control_plane.xds.identity import Identity, identity_of
 from control_plane.xds.kinds import short_name
-from control_plane.xds.requests import DeltaRequest, Push, SotwRequest
+from control_plane.xds.observer import Observer, Unobserved
+from control_plane.xds.past import Past
+from control_plane.xds.requests import DeltaRequest, SotwRequest
 from control_plane.xds.session import Session
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.sotw import SotwDialect
-from control_plane.xds.wire import RequestReader, ResponseWriter
+from control_plane.xds.stream import Stream, address_of, host_of
+from control_plane.xds.wire import IDENTIFIER, RequestReader, ResponseWriter
 from ext_proc.transport.binding import bind
 from protos.messages import Messages
 
@@ -33,12 +37,20 @@ SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 TICK_S = 0.5
 """How often waits are looked at: they last five seconds and more, so half a second more does not matter."""
 
-MAX_OUTBOX = 16
-"""Pushes that wait for a slow client before its next request is read. A session has one in flight per type, and a
-client that reads nothing but goes on asking gets no further than this."""
-
 MAX_STREAMS = 4_096
 """Streams at a time: four times the largest fleet per control plane that we plan for."""
+
+MAX_AGE_S = 1_800.0
+"""After this time, and at most half as much more, chosen at random, a stream is ended. Envoy comes back at once with
+what it holds and is sent nothing; but it may find another replica, so that one that was just started gets its share.
+Istio's servers do the same every 30 minutes."""
+
+STUCK_S = 60.0
+"""For a client to take one response. 10,000 endpoints are 1 MB, seconds on a bad line; a client that takes nothing for
+a minute is stopped or stuck, and comes back with what it holds."""
+
+PARTING_S = 1.0
+"""For a stuck client to be told why its stream ends."""
 
 STOP_GRACE_S = 1.0
 """For streams to end by themselves when the server stops; they are told to, so this is only for hung clients."""
@@ -46,17 +58,22 @@ STOP_GRACE_S = 1.0
 _OPTIONS: Final = (
     # Two servers on one port would share its connections without a word.
     ("grpc.so_reuseport", 0),
-    # A first request carries a whole list of extensions; a response may carry a whole fleet.
-    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    # A first request carries a whole list of extensions, and as many names with versions as one may subscribe to.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", -1),
     # Notices a client that is gone without a word (half-open connection) ...
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # What really counts in gRPC 1.85, a minute if not set (tests/conformance/test_xds_half_open.py).
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # ... and lets clients ask the same of us, as often as their operator has configured.
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
     ("grpc.http2.max_ping_strikes", 0),
+    # A connection takes no more streams when it is as old as a stream may get, so that one that comes back then opens
+    # another, maybe elsewhere; open streams stay until they end by themselves. gRPC spreads this by a tenth.
+    ("grpc.max_connection_age_ms", int(MAX_AGE_S * 1_000)),
 )
 
 _log = logging.getLogger(__name__)
@@ -64,58 +81,13 @@ _log = logging.getLogger(__name__)
 _Read = Callable[[bytes], tuple[Node | None, Any]]
 
 
-class _Stream:
-    """One ADS stream. Mutable: all; written by its handler's tasks and by the server's methods, on one event loop."""
-
-    def __init__(self, address: str, session: "Session[Any]") -> None:
-        self.address = address
-        self.session = session
-        self.node: Node | None = None
-        self.outbox: deque[Push] = deque()
-        self.ended = False
-        self._changed = asyncio.Event()
-        self._room = asyncio.Event()
-
-    def push(self, pushes: list[Push]) -> None:
-        """Queues what is to be written."""
-        self.outbox.extend(pushes)
-        self._changed.set()
-
-    def end(self) -> None:
-        """Has the handler return once the outbox is written."""
-        self.ended = True
-        self._changed.set()
-
-    async def room(self) -> None:
-        """Waits until the client has taken enough of what it was sent."""
-        while len(self.outbox) >= MAX_OUTBOX:
-            self._room.clear()
-            await self._room.wait()
-
-    async def next_push(self) -> Push | None:
-        """Waits for what is to be written next; None when the stream has ended."""
-        while not self.outbox:
-            if self.ended:
-                return None
-            self._changed.clear()
-            await self._changed.wait()
-        push = self.outbox.popleft()
-        self._room.set()
-        return push
-
-    def row(self, *, connected: bool) -> ledger.Row:
-        """Its row in the status; only for a stream whose node is known."""
-        assert self.node is not None
-        protocol = self.session.dialect.name
-        return ledger.row(self.node, self.address, protocol, self.session.status(), connected=connected)
-
-
 class XdsServer:
     """Serves ADS, state-of-the-world and delta, to any number of Envoys.
 
     `snapshot_for` says what an Envoy is to hold; None keeps it waiting (it goes on with what it has). `clock` gives
     monotonic seconds. `left_out` says in words what a node is not given, for the status; `places` where in the
-    policy a resource comes from, for the log. Mutable: the open streams and the rows of those that have gone.
+    policy a resource comes from, for the log. `observer` is told how Envoys take it and may refuse one; `rng` spreads
+    the ends of streams. Mutable: the open streams, the rows of those that have gone, and what was served before.
     """
 
     def __init__(
@@ -126,27 +98,37 @@ class XdsServer:
         *,
         left_out: Callable[[Node], Sequence[str]] = lambda node: (),
         places: Callable[[str], Sequence[str]] = lambda resource: (),
+        observer: Observer | None = None,
+        rng: random.Random | None = None,
+        identifier: Callable[[Node], str] = lambda node: IDENTIFIER,
     ) -> None:
         self._left_out = left_out
+        self._identifier = identifier
         self._places = places
         self._reader = RequestReader(messages)
         self._writer = ResponseWriter(messages)
         self._snapshot_for = snapshot_for
         self._clock = clock
-        self._streams: set[_Stream] = set()
+        self._observer: Observer = observer or Unobserved()
+        self._rng = rng or random.Random()
+        self._admission = Admission()
+        self._hosts = Hosts()
+        self._past = Past()
+        self._streams: set[Stream] = set()
         self._departed = ledger.Departed()
         self._server: Any = None
         self._ticker: asyncio.Task[None] | None = None
 
-    async def start(self, addresses: list[str]) -> list[str]:
-        """Listens on `ip:port` or `unix:/path` addresses; returns them with the ports that the system gave for port 0.
+    async def start(self, addresses: list[str], credentials: grpc.ServerCredentials | None = None) -> list[str]:
+        """Listens on `ip:port` or `unix:/path` addresses, with TLS if there are `credentials`; returns the addresses
+        with the ports that the system gave for port 0.
 
         Raises `BindError`, and `ValueError` for what is no address; nothing is left open then.
         """
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._methods()),))
         try:
-            bound = bind(server, addresses)
+            bound = bind(server, addresses, credentials)
         except (OSError, ValueError):
             await server.stop(None)
             raise
@@ -171,13 +153,21 @@ class XdsServer:
         for stream in list(self._streams):
             self._offer(stream)
 
+    def remember(self, snapshot: Snapshot) -> None:
+        """Says what was served before this process began, so that Envoys that still hold it lose no cluster that their
+        routes lead to; what this server serves itself it remembers by itself."""
+        self._past.remember(snapshot)
+
     def tick(self) -> None:
-        """Lets waits end that have lasted too long; called regularly while the server runs."""
+        """Ends waits that have lasted too long, and streams that are old; called regularly while the server runs."""
         now = self._clock()
         for stream in list(self._streams):
             deadline = stream.session.deadline()
             if deadline is not None and deadline <= now:
                 stream.push(stream.session.on_tick(now))
+                self._tell_answers(stream)
+            if stream.ends_at <= now:
+                stream.end()
 
     def status(self) -> list[ledger.Row]:
         """One JSON-able row per Envoy, connected ones first; `ledger` has the shape."""
@@ -185,15 +175,17 @@ class XdsServer:
         rows = sorted(map(self._row, known), key=lambda row: (row["node"], row["address"]))
         return rows + self._departed.rows(frozenset(row["node"] for row in rows))
 
-    def _row(self, stream: _Stream) -> ledger.Row:
+    def _row(self, stream: Stream) -> ledger.Row:
         return stream.row(connected=True) | {"left_out": list(self._left_out(stream.node)) if stream.node else []}
 
     def _methods(self) -> dict[str, Any]:
         async def sotw(requests: AsyncIterator[bytes], context: Any) -> None:
-            await self._serve(Session[SotwRequest](SotwDialect()), self._reader.read_sotw, requests, context)
+            session = Session[SotwRequest](SotwDialect(), self._past)
+            await self._serve(session, self._reader.read_sotw, requests, context)
 
         async def delta(requests: AsyncIterator[bytes], context: Any) -> None:
-            await self._serve(Session[DeltaRequest](DeltaDialect()), self._reader.read_delta, requests, context)
+            session = Session[DeltaRequest](DeltaDialect(), self._past)
+            await self._serve(session, self._reader.read_delta, requests, context)
 
         # No serialisers: bytes go through as they are.
         return {
@@ -207,45 +199,81 @@ class XdsServer:
             self.tick()
 
     async def _serve(self, session: "Session[Any]", read: _Read, requests: AsyncIterator[bytes], context: Any) -> None:
-        if len(self._streams) >= MAX_STREAMS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"more than {MAX_STREAMS} streams")
-        stream = _Stream(_address_of(context.peer()), session)
+        address = address_of(context.peer())
+        host, identity = host_of(address), identity_of(context)
+        if len(self._streams) >= MAX_STREAMS or not self._hosts.enter(host):
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams, here or from this host")
+        stream = Stream(address, session, self._clock() + MAX_AGE_S * self._rng.uniform(1.0, 1.5))
         self._streams.add(stream)
-        reading = asyncio.create_task(self._read(stream, read, requests), name=f"xds-read {stream.address}")
+        reading = asyncio.create_task(self._read(stream, identity, read, requests), name=f"xds-read {address}")
         try:
-            while (push := await stream.next_push()) is not None:
-                await context.write(self._writer.write(session.dialect.name, push))
+            await self._write(stream, context)
         finally:
-            self._streams.discard(stream)
-            if stream.node is not None:
-                self._departed.left(stream.row(connected=False))
+            # Without an await up to here: gRPC may cancel a handler a second time while it cleans up.
             reading.cancel()
+            self._forget(stream, host)
             [outcome] = await asyncio.gather(reading, return_exceptions=True)
         if isinstance(outcome, RefusedRequestError):
             await context.abort(grpc.StatusCode[outcome.code], str(outcome))
+        if isinstance(outcome, Exception) and not isinstance(outcome, grpc.RpcError | grpc.aio.UsageError):
+            _log.error("%s: its requests cannot be handled", address, exc_info=outcome)
+            await context.abort(grpc.StatusCode.INTERNAL, "the control plane failed on a request")
 
-    async def _read(self, stream: _Stream, read: _Read, requests: AsyncIterator[bytes]) -> None:
+    def _forget(self, stream: Stream, host: str) -> None:
+        self._streams.discard(stream)
+        self._hosts.leave(host)
+        if stream.node is not None:
+            self._departed.left(stream.row(connected=False))
+            self._tell(self._observer.disconnected, stream.node)
+
+    async def _write(self, stream: Stream, context: Any) -> None:
+        dialect = stream.session.dialect.name
+        try:
+            while (push := await stream.next_push()) is not None:
+                assert stream.node is not None, "nobody is answered before it is known"
+                response = self._writer.write(dialect, push, self._identifier(stream.node))
+                async with asyncio.timeout(STUCK_S):
+                    await context.write(response)
+        except TimeoutError:
+            _log.warning("%s takes nothing; its stream ends", stream.address)
+            async with asyncio.timeout(PARTING_S):
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"a response was not taken within {STUCK_S:g} s")
+
+    async def _read(
+        self, stream: Stream, identity: Identity | None, read: _Read, requests: AsyncIterator[bytes]
+    ) -> None:
         try:
             async for data in requests:
+                node, request = read(data)
+                if stream.node is None:
+                    await self._admit(stream, identity, node)
                 await stream.room()
-                self._receive(stream, *read(data))
+                self._receive(stream, request)
         finally:
             stream.end()
 
-    def _receive(self, stream: _Stream, node: Node | None, request: Any) -> None:
-        if stream.node is None:
-            # Only the first message is sure to carry the node.
-            if node is None or not node.id:
-                raise RefusedRequestError("INVALID_ARGUMENT", "the first discovery request of a stream needs a node.id")
-            stream.node = node
-            _log.info("%s connected from %s (%s)", node.id, stream.address, stream.session.dialect.name)
-            self._offer(stream)
-        rejections = stream.session.rejections
-        stream.push(stream.session.on_request(request, self._clock()))
-        if stream.session.rejections != rejections:
-            self._log_rejection(stream, request.type_url)
+    async def _admit(self, stream: Stream, identity: Identity | None, node: Node | None) -> None:
+        # Only the first message is sure to carry the node.
+        if node is None or not node.id:
+            raise RefusedRequestError("INVALID_ARGUMENT", "the first discovery request of a stream needs a node.id")
+        wait_s = self._admission.wait_s(self._clock())
+        if wait_s is None:
+            raise RefusedRequestError("UNAVAILABLE", "too many Envoys at once; come back")
+        if wait_s:
+            await asyncio.sleep(wait_s)
+        refusal = self._observer.connected(node, identity)
+        if refusal:
+            _log.error("%s refused from %s: %s", node.id, stream.address, refusal)
+            raise RefusedRequestError("PERMISSION_DENIED", refusal)
+        stream.node = node
+        _log.info("%s connected from %s (%s)", node.id, stream.address, stream.session.dialect.name)
+        self._offer(stream)
 
-    def _offer(self, stream: _Stream) -> None:
+    def _receive(self, stream: Stream, request: Any) -> None:
+        stream.push(stream.session.on_request(request, self._clock()))
+        self._tell_answers(stream)
+
+    def _offer(self, stream: Stream) -> None:
         if stream.node is None:
             return
         try:
@@ -255,9 +283,29 @@ class XdsServer:
             _log.exception("no snapshot for %s; it keeps what it has", stream.node.id)
             return
         if snapshot is not None:
+            self._past.remember(snapshot)
             stream.push(stream.session.on_snapshot(snapshot, self._clock()))
+            self._tell_answers(stream)
 
-    def _log_rejection(self, stream: _Stream, type_url: str) -> None:
+    def _tell_answers(self, stream: Stream) -> None:
+        node = stream.node
+        assert node is not None, "nobody is answered before it is known"
+        for type_url, answer in stream.session.take_answers():
+            if answer.error is None:
+                self._tell(self._observer.acked, node, type_url, answer.resources)
+            else:
+                self._log_rejection(stream, type_url)
+                self._tell(self._observer.rejected, node, type_url, answer.resources, answer.named, answer.error)
+
+    @staticmethod
+    def _tell(told: Callable[..., None], *what: object) -> None:
+        try:
+            told(*what)
+        except Exception:
+            # Whoever watches must not harm those that are watched.
+            _log.exception("what an Envoy answered could not be taken in")
+
+    def _log_rejection(self, stream: Stream, type_url: str) -> None:
         rejection = stream.session.status()[type_url].rejection
         if rejection is not None and stream.node is not None:
             kind = short_name(type_url)
@@ -265,9 +313,3 @@ class XdsServer:
             for resource in rejection.resources:
                 for place in self._places(resource):
                     _log.error("%s: `%s` comes from here", place, resource)
-
-
-def _address_of(peer: str) -> str:
-    """`127.0.0.1:40000` from gRPC's `ipv4:127.0.0.1:40000`; a Unix peer stays `unix:`."""
-    scheme, _, rest = unquote(peer).partition(":")
-    return rest if scheme in ("ipv4", "ipv6") else peer

@@ -24,7 +24,8 @@ from typing import Generic, TypeVar
 
 from control_plane.xds.errors import RefusedRequestError
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, FULL_STATE, LISTENERS, ROUTES, push_rank
-from control_plane.xds.lane import Content, Dialect, InFlight, Lane, View, pushed_version
+from control_plane.xds.lane import Answer, Content, Dialect, InFlight, Lane, View, pushed_version
+from control_plane.xds.past import Past
 from control_plane.xds.requests import DeltaRequest, Push, SotwRequest
 from control_plane.xds.snapshot import Resource, Snapshot, content_version
 from control_plane.xds.status import LaneStatus, status_of
@@ -62,9 +63,12 @@ _OPEN = _Gate()
 class Session(Generic[R]):
     """The state of one stream. Mutable: all of it, by these methods only; `now` is seconds of one monotonic clock."""
 
-    def __init__(self, dialect: Dialect[R]) -> None:
+    def __init__(self, dialect: Dialect[R], past: Past | None = None) -> None:
+        """`past` is shared by all streams of a server: it knows what was served before."""
         self.dialect = dialect
+        self._past = past or Past()
         self._target: Snapshot | None = None
+        self._claimed: Snapshot | None = None
         self._lanes: dict[str, Lane] = {}
         self._retention = Retention()
         # Endpoints of clusters that were sent before the client asked for any endpoints on this stream; what it wants
@@ -84,8 +88,10 @@ class Session(Generic[R]):
         self.dialect.receive(lane, request, first=first)
         if len(lane.subscription.names) > MAX_NAMES:
             raise RefusedRequestError("RESOURCE_EXHAUSTED", f"more than {MAX_NAMES} names subscribed")
-        if first and request.type_url == CLUSTERS and self._target:
-            self._retain(None, self._target, now)
+        if first and request.type_url == CLUSTERS:
+            self._recall(lane)
+            if self._target:
+                self._retain(self._claimed, self._target, now)
         if first and request.type_url == ENDPOINTS:
             lane.forced = {name for name in self._forced_early if lane.subscription.wants(name)}
             self._forced_early = set()
@@ -94,7 +100,7 @@ class Session(Generic[R]):
     def on_snapshot(self, snapshot: Snapshot, now: float) -> list[Push]:
         """Takes what the client is to hold from now on; returns what is to be written, in order."""
         before, self._target = self._target, snapshot
-        self._retain(before, snapshot, now)
+        self._retain(before or self._claimed, snapshot, now)
         for type_url, lane in self._lanes.items():
             if before is None or before.versions.get(type_url) != snapshot.versions.get(type_url):
                 lane.dirty = lane.refreshed = True
@@ -110,10 +116,13 @@ class Session(Generic[R]):
         removal = self._retention.deadline(referenced=not self._refused_repoint())
         return min(waits if removal is None else [*waits, removal], default=None)
 
-    @property
-    def rejections(self) -> int:
-        """How many responses the client has rejected on this stream."""
-        return sum(lane.nacks for lane in self._lanes.values())
+    def take_answers(self) -> list[tuple[str, Answer]]:
+        """What the client has said of resources since this was last asked, by type URL: in an answer to a response, or
+        by what it brought along from an earlier stream."""
+        taken = [(lane.type_url, lane.answer) for lane in self._lanes.values() if lane.answer is not None]
+        for type_url, _ in taken:
+            self._lanes[type_url].answer = None
+        return taken
 
     def status(self) -> dict[str, LaneStatus]:
         """How far the client is with each type that it has asked for, by type URL in push order."""
@@ -187,9 +196,11 @@ class Session(Generic[R]):
         return not (kept or parent.in_flight or parent.dirty)
 
     def _emit(self, lane: Lane, view: View, content: Content) -> Push:
-        version = pushed_version(lane, view, content.resources)
+        version = pushed_version(lane, view, content.resources, content.later)
         if lane.type_url == CLUSTERS:
             self._force_endpoints(lane, content.resources)
+            if content.complete and self._retention:
+                self._remember(version, view)
         carried = {resource.name: resource.version for resource in content.resources}
         lane.held = carried.copy() if content.complete else lane.held | carried
         for name in content.removed:
@@ -198,7 +209,7 @@ class Session(Generic[R]):
             lane.parked.pop(name, None)
         self._sent += 1
         lane.nonce = str(self._sent)
-        lane.in_flight = InFlight(lane.nonce, version, carried, content.complete)
+        lane.in_flight = InFlight(lane.nonce, version, carried, content.complete, content.removed)
         lane.sent, lane.clusters_changed = version, False
         lane.pushes += 1
         return Push(
@@ -207,6 +218,14 @@ class Session(Generic[R]):
             version=version,
             resources=content.resources,
             removed=content.removed,
+        )
+
+    def _remember(self, version: str, clusters: View) -> None:
+        """Notes what the client holds while clusters are kept for it: no snapshot has this version."""
+        assert self._target is not None
+        endpoints = self._retention.added_to(ENDPOINTS, self._target.resources(ENDPOINTS))
+        self._past.remember(
+            Snapshot({CLUSTERS: clusters.everything, ENDPOINTS: endpoints}, {CLUSTERS: version}),
         )
 
     def _force_endpoints(self, clusters: Lane, pushed: tuple[Resource, ...]) -> None:
@@ -218,6 +237,13 @@ class Session(Generic[R]):
         elif names:
             endpoints.forced |= names
             endpoints.dirty = endpoints.clusters_changed = True
+
+    def _recall(self, clusters: Lane) -> None:
+        """What a reconnected client holds, if it names a version that is remembered."""
+        self._claimed = self._past.of_version(clusters.claim) if clusters.claim else None
+        if self._claimed is not None:
+            held = self._claimed.resources(CLUSTERS).values()
+            clusters.held = {r.name: r.version for r in held if clusters.subscription.wants(r.name)}
 
     def _retain(self, before: Snapshot | None, target: Snapshot, now: float) -> None:
         clusters = self._lanes.get(CLUSTERS)

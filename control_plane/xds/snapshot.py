@@ -14,6 +14,7 @@ from typing import Any
 
 from google.protobuf.json_format import ParseError
 
+from control_plane.xds.assignments import assignment_message
 from control_plane.xds.errors import ResourceError
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS
 from protos.messages import TYPE_URL_PREFIX, Messages
@@ -104,10 +105,11 @@ def build_snapshot(
 def _build(type_url: str, name: str, value: Mapping[str, object], messages: Messages) -> Resource:
     full_name = type_url.removeprefix(TYPE_URL_PREFIX)
     try:
-        message: Any = messages.parse_json(full_name, value)
+        is_assignment = type_url == ENDPOINTS
+        message: Any = assignment_message(value, messages) if is_assignment else messages.parse_json(full_name, value)
     except ParseError as error:
         raise ResourceError(f"{full_name} {name!r}: {error}") from error
-    own_name = message.cluster_name if type_url == ENDPOINTS else message.name
+    own_name = message.cluster_name if is_assignment else message.name
     if own_name != name:
         raise ResourceError(f"{full_name} {name!r} calls itself {own_name!r}")
     body: bytes = message.SerializeToString(deterministic=True)

@@ -9,7 +9,7 @@ Source: "xDS transport protocol", SotW parts. Pure.
 from typing import Final
 
 from control_plane.xds.kinds import FULL_STATE
-from control_plane.xds.lane import Content, Lane, View, due_resources, pushed_version
+from control_plane.xds.lane import Answer, Content, Lane, View, due_resources, pushed_version
 from control_plane.xds.requests import SotwRequest
 
 
@@ -53,6 +53,7 @@ class SotwDialect:
         if claim and claim == view.version:
             lane.held = {name: resource.version for name, resource in view.wanted.items()}
             lane.acked, due = claim, False
+            lane.answer = Answer(lane.held)
         if not view.served:
             # An empty answer lets Envoy go on with what it has; to one that holds clusters it would say "delete all".
             return Content(()) if due and not (claim and lane.type_url in FULL_STATE) else None
@@ -65,7 +66,7 @@ class SotwDialect:
 
     @staticmethod
     def _compose_partial(lane: Lane, view: View) -> Content | None:
-        resources = due_resources(lane, view)
+        resources, later = due_resources(lane, view)
         for name in [name for name in lane.held if name not in view.everything]:
             del lane.held[name]
         # An answer without resources deletes nothing here. It tells the client the version of what is left after a
@@ -74,4 +75,4 @@ class SotwDialect:
         refreshed, lane.refreshed = lane.refreshed, False
         told = (lane.sent or lane.acked) if refreshed and not lane.subscription.is_empty() else ""
         is_news = told not in ("", pushed_version(lane, view, ()))
-        return Content(resources) if resources or is_news else None
+        return Content(resources, later=later) if resources or is_news else None

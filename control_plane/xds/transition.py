@@ -46,10 +46,13 @@ class Retention:
 
     def keep(self, held: Iterable[str], old: Snapshot | None, new: Snapshot, now: float) -> None:
         """Keeps those of the `held` clusters that `new` lacks, with their content in `old`; frees those that it has."""
-        for name in [name for name in self._kept if name in new.resources(CLUSTERS)]:
+        clusters = new.resources(CLUSTERS)
+        if old is not None and old.resources(CLUSTERS) is clusters:
+            return  # most changes are of endpoints only, for a thousand Envoys at once
+        for name in [name for name in self._kept if name in clusters]:
             del self._kept[name]
         for name in held:
-            if name in new.resources(CLUSTERS) or name in self._kept:
+            if name in clusters or name in self._kept:
                 continue
             cluster = old.resources(CLUSTERS).get(name) if old else None
             endpoints = old.resources(ENDPOINTS).get(cluster.eds_name) if old and cluster else None

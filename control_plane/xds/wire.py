@@ -1,9 +1,11 @@
 """Bytes to requests, pushes to bytes: the only module here that knows the discovery messages.
 
 Responses are put together from two pieces that protobuf lets one concatenate: all that is the same for every stream is
-serialised once and remembered, and only the nonce is appended per stream.
+serialised once and remembered, and only the nonce and the name of the sender are appended per stream.
 """
 
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -36,7 +38,7 @@ class RequestReader:
             type_url=message.type_url,
             version=message.version_info,
             nonce=message.response_nonce,
-            names=tuple(message.resource_names),
+            names=_names(message.resource_names),
             error=_error(message),
         )
 
@@ -46,7 +48,7 @@ class RequestReader:
         return _node(message), DeltaRequest(
             type_url=message.type_url,
             nonce=message.response_nonce,
-            subscribe=tuple(message.resource_names_subscribe),
+            subscribe=_names(message.resource_names_subscribe),
             unsubscribe=tuple(message.resource_names_unsubscribe),
             initial_versions=dict(message.initial_resource_versions),
             error=_error(message),
@@ -58,6 +60,11 @@ def _decode(message_class: Any, data: bytes) -> Any:
         return message_class.FromString(data)
     except DecodeError as error:
         raise RefusedRequestError("INVALID_ARGUMENT", f"not a discovery request: {error}") from error
+
+
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    # A thousand Envoys subscribe to the same names, and each keeps what it subscribed to.
+    return tuple(map(sys.intern, names))
 
 
 def _error(message: Any) -> str | None:
@@ -78,7 +85,23 @@ def _node(message: Any) -> Node | None:
         zone=node.locality.zone,
         version=_version(node),
         extensions=_extensions(node),
+        metadata=_fields(node.metadata),
     )
+
+
+def _fields(struct: Any) -> dict[str, object]:
+    return {name: _plain(value) for name, value in struct.fields.items()}
+
+
+def _plain(value: Any) -> object:
+    """A `google.protobuf.Value` as Python has it; protobuf's own depth limit bounds the recursion. Not by way of JSON,
+    which has no word for the infinite numbers that a client may send."""
+    kind = value.WhichOneof("kind")
+    if kind == "struct_value":
+        return _fields(value.struct_value)
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    return None if kind in (None, "null_value") else getattr(value, kind)
 
 
 def _version(node: Any) -> Version | None:
@@ -112,8 +135,9 @@ class ResponseWriter:
         self.serialised = 0
         """How many responses were built rather than remembered."""
 
-    def write(self, dialect: str, push: Push) -> bytes:
-        """The response in the variant called `dialect`, `sotw` or `delta`."""
+    def write(self, dialect: str, push: Push, identifier: str = IDENTIFIER) -> bytes:
+        """The response in the variant called `dialect`, `sotw` or `delta`; `identifier` says who answers, and with
+        which policy."""
         key: _Key = (
             dialect,
             push.type_url,
@@ -129,13 +153,14 @@ class ResponseWriter:
         self._cached[key] = body
         while self._cached_bytes > self._max_cached_bytes:
             self._cached_bytes -= len(self._cached.pop(next(iter(self._cached))))
-        nonce: bytes = self._responses[dialect](nonce=push.nonce).SerializeToString()
-        return body + nonce
+        own = self._responses[dialect](nonce=push.nonce)
+        own.control_plane.identifier = identifier
+        tail: bytes = own.SerializeToString()
+        return body + tail
 
     def _serialise(self, dialect: str, push: Push) -> bytes:
         self.serialised += 1
         response = self._responses[dialect](type_url=push.type_url)
-        response.control_plane.identifier = IDENTIFIER
         (self._fill_sotw if dialect == "sotw" else self._fill_delta)(response, push)
         body: bytes = response.SerializeToString(deterministic=True)
         return body

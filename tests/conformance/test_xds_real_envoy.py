@@ -14,8 +14,8 @@ import pytest
 
 from control_plane.compile.node import Node
 from control_plane.sidecar.envoy_process import find_envoy
-from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, PUSH_ORDER, ROUTES, short_name
-from control_plane.xds.server import XdsServer
+from control_plane.xds.kinds import ASKED_BY_ALL, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, short_name
+from control_plane.xds.server import MAX_AGE_S, XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
 from control_plane.xds.transition import REMOVAL_GRACE_S
 from protos.messages import load
@@ -229,7 +229,7 @@ class Scene:
         return len(rows) == 1 and all(
             rows[0]["types"][short_name(type_url)]["version_acked"] == self.served.versions[type_url]
             and rows[0]["types"][short_name(type_url)]["state"] == "SYNCED"
-            for type_url in PUSH_ORDER
+            for type_url in ASKED_BY_ALL
             if self.served is not None
         )
 
@@ -398,6 +398,45 @@ async def test_a_restarted_server_sends_nothing(serving: Scene) -> None:
     await eventually(serving.is_synced)
     assert await serving.get("/") == (200, "changed")
     assert await serving.get("/x") == (200, "b")
+
+
+async def test_an_old_stream_is_ended_and_comes_back_to_silence(serving: Scene) -> None:
+    """Envoy opens a new one, says what it holds, and is sent nothing; requests are answered all the time."""
+    serving.skipped_s += 1.5 * MAX_AGE_S
+    rows = serving.server.status
+    await eventually(lambda: not rows()[0]["connected"])
+    assert await serving.get("/x") == (200, "a")
+    await eventually(lambda: rows()[0]["connected"] and serving.is_synced())
+    assert [serving.type_status(kind)["pushes"] for kind in ("CDS", "EDS", "LDS", "RDS")] == [0, 0, 0, 0]
+
+
+async def test_what_was_dropped_while_the_server_was_away_breaks_no_route(serving: Scene) -> None:
+    """It comes back with another policy and remembers the last one: the old cluster goes when nothing leads to it."""
+    served = serving.served
+    assert served is not None
+    await serving.server.stop()
+    serving.served = fleet({"b": serving.ports["b"]}, "b")
+    serving.server = serving._new_server()
+    serving.server.remember(served)
+    statuses: list[int] = []
+
+    async def load_on() -> None:
+        while True:
+            statuses.append((await serving.get("/x"))[0])
+
+    async def only_b_is_left() -> bool:
+        return {name for name in await serving.versions() if name.startswith("cluster")} == {"cluster b"}
+
+    requests = asyncio.create_task(load_on())
+    await serving.server.start([serving.xds])
+    await eventually(lambda: any(row["connected"] for row in serving.server.status()))
+    await serving.pass_grace()
+    await eventually(only_b_is_left)
+    await eventually(serving.is_synced)
+    requests.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await requests
+    assert set(statuses) == {200}
 
 
 async def test_a_server_that_comes_back_without_a_snapshot_wipes_nothing(serving: Scene) -> None:

@@ -12,15 +12,14 @@ from collections.abc import Mapping
 
 from control_plane.xds import kinds
 from control_plane.xds.delta import DeltaDialect
+from control_plane.xds.past import Past
 from control_plane.xds.requests import DeltaRequest, Push, SotwRequest
 from control_plane.xds.session import Session
 from control_plane.xds.snapshot import Resource, Snapshot, content_version
 from control_plane.xds.sotw import SotwDialect
 from control_plane.xds.status import LaneStatus
 
-TYPE_URLS = {kinds.short_name(type_url): type_url for type_url in kinds.PUSH_ORDER} | {
-    "SDS": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-}
+TYPE_URLS = {kinds.short_name(type_url): type_url for type_url in kinds.PUSH_ORDER} | {"other": "x/other"}
 
 Versions = Mapping[str, str]
 
@@ -44,9 +43,7 @@ def fleet(
 def text(push: Push) -> str:
     """One push as a text."""
     sent = [f"{resource.name}={resource.version}" for resource in push.resources]
-    return " ".join([kinds.short_name(push.type_url), *sent, *(f"-{name}" for name in push.removed)]).replace(
-        "envoy.extensions.transport_sockets.tls.v3.Secret", "SDS"
-    )
+    return " ".join([kinds.short_name(push.type_url), *sent, *(f"-{name}" for name in push.removed)])
 
 
 class _Dialogue:
@@ -79,11 +76,11 @@ class _Dialogue:
 
 
 class SotwDialogue(_Dialogue):
-    """A state-of-the-world client."""
+    """A state-of-the-world client; `past` is what the server remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, past: Past | None = None) -> None:
         super().__init__()
-        self.session: Session[SotwRequest] = Session(SotwDialect())
+        self.session: Session[SotwRequest] = Session(SotwDialect(), past)
         self.names: dict[str, tuple[str, ...]] = {}
         self.versions: dict[str, str] = {}
 

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from control_plane.xds.delta import DeltaDialect
-from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, PUSH_ORDER, ROUTES
+from control_plane.xds.kinds import ASKED_BY_ALL, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from control_plane.xds.past import Past
 from control_plane.xds.requests import DeltaRequest, Push, SotwRequest
 from control_plane.xds.session import Session
 from control_plane.xds.snapshot import Snapshot
@@ -27,7 +28,7 @@ class EnvoyModel:
     def __init__(self, *, delta: bool) -> None:
         self.delta = delta
         self.now = 0.0
-        self.held: dict[str, dict[str, str]] = {type_url: {} for type_url in PUSH_ORDER}
+        self.held: dict[str, dict[str, str]] = {type_url: {} for type_url in ASKED_BY_ALL}
         """What is applied, by type and name."""
         self.in_use: set[str] = set()
         """Clusters that have warmed at least once."""
@@ -35,7 +36,8 @@ class EnvoyModel:
         self.started = False
         self.pushes = 0
         self._versions: dict[str, str] = {}
-        self._known: dict[str, dict[str, str]] = {type_url: {} for type_url in PUSH_ORDER}
+        self._known: dict[str, dict[str, str]] = {type_url: {} for type_url in ASKED_BY_ALL}
+        self.past = Past()
         self.connect()
 
     # --- the wires
@@ -43,7 +45,7 @@ class EnvoyModel:
     def connect(self) -> None:
         """A new stream: what was on the wires is lost, and everything is asked for again."""
         self.session: Session[SotwRequest] | Session[DeltaRequest] = (
-            Session(DeltaDialect()) if self.delta else Session(SotwDialect())
+            Session(DeltaDialect(), self.past) if self.delta else Session(SotwDialect(), self.past)
         )
         self.requests: deque[SotwRequest | DeltaRequest] = deque()
         self.responses: deque[Push] = deque()
@@ -51,12 +53,13 @@ class EnvoyModel:
         self._nonces: dict[str, str] = {}
         self._told: dict[str, set[str]] = {}
         self._withheld: tuple[str, str | None] | None = None
-        for type_url in PUSH_ORDER:
+        for type_url in ASKED_BY_ALL:
             if type_url == CLUSTERS or (type_url == LISTENERS and self.started) or self._wanted(type_url):
                 self._ask(type_url)
 
     def publish(self, snapshot: Snapshot) -> None:
         """The server has a new snapshot."""
+        self.past.remember(snapshot)
         self._sent(self.session.on_snapshot(snapshot, self.now))
 
     def tick(self, seconds: float) -> None:

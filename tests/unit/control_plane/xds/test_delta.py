@@ -237,3 +237,52 @@ class TestUnservedTypes:
         play = DeltaDialogue()
         play.serves(type(ONE)({}, {}))
         assert play.asks(kind, holds={"a": "1"}) == []
+
+
+class TestRejectedChanges:
+    """A client that rejects a response may have applied nothing of it."""
+
+    def test_a_removal_that_came_with_what_was_bad_is_told_again(self) -> None:
+        """Without the bad resource it can be followed."""
+        play = serving()
+        play.asks("LDS")
+        play.acks("LDS")
+        assert play.serves(fleet({}, {}, {"api": "1"})) == ["LDS api=1 -web"]
+        assert play.nacks("LDS", "api is bad") == ["LDS -web"]
+        assert play.acks("LDS") == []
+
+    def test_a_rejected_removal_is_not_told_for_ever(self) -> None:
+        """There is nothing else to try."""
+        play = serving()
+        play.asks("LDS")
+        play.acks("LDS")
+        assert play.serves(fleet()) == ["LDS -web"]
+        assert play.nacks("LDS", "no") == []
+
+    def test_what_came_along_and_vanished_meanwhile_is_removed(self) -> None:
+        """The client may still have an older version of it."""
+        play = serving()
+        play.asks("LDS")
+        play.acks("LDS")
+        play.serves(fleet({}, {}, {"web": "2", "api": "1"}))
+        play.serves(fleet({}, {}, {"api": "1"}))
+        assert play.nacks("LDS", "api is bad") == ["LDS -web"]
+
+    def test_what_was_under_way_when_given_up_and_taken_again_is_removed(self) -> None:
+        """The client applies the response late, and must then hear that the listener is gone."""
+        play = serving()
+        assert play.asks("LDS", "*") == ["LDS web=1"]
+        play.asks("LDS", drops=("*",))
+        play.asks("LDS", "*")
+        play.serves(fleet({}, {}, {"api": "1"}))
+        assert play.acks("LDS") == ["LDS api=1 -web"]
+
+    def test_what_was_sent_unasked_is_sent_again_to_a_wildcard(self) -> None:
+        """Endpoints of a new cluster, which the client may have dropped because it did not want them yet."""
+        play = serving()
+        play.asks("EDS", "a")
+        play.acks("EDS")
+        play.asks("CDS")
+        play.acks("CDS")
+        assert play.acks("EDS") == []
+        assert play.asks("EDS", "*") == ["EDS b=1"]

@@ -8,7 +8,7 @@ from protos.messages import TYPE_URL_PREFIX
 def test_short_names() -> None:
     """Operators see the four letters where there are some, else the message's name."""
     names = [kinds.short_name(type_url) for type_url in kinds.PUSH_ORDER]
-    assert names == ["CDS", "EDS", "LDS", "RDS"]
+    assert names == ["CDS", "EDS", "SDS", "LDS", "RDS", "RTDS"]
     assert kinds.short_name("type.googleapis.com/envoy.x.Thing") == "envoy.x.Thing"
 
 

@@ -1,9 +1,22 @@
 """What a lane makes of answers."""
 
+from dataclasses import replace
+
 import pytest
 
 from control_plane.xds.kinds import ENDPOINTS
-from control_plane.xds.lane import MAX_ERROR_CHARS, InFlight, Lane, View, due_resources, named_in, pushed_version
+from control_plane.xds.lane import (
+    CUT_BY_ENVOY,
+    MAX_ERROR_CHARS,
+    MAX_RESPONSE_BYTES,
+    InFlight,
+    Lane,
+    View,
+    due_resources,
+    named_in,
+    pushed_version,
+    shortened,
+)
 from control_plane.xds.snapshot import Resource, content_version
 
 
@@ -42,14 +55,23 @@ def test_an_error_text_is_bounded() -> None:
     lane = Lane(ENDPOINTS, in_flight=InFlight("1", "v", {"a": "1"}, complete=False))
     lane.settle("x" * 100_000)
     assert lane.rejection is not None
-    assert len(lane.rejection.text) == MAX_ERROR_CHARS
+    assert len(lane.rejection.text) <= MAX_ERROR_CHARS
+
+
+def test_a_long_error_keeps_both_its_ends() -> None:
+    """The beginning names the resource, the end says why; what Envoy repeats of the resource in between may go."""
+    text = shortened("cluster a: " + "x" * 100_000 + " is too long")
+    assert text.startswith("cluster a: ")
+    assert text.endswith(" is too long")
+    assert shortened("cluster a: bad") == "cluster a: bad"
 
 
 def test_due_resources_differ_or_are_owed_or_forced() -> None:
     """What is held and nobody asked for stays at home; afterwards nothing is owed."""
     lane = Lane(ENDPOINTS, held={"a": "1", "b": "1", "c": "1", "d": "1"}, owed={"b"}, forced={"c"})
-    assert [resource.name for resource in due_resources(lane, view_of(a="2", b="1", c="1", d="1"))] == ["a", "b", "c"]
-    assert due_resources(lane, view_of(a="1", b="1", c="1", d="1")) == ()
+    due, later = due_resources(lane, view_of(a="2", b="1", c="1", d="1"))
+    assert ([resource.name for resource in due], later) == (["a", "b", "c"], frozenset())
+    assert due_resources(lane, view_of(a="1", b="1", c="1", d="1")) == ((), frozenset())
 
 
 def test_forced_resources_need_no_subscription() -> None:
@@ -65,7 +87,22 @@ def test_forced_resources_need_no_subscription() -> None:
         served=True,
         removals=True,
     )
-    assert [resource.name for resource in due_resources(lane, view)] == ["b"]
+    assert [resource.name for resource in due_resources(lane, view)[0]] == ["b"]
+
+
+def test_what_does_not_fit_comes_later() -> None:
+    """What is sent is no longer owed, what has to wait still is, and one that is too large by itself goes out."""
+    huge = {name: Resource(name, "1", bytes(MAX_RESPONSE_BYTES * 2 // 3)) for name in "abc"}
+    huge["b"] = Resource("b", "1", bytes(2 * MAX_RESPONSE_BYTES))
+    view = replace(view_of(), everything=huge, wanted=huge, counted=huge)
+    lane = Lane(ENDPOINTS, owed={"a", "c"}, forced={"b"}, dirty=False)
+    due, later = due_resources(lane, view)
+    assert ([resource.name for resource in due], later) == (["a"], frozenset({"b", "c"}))
+    assert (lane.owed, lane.forced, lane.dirty) == ({"c"}, {"b"}, True)
+    lane.held["a"] = "1"
+    assert [resource.name for resource in due_resources(lane, view)[0]] == ["b"]
+    lane.held["b"] = "1"
+    assert [resource.name for resource in due_resources(lane, view)[0]] == ["c"]
 
 
 class TestPushedVersion:
@@ -82,8 +119,27 @@ class TestPushedVersion:
         lane = Lane(ENDPOINTS, parked={"b": "9"})
         assert pushed_version(lane, view, [view.wanted["a"]]) != view.version
 
+    def test_a_resource_that_is_still_to_come_makes_it_another(self) -> None:
+        """Who reconnects with it has not got everything."""
+        view = view_of(a="1", b="1")
+        first = pushed_version(Lane(ENDPOINTS), view, [view.wanted["a"]], {"b"})
+        assert first != view.version
+        assert first != pushed_version(Lane(ENDPOINTS), view, [view.wanted["b"]], {"a"})
+
     def test_a_parked_resource_that_is_sent_counts_again(self) -> None:
         """It is up to the client once more."""
         view = view_of(a="1", b="9")
         lane = Lane(ENDPOINTS, parked={"b": "9"})
         assert pushed_version(lane, view, view.wanted.values()) == view.version
+
+
+def test_a_repeated_resource_is_cut_out_of_an_error() -> None:
+    """What stays is the name and the reason; where Envoy cut the reason off, that is said; the rest is bounded."""
+    dump = 'goo.gle/debugstr  \nstat_prefix: ""\nfilters {\n  name: "pool/b"\n}\n'
+    assert shortened(f"listener(s) a: {dump}: StatPrefix is empty") == "listener(s) a: StatPrefix is empty"
+    two = shortened(f"listener(s) a: {dump}: one\nb: {dump}: two")
+    assert two == "listener(s) a: one\nb: two"
+    assert shortened(f"listener(s) a: {dump} ...(truncated)") == f"listener(s) a: {CUT_BY_ENVOY}"
+    long = shortened("begin" + "x" * 10_000 + "end")
+    assert len(long) < MAX_ERROR_CHARS
+    assert (long[:5], long[-3:]) == ("begin", "end")

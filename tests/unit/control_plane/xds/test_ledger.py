@@ -4,7 +4,7 @@ import json
 
 from control_plane.compile.node import Node
 from control_plane.xds import ledger
-from control_plane.xds.kinds import CLUSTERS
+from control_plane.xds.kinds import CLUSTERS, RUNTIME, SECRETS
 from control_plane.xds.lane import InFlight, Lane
 from control_plane.xds.status import status_of
 
@@ -43,6 +43,14 @@ def test_a_row_says_who_and_how_far() -> None:
         "nacks": 1,
     }
     assert [told["types"][kind]["state"] for kind in ("EDS", "LDS", "RDS")] == ["NOT_SENT"] * 3
+
+
+def test_types_that_only_some_ask_for_are_shown_where_they_are() -> None:
+    """Secrets stand before listeners, as they are sent; nobody else has a column of them."""
+    lanes = {type_url: status_of(Lane(type_url)) for type_url in (RUNTIME, SECRETS)}
+    told = ledger.row(NODE, "10.0.0.1:5", "delta", lanes, connected=True)
+    assert list(told["types"]) == ["CDS", "EDS", "SDS", "LDS", "RDS", "RTDS"]
+    assert list(row()["types"]) == ["CDS", "EDS", "LDS", "RDS"]
 
 
 def test_a_version_may_be_unknown() -> None:

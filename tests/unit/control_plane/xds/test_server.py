@@ -1,16 +1,21 @@
 """The server with real gRPC streams: what the sessions decide arrives, and no client harms another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 import pytest
 
 from control_plane.compile.node import Node
-from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS
-from control_plane.xds.server import MAX_OUTBOX, XdsServer
+from control_plane.xds import admission, server
+from control_plane.xds.identity import Identity
+from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, short_name
+from control_plane.xds.server import MAX_AGE_S, XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
+from control_plane.xds.stream import MAX_OUTBOX
 from control_plane.xds.transition import REMOVAL_WAIT_S
 from ext_proc.transport.interface import AddressInUseError
 from protos.messages import load
@@ -23,6 +28,39 @@ def snapshot(*clusters: str, note: str = "") -> Snapshot:
     return build_snapshot({CLUSTERS: made, ENDPOINTS: {}, LISTENERS: {}}, load())
 
 
+class Notes:
+    """An observer that writes down what it is told, and refuses whom it is told to."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.refused: set[str] = set()
+        self.fails = False
+
+    def has(self, text: str) -> bool:
+        """Whether the last line ends with this."""
+        return self.lines[-1].endswith(text)
+
+    def connected(self, node: Node, identity: Identity | None) -> str | None:
+        """Noted, or refused."""
+        self.lines.append(f"{node.id} connected, {identity}")
+        return f"{node.id} may not" if node.id in self.refused else None
+
+    def acked(self, node: Node, type_url: str, resources: Mapping[str, str]) -> None:
+        """Noted."""
+        if self.fails:
+            raise RuntimeError("cannot note this")
+        self.lines.append(f"{node.id} acked {short_name(type_url)} {' '.join(sorted(resources))}".strip())
+
+    def rejected(self, node: Node, type_url: str, resources: Mapping[str, str], named: bool, text: str) -> None:
+        """Noted."""
+        who = "named" if named else "all of"
+        self.lines.append(f"{node.id} rejected {short_name(type_url)}: {who} {' '.join(sorted(resources))}: {text}")
+
+    def disconnected(self, node: Node) -> None:
+        """Noted."""
+        self.lines.append(f"{node.id} disconnected")
+
+
 class Desk:
     """A server, its clock, and what it serves."""
 
@@ -31,7 +69,8 @@ class Desk:
         self.served: Snapshot | None = snapshot("a")
         self.broken: set[str] = set()
         self.nodes: list[Node] = []
-        self.server = XdsServer(load(), self._snapshot_for, lambda: self.now)
+        self.notes = Notes()
+        self.server = XdsServer(load(), self._snapshot_for, lambda: self.now, observer=self.notes, rng=random.Random(1))
         self.address = ""
 
     def _snapshot_for(self, node: Node) -> Snapshot | None:
@@ -162,6 +201,21 @@ class TestRefusals:
             assert code is grpc.StatusCode.INVALID_ARGUMENT
             assert "type_url" in text
 
+    async def test_what_the_control_plane_fails_on(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A fault of ours ends the stream with an error that says so, and is in the log; Envoy comes back."""
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr(desk.notes, "connected", fail)
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            code, _ = await client.end()
+            assert code is grpc.StatusCode.INTERNAL
+        assert "a fault" in caplog.text
+
     async def test_garbage(self, desk: Desk) -> None:
         """Another client is served before and after."""
         async with desk.client() as good, desk.client() as bad:
@@ -250,6 +304,139 @@ class TestHarmlessness:
             told = desk.server.status()[0]["types"]["CDS"]
             assert (told["error"], told["resources"]) == ("cluster a: bad", ["a"])
         assert f"envoy-1 rejected CDS version {first.version_info}: cluster a: bad" in caplog.text
+
+    async def test_one_that_takes_nothing_at_all(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A client that is stopped in the middle of a response loses its stream, and the server its burden."""
+        monkeypatch.setattr(server, "STUCK_S", 0.2)
+        monkeypatch.setattr(server, "PARTING_S", 0.1)
+        # gRPC takes about 4 MB off the wire for an application that does not read.
+        desk.served = snapshot("a", note="x" * 16_000_000)
+        async with desk.client() as slow:
+            await slow.send(CLUSTERS)
+            await eventually(lambda: desk.notes.lines == ["envoy-1 connected, None", "envoy-1 disconnected"])
+
+    async def test_thousands_at_once_take_turns(self, desk: Desk) -> None:
+        """Whoever comes when the turns of the next time are given out waits, or is told to come back."""
+        desk.server._admission = admission.Admission(per_s=50.0, burst=1, max_wait_s=0.02)
+        async with desk.client() as first, desk.client(node="2") as second, desk.client(node="3") as third:
+            await first.send(CLUSTERS)
+            await first.receive()
+            await second.send(CLUSTERS)
+            await second.receive()
+            await third.send(CLUSTERS)
+            code, text = await third.end()
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert "come back" in text
+
+    async def test_one_host_cannot_take_all_the_room(self, desk: Desk) -> None:
+        """One stream more than a host may have is refused; when one ends there is room again."""
+        desk.server._hosts = admission.Hosts(most=1)
+        async with desk.client() as first:
+            await first.send(CLUSTERS)
+            await first.receive()
+            async with desk.client(node="2") as second:
+                code, _ = await second.end()
+                assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        await eventually(lambda: not desk.server.status()[0]["connected"])
+        async with desk.client() as third:
+            await third.send(CLUSTERS)
+            await third.receive()
+
+
+class TestObserver:
+    """Who watches is told what streams do, and may refuse one."""
+
+    @pytest.mark.parametrize("delta", [False, True])
+    async def test_the_life_of_a_stream(self, desk: Desk, delta: bool) -> None:
+        """Connected, accepted, rejected with and without a name, gone."""
+        async with desk.client(delta=delta) as client:
+            await client.send(CLUSTERS)
+            first = await client.receive()
+            await client.send(CLUSTERS, responseNonce=first.nonce)
+            for text in ("cluster a2: bad", "no"):
+                desk.publish(snapshot("a2", note=text))
+                bad = await client.receive()
+                await client.send(CLUSTERS, responseNonce=bad.nonce, errorDetail={"message": text})
+                await eventually(partial(desk.notes.has, text))
+        await eventually(lambda: desk.notes.lines[-1] == "envoy-1 disconnected")
+        assert desk.notes.lines == [
+            "envoy-1 connected, None",
+            "envoy-1 acked CDS a",
+            "envoy-1 rejected CDS: named a2: cluster a2: bad",
+            # All that a state-of-the-world response carried is there, the cluster on its way out, too.
+            f"envoy-1 rejected CDS: all of {'a2' if delta else 'a a2'}: no",
+            "envoy-1 disconnected",
+        ]
+
+    @pytest.mark.parametrize("delta", [False, True])
+    async def test_what_is_held_from_an_earlier_stream_counts_as_accepted(self, desk: Desk, delta: bool) -> None:
+        """Nothing is sent to it, so there is no other moment at which it could be told."""
+        served = snapshot("a")
+        held = served.types[CLUSTERS]["a"].version
+        async with desk.client(delta=delta) as client:
+            if delta:
+                await client.send(CLUSTERS, initialResourceVersions={"a": held})
+            else:
+                await client.send(CLUSTERS, versionInfo=served.versions[CLUSTERS])
+            await eventually(lambda: desk.notes.lines[-1:] == ["envoy-1 acked CDS a"])
+
+    async def test_a_refused_stream(self, desk: Desk) -> None:
+        """It is told why, gets nothing, and is not said to have gone, because it never came."""
+        desk.notes.refused.add("intruder")
+        async with desk.client(node="intruder") as client:
+            await client.send(CLUSTERS)
+            assert await client.end() == (grpc.StatusCode.PERMISSION_DENIED, "intruder may not")
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+        await eventually(lambda: desk.notes.lines[-1] == "envoy-1 disconnected")
+        assert desk.notes.lines == ["intruder connected, None", "envoy-1 connected, None", "envoy-1 disconnected"]
+        assert [node.id for node in desk.nodes] == ["envoy-1"]
+
+    async def test_one_that_fails_harms_nobody(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        """The stream goes on, and the failure is in the log."""
+        desk.notes.fails = True
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.send(CLUSTERS, responseNonce=(await client.receive()).nonce)
+            desk.publish(snapshot("b"))
+            await eventually(lambda: "could not be taken in" in caplog.text)
+            assert (await client.receive()).type_url == CLUSTERS
+
+
+class TestAge:
+    """Streams end at a random time, and nobody notices."""
+
+    @pytest.mark.parametrize("delta", [False, True])
+    async def test_an_old_stream_ends_cleanly_and_comes_back_to_silence(self, desk: Desk, delta: bool) -> None:
+        """It says what it holds and is sent nothing."""
+        async with desk.client(delta=delta) as client:
+            await client.send(CLUSTERS)
+            first = await client.receive()
+            desk.now = MAX_AGE_S - 1.0
+            desk.server.tick()
+            assert desk.server.status()[0]["connected"]
+            desk.now = 1.5 * MAX_AGE_S
+            desk.server.tick()
+            assert await client.end() == (grpc.StatusCode.OK, "")
+        async with desk.client(delta=delta) as client:
+            if delta:
+                await client.send(CLUSTERS, initialResourceVersions={"a": first.resources[0].version})
+            else:
+                await client.send(CLUSTERS, versionInfo=first.version_info)
+            await client.send(LISTENERS)
+            assert (await client.receive()).type_url == LISTENERS
+            assert desk.server.status()[0]["types"]["CDS"]["pushes"] == 0
+
+    async def test_they_do_not_all_end_at_once(self, desk: Desk) -> None:
+        """Those that came together leave apart."""
+        async with desk.client(node="1") as one, desk.client(node="2") as two:
+            for client in (one, two):
+                await client.send(CLUSTERS)
+                await client.receive()
+            ends = {stream.ends_at for stream in desk.server._streams}
+            assert len(ends) == 2
+            assert all(MAX_AGE_S <= end <= 1.5 * MAX_AGE_S for end in ends)
 
 
 class TestLife:

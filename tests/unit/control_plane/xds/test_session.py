@@ -3,8 +3,11 @@
 import pytest
 
 from control_plane.xds.errors import RefusedRequestError
+from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, RUNTIME, SECRETS
+from control_plane.xds.lane import MAX_RESPONSE_BYTES, Answer
 from control_plane.xds.requests import SotwRequest
 from control_plane.xds.session import MAX_NAMES, MAX_TYPES, REPOINT_WAIT_S, Session
+from control_plane.xds.snapshot import Resource, Snapshot, content_version
 from control_plane.xds.sotw import SotwDialect
 from control_plane.xds.status import SyncState
 from control_plane.xds.transition import REMOVAL_GRACE_S, REMOVAL_WAIT_S
@@ -176,11 +179,84 @@ class TestOrder:
         assert play.serves(after) == ["RDS web=2"]
 
     def test_a_type_of_ours_without_order_comes_last(self, play: Dialogue) -> None:
-        """Other types are served after the four."""
+        """Other types are served after those that have an order."""
         play.serves(ONE)
-        play.asks("SDS", "cert")
+        play.asks("other", "x")
+        play.asks("RTDS", "x")
         play.asks("CDS")
-        assert list(play.session.status())[-1].endswith("Secret")
+        assert list(play.session.status())[-1] == "x/other"
+
+
+class TestSecretsAndRuntime:
+    """Types that only some Envoys ask for."""
+
+    def snapshot(self, secret: str, value: str = "1") -> Snapshot:
+        """`ONE` with a secret and a layer of runtime values."""
+        types = dict(ONE.types) | {
+            SECRETS: {"cert": Resource("cert", secret, b"")},
+            RUNTIME: {"kvpilot": Resource("kvpilot", value, b"")},
+        }
+        return Snapshot(types, {type_url: content_version(resources) for type_url, resources in types.items()})
+
+    def test_their_place_is_before_listeners_and_last(self, play: Dialogue) -> None:
+        """A listener refers to its certificate; runtime values refer to nothing."""
+        for kind, name in (("RTDS", "kvpilot"), ("LDS", ""), ("SDS", "cert"), ("EDS", "a")):
+            play.asks(kind, *filter(None, (name,)))
+        assert play.serves(self.snapshot("1")) == ["EDS a=1", "SDS cert=1", "LDS web=1", "RTDS kvpilot=1"]
+
+    def test_a_rotated_certificate_waits_for_nothing(self, play: Dialogue) -> None:
+        """Neither for clusters that warm nor for anything else."""
+        play.serves(self.snapshot("1"))
+        play.asks("CDS")
+        assert play.asks("SDS", "cert") == ["SDS cert=1"]
+        play.acks("SDS")
+        assert play.serves(self.snapshot("2", value="2")) == ["SDS cert=2"]
+
+    def test_an_envoy_that_does_not_ask_is_not_sent_any(self, play: Dialogue) -> None:
+        """And is confirmed without them."""
+        play.serves(self.snapshot("1"))
+        play.asks("CDS")
+        play.acks("CDS")
+        assert play.serves(self.snapshot("2")) == []
+
+
+class TestParts:
+    """A response that would be too large for a gRPC client is divided, where the protocol lets it be."""
+
+    def snapshot(self, version: str = "1") -> Snapshot:
+        """Endpoints of which two make more than one response."""
+        body = bytes(MAX_RESPONSE_BYTES * 2 // 3)
+        types = {
+            CLUSTERS: {name: Resource(name, "1", b"", eds_name=name) for name in "ab"},
+            ENDPOINTS: {name: Resource(name, version, body) for name in "ab"},
+            LISTENERS: {"web": Resource("web", "1", b"")},
+        }
+        return Snapshot(types, {type_url: content_version(resources) for type_url, resources in types.items()})
+
+    def test_the_rest_follows_the_answer(self, play: Dialogue) -> None:
+        """At most one is in flight, and the last part carries the version of the whole."""
+        play.serves(self.snapshot())
+        assert play.asks("EDS", "a", "b") == ["EDS a=1"]
+        part = play.last[ENDPOINTS].version
+        assert play.acks("EDS") == ["EDS b=1"]
+        assert play.acks("EDS") == []
+        assert part != self.snapshot().versions[ENDPOINTS]
+        assert play.status("EDS").acked == self.snapshot().versions[ENDPOINTS]
+
+    def test_a_change_in_between_is_not_lost(self, play: Dialogue) -> None:
+        """The part that was sent is sent anew, the one that was not goes out as it is now."""
+        play.serves(self.snapshot())
+        play.asks("EDS", "a", "b")
+        assert play.serves(self.snapshot("2")) == []
+        assert play.acks("EDS") == ["EDS a=2"]
+        assert play.acks("EDS") == ["EDS b=2"]
+
+    def test_a_rejected_part_does_not_hold_up_the_rest(self, play: Dialogue) -> None:
+        """The other part is asked for all the same."""
+        play.serves(self.snapshot())
+        play.asks("EDS", "a", "b")
+        assert play.nacks("EDS", "a is bad") == ["EDS b=1"]
+        assert play.acks("EDS") == []
 
 
 class TestRejection:
@@ -292,10 +368,37 @@ class TestRejection:
     def test_an_error_with_another_nonce_counts_for_nothing(self, play: Dialogue) -> None:
         """Only an answer to the response in flight can reject it."""
         started(play)
-        assert play.session.rejections == 0
+        play.session.take_answers()
         play.nacks("CDS", "late")
-        assert play.session.rejections == 0
+        assert play.session.take_answers() == []
+        assert play.status("CDS").nacks == 0
         assert play.status("CDS").state is SyncState.SYNCED
+
+
+class TestTakeAnswers:
+    """What the client has said, for those who watch."""
+
+    def test_an_answer_is_told_once(self, play: Dialogue) -> None:
+        """With what the response carried."""
+        play.serves(ONE)
+        play.asks("CDS")
+        assert play.session.take_answers() == []
+        play.acks("CDS")
+        assert play.session.take_answers() == [(CLUSTERS, Answer({"a": "1"}))]
+        assert play.session.take_answers() == []
+
+    def test_a_rejection_tells_the_offenders(self, play: Dialogue) -> None:
+        """Those that the text names, else all."""
+        two = fleet(clusters={"a": "1", "b": "1"})
+        play.serves(two)
+        play.asks("CDS")
+        play.nacks("CDS", "b is bad")
+        assert play.session.take_answers() == [(CLUSTERS, Answer({"b": "1"}, "b is bad", named=True))]
+        again = type(play)()
+        again.serves(two)
+        again.asks("CDS")
+        again.nacks("CDS", "no")
+        assert again.session.take_answers() == [(CLUSTERS, Answer({"a": "1", "b": "1"}, "no", named=False))]
 
 
 class TestMakeBeforeBreak:

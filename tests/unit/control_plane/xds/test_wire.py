@@ -82,6 +82,22 @@ class TestReading:
             ),
         )
 
+    def test_the_node_s_metadata(self) -> None:
+        """Every kind of value as Python has it."""
+        metadata = {"env": "canary", "shard": 3, "on": True, "none": None, "list": ["a", {"b": 1.5}], "deep": {"a": {}}}
+        node, _ = READER.read_sotw(encode("DiscoveryRequest", node={"id": "x", "metadata": metadata}))
+        assert node is not None
+        assert node.metadata == metadata
+        assert hash(node) == hash(Node(id="x"))
+
+    def test_numbers_that_json_cannot_say(self) -> None:
+        """They come over the wire all the same, and harm nothing."""
+        request = load().parse_json("envoy.service.discovery.v3.DiscoveryRequest", {"node": {"id": "x"}})
+        request.node.metadata.fields["n"].number_value = float("inf")  # type: ignore[attr-defined]
+        node, _ = READER.read_sotw(request.SerializeToString())
+        assert node is not None
+        assert node.metadata == {"n": float("inf")}
+
     def test_a_node_that_tells_little(self) -> None:
         """Not told is None, not empty."""
         node, _ = READER.read_sotw(encode("DiscoveryRequest", node={"id": "x"}))
@@ -175,3 +191,11 @@ class TestWriting:
         assert writer.serialised == 3
         writer.write("sotw", pushes[1])
         assert writer.serialised == 4
+
+    def test_the_sender_is_said_per_stream(self) -> None:
+        """The body is remembered once, whoever is said to send it."""
+        writer = ResponseWriter(load())
+        found = [writer.write("delta", PUSH, identifier) for identifier in ("kvpilot/1", "kvpilot/2")]
+        message: Any = load()["envoy.service.discovery.v3.DeltaDiscoveryResponse"]
+        assert [message.FromString(data).control_plane.identifier for data in found] == ["kvpilot/1", "kvpilot/2"]
+        assert writer.serialised == 1
