@@ -23,6 +23,7 @@ from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import PickerSettings
 from ext_proc.counters import Counters
 from ext_proc.signals.outcomes import Outcomes
+from ext_proc.signals.pod_tls import PodTlsOf, plaintext
 from ext_proc.signals.scrape import Scraper, ScrapeTiming
 from ext_proc.transport.grpcio import GrpcTransport
 from ext_proc.wire import ExchangeWire
@@ -47,8 +48,10 @@ class PickerService:
         rng: random.Random,
         *,
         scrape_timing: ScrapeTiming | None = None,
+        pod_tls: PodTlsOf = plaintext,
     ) -> None:
-        """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids."""
+        """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids; `pod_tls` says how a pool's pods
+        are spoken to."""
         self.counters = Counters()
         self._picker = picker
         self._clock = clock
@@ -57,12 +60,15 @@ class PickerService:
         self._pools = _pools(picker.settings)
         outcomes = Outcomes(LogWire(messages), on_event=self._apply, clock=clock, counters=self.counters)
         self._transport = GrpcTransport(self, outcomes, HealthWire(messages))
-        self._scraper = Scraper(on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing)
+        self._scraper = Scraper(on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing, pod_tls=pod_tls)
         self._expiry: asyncio.Task[None] | None = None
 
-    async def start(self, addresses: Sequence[str]) -> list[str]:
-        """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`, with nothing started."""
-        bound = await self._transport.start(addresses)
+    async def start(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
+        """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`, with nothing started.
+
+        With `credentials` (`grpc.ServerCredentials`) it speaks TLS, without them plaintext.
+        """
+        bound = await self._transport.start(addresses, credentials)
         self._scraper.start()
         self._expiry = asyncio.create_task(self._expire(), name="expire reservations")
         self._scrape_all(self._picker.settings)
@@ -161,7 +167,8 @@ class PickerService:
 
     def _scrape_all(self, settings: PickerSettings) -> None:
         self._scraper.set_endpoints(
-            {endpoint.address: endpoint.engine for pool in settings.pools for endpoint in pool.endpoints}
+            {endpoint.address: endpoint.engine for pool in settings.pools for endpoint in pool.endpoints},
+            {endpoint.address: pool.name for pool in settings.pools for endpoint in pool.endpoints},
         )
 
     async def _expire(self) -> None:

@@ -9,15 +9,35 @@ log bodies. Where a document repeats the key, every value is replaced, since rea
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+
+from ext_proc.core.settings import PickerSettings
 
 # Strings and brackets are all that decides depth; whatever else JSON has is skipped by the search.
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]', re.DOTALL)
 _COLON: Final = re.compile(rb"[ \t\r\n]*:[ \t\r\n]*")
 
 _KEY = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request's model by its canonical name, and by the one that its engine is asked for."""
+
+    model: str
+    engine_model: str
+
+
+def asked_of(settings: PickerSettings, route: str, name: str) -> Asked | None:
+    """What `name`, written by a client, stands for on Envoy's `route`; None for a name that stands for nothing."""
+    is_open = not settings.models or route in settings.open_routes
+    model = settings.models.get(name, name if is_open else None)
+    if model is None:
+        return None
+    return Asked(model, settings.rewrites.get(route) or settings.engine_models.get(model, model))
 
 
 def replace_model(body: bytes, model: str) -> bytes:

@@ -19,17 +19,19 @@ DEFAULT_MAX_TOKENS = 4_096
 SLOWEST_TOKEN_S = 0.1
 
 
-def first_byte_ms(request: ParsedRequest, pool: PoolSettings, uncached_tokens: float) -> int | None:
+def first_byte_ms(
+    request: ParsedRequest, pool: PoolSettings, uncached_tokens: float, timeout_s: float | None = None
+) -> int | None:
     """The limit in ms for a request behind `uncached_tokens` of work (its own included).
 
-    None where the request's own timeout ends it no later.
+    None where the request's own timeout ends it no later: `timeout_s`, or else the pool's.
     """
     limit_s = pool.first_byte_s
     if limit_s is None:
         limit_s = AUTO_FLOOR_S + uncached_tokens / AUTO_TOKENS_PER_S
     if not request.stream and request.kind != "embedding":
         limit_s += _generated(request) * SLOWEST_TOKEN_S
-    return None if limit_s >= pool.request_timeout_s else max(1, round(limit_s * 1_000))
+    return None if limit_s >= (timeout_s or pool.request_timeout_s) else max(1, round(limit_s * 1_000))
 
 
 def _generated(request: ParsedRequest) -> int:

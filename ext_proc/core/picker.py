@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ext_proc.core.alias import replace_model
+from ext_proc.core.alias import Asked, asked_of, replace_model
 from ext_proc.core.blocks import block_hashes, tokens_of
 from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
 from ext_proc.core.events import Event, Picked, Scraped, ScrapeFailed
@@ -107,14 +107,14 @@ class Picker:
         pool = self._pools.get(facts.cluster)
         if pool is None:
             return Unpicked("the route leads to no pool")
-        models = self._settings.models
-        model = models.get(request.model) if models else request.model
-        if model is None:
+        asked = asked_of(self._settings, facts.route, request.model)
+        if asked is None:
             return Unpicked("unknown model")
         if not len(pool.levels.slots):
             return _no_endpoint(pool.settings.name)
-        body = replace_model(facts.body, model) if model != request.model else None
-        return self._pick(pool, request, model, body, now, rng)
+        body = replace_model(facts.body, asked.engine_model) if asked.engine_model != request.model else None
+        timeout_s = self._settings.timeouts_s.get(facts.route, pool.settings.request_timeout_s)
+        return self._pick(pool, request, asked, body, timeout_s, now, rng)
 
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
@@ -149,14 +149,22 @@ class Picker:
         return _Pool(settings=pool, strategy=chosen, levels=levels(pool.endpoints, self._fleet.slots))
 
     def _pick(
-        self, pool: _Pool, request: ParsedRequest, model: str, body: bytes | None, now: float, rng: random.Random
+        self,
+        pool: _Pool,
+        request: ParsedRequest,
+        asked: Asked,
+        body: bytes | None,
+        timeout_s: float,
+        now: float,
+        rng: random.Random,
     ) -> Named:
         text = b"".join(request.prompt_parts)
-        blocks = block_hashes(text, model, request.salt) if pool.strategy.needs_prompt else ()
+        # What the engine is asked for is what its cache knows the prompt under.
+        blocks = block_hashes(text, asked.engine_model, request.salt) if pool.strategy.needs_prompt else ()
         tokens = tokens_of(text)
         make_view = self._view_maker(pool, tokens, blocks, now)
         naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng)
-        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, model, naming, now)
+        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, asked.model, naming, now)
         self.decisions.add(record)
         view, best = naming.view, int(naming.ranking.order[0])
         uncached = tokens if view.prompt is None else int(view.prompt.uncached[best])
@@ -168,12 +176,12 @@ class Picker:
                 address=record.endpoints[0],
                 uncached_tokens=uncached,
                 prompt_tokens=tokens,
-                max_age_s=pool.settings.request_timeout_s + RESERVATION_SLACK_S,
+                max_age_s=timeout_s + RESERVATION_SLACK_S,
                 pool=pool.settings.name,
                 blocks=blocks,
             )
         )
-        limit_ms = first_byte_ms(request, pool.settings, work)
+        limit_ms = first_byte_ms(request, pool.settings, work, timeout_s)
         return Named(decision_id=record.id, endpoints=record.endpoints, first_byte_ms=limit_ms, body=body)
 
     def _view_maker(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> Callable[[Group], View]:

@@ -44,9 +44,16 @@ class PoolSettings:
 class PickerSettings:
     """All that the picker obeys. `models` maps each name and each alias to the canonical name.
 
-    An empty `models` means that models are not configured: every name is taken as it is.
+    An empty `models` means that models are not configured: every name is taken as it is; so is a name that is not in
+    `models` on one of the `open_routes`. The engine is asked for the canonical name, unless `engine_models` has another
+    one for it, or `rewrites`, which win, for the route that Envoy chose. `timeouts_s` are those of routes that have one
+    of their own.
     """
 
     version: str
     pools: tuple[PoolSettings, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
+    engine_models: Mapping[str, str] = field(default_factory=dict)
+    rewrites: Mapping[str, str] = field(default_factory=dict)
+    open_routes: frozenset[str] = frozenset()
+    timeouts_s: Mapping[str, float] = field(default_factory=dict)

@@ -13,14 +13,16 @@ or broken, and a bound on all together. A failed scrape is an event like another
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypedDict
 
 import aiohttp
 
 from ext_proc.core.events import Scraped, ScrapeFailed
 from ext_proc.signals.exposition import parse_metrics
+from ext_proc.signals.pod_tls import PodTlsOf, plaintext
 
 METRICS_PATHS: Final[Mapping[str, str]] = {
     "vllm": "/metrics",
@@ -58,6 +60,13 @@ class ScrapeTiming:
     """Of all endpoints together: a scrape costs about half a millisecond, so this is an eighth of a core."""
 
 
+class _Options(TypedDict, total=False):
+    """What an https request of aiohttp takes beside the URL."""
+
+    ssl: ssl.SSLContext
+    server_hostname: str
+
+
 class ScrapeError(Exception):
     """A page could not be read or does not tell the load."""
 
@@ -88,12 +97,16 @@ class Scraper:
         clock: Callable[[], float],
         rng: random.Random,
         timing: ScrapeTiming | None = None,
+        pod_tls: PodTlsOf = plaintext,
     ) -> None:
-        """`on_event` gets each result and must not raise; `clock` gives `at` in monotonic seconds."""
+        """`on_event` gets each result and must not raise; `clock` gives `at` in monotonic seconds; `pod_tls` is asked
+        before each scrape, so that new certificates count at once."""
         self._on_event = on_event
         self._clock = clock
         self._rng = rng
         self._timing = timing or ScrapeTiming()
+        self._pod_tls = pod_tls
+        self._pools: Mapping[str, str] = {}
         self._session: aiohttp.ClientSession | None = None
         self._watches: dict[str, _Watch] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -109,16 +122,19 @@ class Scraper:
             headers={"accept": "text/plain;version=0.0.4", "accept-encoding": "identity"},
         )
 
-    def set_endpoints(self, endpoints: Mapping[str, str]) -> None:
-        """Scrapes exactly these from now on: address → engine. What stays is not disturbed."""
+    def set_endpoints(self, endpoints: Mapping[str, str], pools: Mapping[str, str] | None = None) -> None:
+        """Scrapes exactly these from now on: address → engine. What stays is not disturbed.
+
+        `pools` are address → pool, for pools that may have TLS.
+        """
+        self._pools = pools or {}
         wanted = {address: engine for address, engine in endpoints.items() if engine in METRICS_PATHS}
         for address, watch in list(self._watches.items()):
             if wanted.get(address) != watch.engine:
                 self._drop(address)
         for address, engine in wanted.items():
             if address not in self._watches:
-                url = f"http://{address}{METRICS_PATHS[engine]}"
-                task = asyncio.create_task(self._follow(address, url), name=f"scrape {address}")
+                task = asyncio.create_task(self._follow(address, METRICS_PATHS[engine]), name=f"scrape {address}")
                 self._watches[address] = _Watch(engine, task)
 
     def failing(self) -> Mapping[str, str]:
@@ -141,11 +157,11 @@ class Scraper:
         task.add_done_callback(self._ending.discard)
         task.cancel()
 
-    async def _follow(self, address: str, url: str) -> None:
+    async def _follow(self, address: str, path: str) -> None:
         pace = _Pace()
         await asyncio.sleep(self._rng.random() * self._timing.interval_s)
         while True:
-            event = await self._scrape(address, url)
+            event = await self._scrape(address, path)
             self._note(address, event, pace)
             self._on_event(event)
             await asyncio.sleep(self._pause_s(pace))
@@ -169,9 +185,9 @@ class Scraper:
             pause = max(pause, timing.idle_interval_s)
         return pause * (1 + self._rng.uniform(-_JITTER, _JITTER))
 
-    async def _scrape(self, address: str, url: str) -> Scraped | ScrapeFailed:
+    async def _scrape(self, address: str, path: str) -> Scraped | ScrapeFailed:
         try:
-            scrape = parse_metrics(await self._read(url))
+            scrape = parse_metrics(await self._read(address, path))
             if scrape.running is None or scrape.waiting is None:
                 raise ScrapeError("the page does not tell running and waiting requests")
         except TimeoutError:
@@ -190,9 +206,17 @@ class Scraper:
             )
         return ScrapeFailed(address=address, at=self._clock(), reason=reason)
 
-    async def _read(self, url: str) -> bytes:
+    async def _read(self, address: str, path: str) -> bytes:
         assert self._session is not None, "start() comes first"
-        async with self._session.get(url, allow_redirects=False) as response:
+        url, options = f"http://{address}{path}", _Options()
+        tls = self._pod_tls(self._pools.get(address, ""))
+        if tls is not None:
+            if tls.context is None:
+                raise ScrapeError("the certificates for its pool are missing")
+            url, options = f"https://{address}{path}", _Options(ssl=tls.context)
+            if tls.server_name:
+                options["server_hostname"] = tls.server_name
+        async with self._session.get(url, allow_redirects=False, **options) as response:
             if response.status != 200:
                 raise ScrapeError(f"HTTP {response.status}")
             page = bytearray()

@@ -17,18 +17,22 @@ PROBE_TIMEOUT_S = 1.0
 """A server on this machine accepts a connection at once; one that does not is in the way all the same."""
 
 
-def bind(server: Any, addresses: Iterable[str]) -> list[str]:
+def bind(server: Any, addresses: Iterable[str], credentials: Any = None) -> list[str]:
     """Lets a `grpc.aio` server listen on all `addresses` and gives the bound ones, ports filled in.
 
+    With `credentials` (`grpc.ServerCredentials`) it speaks TLS, without them plaintext.
     Raises `AddressInUseError` or another `BindError`, and `ValueError` for a text that is no address.
     """
-    return [_bind(server, parse_address(address)) for address in addresses]
+    return [_bind(server, parse_address(address), credentials) for address in addresses]
 
 
-def _bind(server: Any, address: SocketAddress | UnixAddress) -> str:
+def _bind(server: Any, address: SocketAddress | UnixAddress, credentials: Any) -> str:
     check_free(address)
     try:
-        port = server.add_insecure_port(str(address))
+        if credentials is None:
+            port = server.add_insecure_port(str(address))
+        else:
+            port = server.add_secure_port(str(address), credentials)
     except RuntimeError as error:  # taken between the probe and now
         raise BindError(f"cannot listen on {address}: {error}") from None
     return str(address) if isinstance(address, UnixAddress) else str(SocketAddress(address.host, port))

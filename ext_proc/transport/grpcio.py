@@ -91,12 +91,15 @@ class GrpcTransport:
         """How many ext_proc streams are open now."""
         return len(self._streams)
 
-    async def start(self, addresses: Sequence[str]) -> list[str]:
-        """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`."""
+    async def start(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
+        """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`.
+
+        With `credentials` (`grpc.ServerCredentials`) it speaks TLS, without them plaintext.
+        """
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers())
         try:
-            bound = bind(server, addresses)
+            bound = bind(server, addresses, credentials)
         except BaseException:
             await server.stop(None)
             raise

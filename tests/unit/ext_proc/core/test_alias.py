@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.alias import replace_model
+from ext_proc.core.alias import Asked, asked_of, replace_model
+from ext_proc.core.settings import PickerSettings
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,31 @@ from ext_proc.core.alias import replace_model
 def test_replaces_only_top_level_values(body: bytes, rewritten: bytes) -> None:
     """Nested keys, values, escapes and white space stay; repeated and escaped keys are found."""
     assert replace_model(body, "NEW") == rewritten
+
+
+@pytest.mark.parametrize(
+    ("route", "name", "asked"),
+    [
+        ("", "m", Asked("m", "engine")),
+        ("", "alias", Asked("m", "engine")),
+        ("", "k", Asked("k", "k")),
+        ("", "other", None),
+        ("rule/r", "alias", Asked("m", "forced")),
+        ("rule/r", "other", None),
+        ("rule/o", "other", Asked("other", "other")),
+        ("rule/o", "alias", Asked("m", "engine")),
+    ],
+)
+def test_what_a_name_stands_for(route: str, name: str, asked: Asked | None) -> None:
+    """A model by any of its names, and what its engine calls it; the route's word is the last."""
+    settings = PickerSettings(
+        version="v",
+        models={"m": "m", "alias": "m", "k": "k"},
+        engine_models={"m": "engine"},
+        rewrites={"rule/r": "forced"},
+        open_routes=frozenset({"rule/o"}),
+    )
+    assert asked_of(settings, route, name) == asked
 
 
 def test_writes_any_name_as_json() -> None:

@@ -159,6 +159,42 @@ def test_has_no_opinion(request_: RequestFacts, reason: str) -> None:
     assert caller.picker.open_reservations == len(caller.picker.decisions) == 0
 
 
+def test_engines_are_asked_by_the_name_they_know() -> None:
+    """That of the route before that of the model; the record keeps the canonical name, the cache the engine's."""
+    caller = Caller(
+        Picker(replace(settings(*pods(2)), engine_models={"big": "engine-big"}, rewrites={"rule/r": "engine-r"}))
+    )
+    for route, model, wanted in (
+        ("model/big", "gpt-4", "engine-big"),
+        ("model/big", "big", "engine-big"),
+        ("rule/r", "big", "engine-r"),
+        ("rule/r", "engine-r", None),
+    ):
+        settings_ = replace(caller.picker.settings, open_routes=frozenset({"rule/r"}))
+        caller.picker.apply_settings(settings_)
+        named = caller.named(replace(facts("hello " * 100, model=model), route=route))
+        assert (json.loads(named.body)["model"] if named.body else None) == wanted
+        record = caller.picker.decisions.get(named.decision_id)
+        assert record is not None
+        assert record.model == ("big" if model != "engine-r" else "engine-r")
+
+
+def test_a_rule_takes_models_that_nobody_knows() -> None:
+    """On its routes a name stands for itself; elsewhere it stands for nothing."""
+    caller = Caller(Picker(replace(settings(*pods(2)), open_routes=frozenset({"rule/r"}))))
+    unknown = facts("hi", model="unknown")
+    assert isinstance(caller.ask(unknown), Unpicked)
+    assert caller.named(replace(unknown, route="rule/r")).body is None
+
+
+def test_a_route_with_a_timeout_of_its_own() -> None:
+    """It bounds the first byte and the reservation in place of the pool's."""
+    caller = Caller(Picker(replace(settings(*pods(2), first_byte_s=2.0), timeouts_s={"model/big": 1.5})))
+    assert caller.named(replace(facts("hi"), route="model/big")).first_byte_ms is None
+    assert caller.picker.expire(caller.now + 1.6 + RESERVATION_SLACK_S) == 1
+    assert caller.named(facts("hi")).first_byte_ms == 2_000
+
+
 def test_without_models_every_name_is_taken() -> None:
     """A policy that configures no models still picks."""
     caller = Caller(Picker(replace(settings(*pods(2)), models={})))

@@ -1,0 +1,23 @@
+"""What a connection to a pod needs where its pool has TLS."""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PodTls:
+    """`context` is None while the pool's certificates are missing: then nothing is sent. `server_name` is what is asked
+    for in the handshake (SNI); empty for nothing."""
+
+    context: ssl.SSLContext | None
+    server_name: str = ""
+
+
+PodTlsOf = Callable[[str], PodTls | None]
+"""From the name of a pool to what its pods need; None for plain HTTP."""
+
+
+def plaintext(pool: str) -> PodTls | None:
+    """No pool has TLS."""
+    return None
