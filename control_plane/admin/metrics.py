@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from control_plane.admin import status
 from ext_proc.counters import Counters, Histogram
 
 if TYPE_CHECKING:
@@ -43,17 +44,27 @@ class _Sidecar(Collector):
     def collect(self) -> Iterator[Metric]:
         state = self._sidecar.state
         good = GaugeMetricFamily(
-            "kvpilot_config_last_reload_successful", "1 while the last edit of the policy is applied"
+            "kvpilot_config_last_reload_successful", "1 while what the policy file says is applied"
         )
-        good.add_metric([], 1.0 if state.state == "applied" else 0.0)
+        good.add_metric([], 1.0 if state.is_successful else 0.0)
         yield good
+        yield _gauge(
+            "kvpilot_config_last_reload_success_timestamp_seconds",
+            "when an edit of the policy was last applied, in seconds since 1970",
+            state.applied_at,
+        )
+        info = GaugeMetricFamily("kvpilot_policy_info", "1 for the version that is served", labels=["version"])
+        info.add_metric([state.version], 1.0)
+        yield info
         reloads = CounterMetricFamily("kvpilot_config_reloads", "edits of the policy", labels=["result"])
         reloads.add_metric(["applied"], state.reloads_applied)
         reloads.add_metric(["rejected"], state.reloads_rejected)
         yield reloads
         if self._sidecar.xds is not None:
             # The status also remembers Envoys that have gone; they are not counted.
-            yield from _envoys([row for row in self._sidecar.xds.status() if row["connected"]])
+            yield from _envoys([row for row in status.envoys(self._sidecar) if row["connected"]])
+        if self._sidecar.slow_loop is not None:
+            yield _quarantined(status.quarantine(self._sidecar.slow_loop))
         if self._sidecar.picker is not None:
             yield from _counters(self._sidecar.picker.counters)
             yield _gauge(
@@ -65,6 +76,18 @@ class _Sidecar(Collector):
 def _gauge(name: str, text: str, value: float) -> Metric:
     family = GaugeMetricFamily(name, text)
     family.add_metric([], value)
+    return family
+
+
+def _quarantined(rows: list[dict[str, Any]]) -> Metric:
+    """Bounded, as the quarantine is; empty on a good day."""
+    family = GaugeMetricFamily(
+        "kvpilot_quarantined",
+        "1 for each resource that Envoys are not given because one refused it, or because it cannot be made",
+        labels=["group", "type", "resource", "policy", "instead"],
+    )
+    for row in rows:
+        family.add_metric([row[label] for label in ("group", "type", "resource", "policy", "instead")], 1.0)
     return family
 
 

@@ -2,17 +2,21 @@
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from control_plane.admin import metrics, status
+from control_plane.policy.diagnostics import as_json
+from control_plane.sidecar.edits import EditRefusedError, NoSuchVersionError
 from ext_proc.core.address import SocketAddress, UnixAddress, parse_address
 from ext_proc.transport.binding import bind_error, check_free
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
+
+_T = TypeVar("_T")
 
 DEFAULT_DECISIONS = 100
 MAX_DECISIONS = 2048
@@ -28,6 +32,8 @@ _INDEX = """kvpilot
 /status           policy, Envoys, pools, endpoints (JSON)
 /decisions?limit= the latest picks, newest first (JSON)
 /decisions/ID     one pick: candidates, terms, reason, outcome (JSON)
+/reload           POST {"force": true}: reads the policy again
+/rollback         POST {"version": "…"}, or {} for the previous one
 /metrics          Prometheus
 """
 
@@ -52,6 +58,8 @@ class AdminServer:
                 web.get("/metrics", self._metrics),
                 web.get("/decisions", self._decisions),
                 web.get("/decisions/{id}", self._decision),
+                web.post("/reload", self._reload),
+                web.post("/rollback", self._rollback),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -112,9 +120,49 @@ class AdminServer:
             )
         return _json(found)
 
+    async def _reload(self, request: web.Request) -> web.Response:
+        force = await _order(request, "force", bool, False)
+        edits = self._sidecar.edits
+        if edits is None:
+            return _error(503, "the start is not over")
+        try:
+            await edits.reload(force=force)
+        except EditRefusedError as error:
+            return self._refused(error)
+        return _json({"version": self._sidecar.state.version, "state": self._sidecar.state.state})
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+    async def _rollback(self, request: web.Request) -> web.Response:
+        version = await _order(request, "version", str, "")
+        edits = self._sidecar.edits
+        if edits is None:
+            return _error(503, "the start is not over")
+        try:
+            return _json({"version": await edits.rollback(version)})
+        except NoSuchVersionError as error:
+            return _json({"error": str(error)}, 404)
+        except EditRefusedError as error:
+            return self._refused(error)
+
+    def _refused(self, error: EditRefusedError) -> web.Response:
+        diagnostics = [as_json(diagnostic) for diagnostic in self._sidecar.state.diagnostics]
+        return _json({"error": str(error), "diagnostics": diagnostics}, 409)
+
+
+def _json(value: object, code: int = 200) -> web.Response:
+    return web.Response(status=code, body=msgspec.json.encode(value), content_type="application/json")
+
+
+async def _order(request: web.Request, key: str, kind: type[_T], default: _T) -> _T:
+    """The one field of an order's JSON body; raises 400 for anything else than such a body, or none."""
+    body = await request.read()
+    try:
+        value = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=f"not a JSON object: {error}\n") from error
+    found = value.pop(key, default)
+    if value or not isinstance(found, kind):
+        raise web.HTTPBadRequest(text=f"the body is {{}} or has `{key}`, of type {kind.__name__}\n")
+    return found
 
 
 def _error(code: int, message: str) -> web.Response:

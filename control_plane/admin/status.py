@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from control_plane.policy.diagnostics import as_json
+from control_plane.xds.kinds import PUSH_ORDER, short_name
 
 if TYPE_CHECKING:
     from control_plane.sidecar.sidecar import Sidecar
@@ -15,15 +16,17 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
     """The JSON value of `/status` (contract: docs/operations.md)."""
     return {
         "version": version("kvpilot"),
-        "policy": {
-            "file": str(sidecar.options.policy),
-            "version": sidecar.state.version,
-            "state": sidecar.state.state,
-            "diagnostics": [as_json(diagnostic) for diagnostic in sidecar.state.diagnostics],
-            "error": sidecar.state.error,
-        },
-        "envoys": [_with_places(row, sidecar.slow_loop) for row in sidecar.xds.status()] if sidecar.xds else [],
+        "policy": _policy(sidecar),
+        "history": [
+            {"version": entry.version, "time": entry.time, "state": entry.state, "accepted": entry.accepted}
+            for entry in (sidecar.edits.history() if sidecar.edits else ())
+        ],
+        "groups": _groups(sidecar.slow_loop) if sidecar.slow_loop else {},
+        "quarantine": quarantine(sidecar.slow_loop) if sidecar.slow_loop else [],
+        "envoys": envoys(sidecar),
         "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
+        "sources": sidecar.sources.status() if sidecar.sources else [],
+        "certificates": sidecar.certificates.status() if sidecar.certificates else [],
         "addresses": {
             "xds": sidecar.xds_address,
             "ext_proc": sidecar.ext_proc_address or sidecar.options.ext_proc,
@@ -32,31 +35,91 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
     }
 
 
-def _with_places(row: dict[str, Any], slow_loop: "SlowLoop | None") -> dict[str, Any]:
-    """An Envoy's row, with `policy`: where in the policy the resources stand that it refused."""
-    if slow_loop is None:
-        return row
-    types = {
-        name: cell | {"policy": [place for resource in cell["resources"] for place in slow_loop.places(resource)]}
-        for name, cell in row["types"].items()
+def _policy(sidecar: "Sidecar") -> dict[str, object]:
+    state = sidecar.state
+    return {
+        "file": str(sidecar.options.policy),
+        "version": state.version,
+        "state": state.state,
+        "source": state.source,
+        "diagnostics": [as_json(diagnostic) for diagnostic in state.diagnostics],
+        "error": state.error,
+        "file_error": state.file_error,
+        "fleet_error": state.fleet_error,
     }
-    return row | {"types": types}
 
 
-def _refused(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Envoys that hold nothing of a type because they refused the first of it: a listener on a used port, mostly."""
-    return [
-        f"envoy {row['node']}: refused its first {kind}: {cell['error']}"
-        for row in rows
-        if row["connected"]
-        for kind, cell in row["types"].items()
-        if cell["state"] == "ERROR" and not cell["version_acked"]
+def _groups(slow_loop: "SlowLoop") -> dict[str, object]:
+    return {
+        name: {"rollout": rollout, "policy_version": policy, "envoys": envoys, "state": state}
+        for name, rollout, policy, envoys, state in slow_loop.groups()
+    }
+
+
+def quarantine(slow_loop: "SlowLoop") -> list[dict[str, object]]:
+    """What Envoys are not given: refused by one of them, or impossible to make; each once per group."""
+    refused: list[dict[str, object]] = [
+        {
+            "group": variant.group,
+            "type": short_name(held.rejected.type_url),
+            "resource": held.rejected.name,
+            "version": held.rejected.version,
+            "error": held.rejected.error,
+            "policy": (slow_loop.places(held.rejected.name, held.rejected.type_url) or [""])[0],
+            "instead": held.instead,
+        }
+        for variant, held in slow_loop.held_back()
     ]
+    failed: dict[tuple[str, str, str], dict[str, object]] = {
+        (variant.group, failure.type_url, failure.name): {
+            "group": variant.group,
+            "type": short_name(failure.type_url),
+            "resource": failure.name,
+            "version": "",
+            "error": failure.error,
+            "policy": slow_loop.place_of_pool(failure.name),
+            "instead": failure.instead,
+        }
+        for variant, _, made in slow_loop.failures()
+        for failure in made.failures
+    }
+    return [*refused, *failed.values()]
+
+
+def envoys(sidecar: "Sidecar") -> list[dict[str, Any]]:
+    """A row for each Envoy: how far it is, its group, and where the policy says what it refused."""
+    if sidecar.xds is None or sidecar.slow_loop is None:
+        return []
+    groups = {stream.node.id: stream.variant.group for stream in sidecar.slow_loop.streams if stream.variant}
+    return [_envoy(row, groups, sidecar.slow_loop) for row in sidecar.xds.status()]
+
+
+def _envoy(row: dict[str, Any], groups: Mapping[str, str], slow_loop: "SlowLoop") -> dict[str, Any]:
+    refusals = slow_loop.refusals(row["node"]) if row["connected"] else {}
+    types = {name: _cell(name, cell, refusals.get(name, []), slow_loop) for name, cell in row["types"].items()}
+    return row | {"group": groups.get(row["node"]), "types": types}
+
+
+def _cell(
+    name: str, cell: dict[str, Any], refusals: Sequence[tuple[str, str]], slow_loop: "SlowLoop"
+) -> dict[str, Any]:
+    """One type of one Envoy. What it refused and is not given any more still counts as an error of it, as long as the
+    policy wants it to have that."""
+    type_url = next((url for url in PUSH_ORDER if short_name(url) == name), "")
+    if refusals and cell["nacks"]:
+        errors = dict.fromkeys(error for _, error in refusals)
+        names = sorted({*cell["resources"], *(name for name, _ in refusals)})
+        cell = cell | {"state": "ERROR", "error": cell["error"] or "\n".join(errors), "resources": names}
+    return cell | {
+        "policy": [place for resource in cell["resources"] for place in slow_loop.places(resource, type_url)]
+    }
 
 
 def not_ready(sidecar: "Sidecar") -> list[str]:
     """What is still missing before traffic may come, a line each; empty when all is there."""
-    missing = _refused(sidecar.xds.status()) if sidecar.xds else []
+    # A listener on a used port, mostly.
+    refused = dict.fromkeys(sidecar.slow_loop.empty_handed()) if sidecar.slow_loop else ()
+    missing = [f"envoy {node}: refused its first {kind}: {error}" for node, kind, error in refused]
     if "picker" in sidecar.options.roles and not sidecar.ext_proc_address:
         missing.append("picker: not listening")
     if "xds" in sidecar.options.roles and not sidecar.xds_address:

@@ -29,6 +29,8 @@ READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 1.0
 """Longest wait for an Envoy to end after SIGTERM, before SIGKILL: a stop of kvpilot as a whole is bounded by 3 s."""
 POLL_S = 0.05
+ACCESS_LOG_FLUSH_MS = 500
+"""How late a line of an access log may be; Envoy's own default of ten seconds is too long to look at."""
 
 
 class EnvoyUnavailableError(RuntimeError):
@@ -102,11 +104,12 @@ class EnvoyProcess:
             *(find_envoy(), "-c", str(self._config_path), *self._life()),
             *("--admin-address-path", str(self._admin_path)),
             *("--log-path", str(self.log_path), "--log-level", "warning"),
+            *("--file-flush-interval-msec", str(ACCESS_LOG_FLUSH_MS)),
         ]
         self._process = subprocess.Popen(
             leashed(*command) if self._disposable else command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=None,  # an `accessLog` to standard output is kvpilot's own output; Envoy's log is a file
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # a Ctrl-C at the terminal reaches kvpilot alone, which ends Envoy in order
         )

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from control_plane.compile import cluster_name
-from control_plane.compile.localities import Locality, priorities
+from control_plane.compile.localities import Locality, Placement, placements
+from control_plane.compile.names import DEFAULT_ROUTE, model_route_name, rule_route_name
 from control_plane.fleet.model import Endpoint, Fleet, Health
 from control_plane.policy.model import Policy, Pool
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
@@ -25,17 +26,38 @@ def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = ""
         version=version,
         pools=tuple(_pool(pool, fleet.pools.get(pool.name, ()), node) for pool in policy.pools),
         models={name: model.name for model in policy.models for name in (model.name, *model.aliases)},
+        engine_models={model.name: model.rewrite.model for model in policy.models if model.rewrite},
+        rewrites={rule_route_name(rule.name): rule.rewrite.model for rule in policy.rules if rule.rewrite},
+        open_routes=_open_routes(policy),
+        timeouts_s={
+            **{model_route_name(model.name): model.timeout_s for model in policy.models if model.timeout_s},
+            **{rule_route_name(rule.name): rule.timeout_s for rule in policy.rules if rule.timeout_s},
+        },
     )
+
+
+def _open_routes(policy: Policy) -> frozenset[str]:
+    """Routes for which it does not matter whether the model is one of the policy's: rules take requests by their
+    headers, and a virtual host without models takes them all."""
+    hosts = (host for listener in policy.listeners for host in listener.virtual_hosts)
+    default = {DEFAULT_ROUTE} if any(host.models == () for host in hosts) else set()
+    return frozenset({rule_route_name(rule.name) for rule in policy.rules} | default)
 
 
 def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSettings:
     setting = pool.traffic_policy.load_balancer.locality_lb_setting
-    priority = priorities((_locality(endpoint) for endpoint in endpoints), node, setting)
+    together: dict[Locality, int] = {}
+    for endpoint in endpoints:
+        together[_locality(endpoint)] = together.get(_locality(endpoint), 0) + endpoint.weight
+    placed = placements(together, node, setting)
     return PoolSettings(
         name=pool.name,
         cluster=cluster_name(pool.name),
         strategy=pool.picker.strategy,
-        endpoints=tuple(_endpoint(endpoint, pool.engine, priority[_locality(endpoint)]) for endpoint in endpoints),
+        endpoints=tuple(
+            _endpoint(endpoint, pool.engine, placed.get(_locality(endpoint)), together[_locality(endpoint)])
+            for endpoint in endpoints
+        ),
         first_byte_s=pool.timeouts.first_byte_s,
         request_timeout_s=pool.timeouts.request_s,
     )
@@ -45,16 +67,24 @@ def _locality(endpoint: Endpoint) -> Locality:
     return Locality(endpoint.region, endpoint.zone)
 
 
-def _endpoint(endpoint: Endpoint, engine: str, priority: int) -> EndpointSettings:
+def _endpoint(endpoint: Endpoint, engine: str, placement: Placement | None, together: int) -> EndpointSettings:
+    """`placement` is that of the endpoint's locality, None where `distribute` gives it nothing.
+
+    `together` is what the locality's endpoints weigh; where it got a share instead, its endpoints weigh accordingly,
+    for strategies that look at weights.
+    """
+    weight = endpoint.weight
+    if placement is not None and placement.weight != together:
+        weight = max(1, placement.weight * weight // together)
     return EndpointSettings(
         address=endpoint.address,
         region=endpoint.region,
         zone=endpoint.zone,
-        weight=endpoint.weight,
+        weight=weight,
         engine=engine,
         labels=dict(endpoint.labels),
-        available=endpoint.health in _NAMEABLE,
-        priority=priority,
+        available=endpoint.health in _NAMEABLE and placement is not None,
+        priority=0 if placement is None else placement.priority,
     )
 
 

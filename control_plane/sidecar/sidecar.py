@@ -1,21 +1,41 @@
-"""The sidecar as a whole: starts, reloads and stops the two loops, the admin server and, if wanted, an Envoy."""
+"""The sidecar as a whole: starts and stops the two loops, what feeds them, the admin server and, if wanted, an Envoy.
+
+What an edit does is in `edits`, what Envoys are served in `slow_loop`, what the picker may name in `picker_lane`, what
+discovery found in `endpoints_lane`; here they are put together.
+"""
 
 import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import grpc
 
 from control_plane.admin.server import AdminServer
-from control_plane.compile import AdsVariant, Services, bootstrap
-from control_plane.fleet.model import Fleet, static_fleet
-from control_plane.policy import Diagnostic, Document, format_text, load_bytes
+from control_plane.compile import AdsVariant, Node, Services, bootstrap
+from control_plane.compile.grouping import group_of, listeners_of
+from control_plane.compile.materials import Materials
+from control_plane.fleet.resolver import SystemResolver
+from control_plane.fleet.sources import FleetSources
+from control_plane.policy import Diagnostic, format_text
+from control_plane.policy.model import Policy
+from control_plane.sidecar.certificates import CertificateError, CertificateFiles, server_credentials
+from control_plane.sidecar.edits import Edits, Parts
+from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
-from control_plane.sidecar.picker_settings import picker_settings, without_additions
+from control_plane.sidecar.fixed_ports import EXT_PROC, PORT_OF_ROLE, XDS, tls_of
+from control_plane.sidecar.history import History
+from control_plane.sidecar.picker_lane import PickerLane, settings_of
+from control_plane.sidecar.pod_contexts import PodContexts
+from control_plane.sidecar.policy_source import PolicySource
+from control_plane.sidecar.policy_state import FROM_LAST_GOOD, PolicyState
+from control_plane.sidecar.rejections import restore
 from control_plane.sidecar.slow_loop import SlowLoop
-from control_plane.sidecar.watch import watch
+from control_plane.sidecar.start import Beginning, begin
 from control_plane.xds.server import XdsServer
 from ext_proc.core.address import SocketAddress, parse_address
 from ext_proc.core.picker import Picker
@@ -26,15 +46,17 @@ from protos.messages import load as load_messages
 
 log = logging.getLogger("kvpilot")
 
+NODE_CLUSTER = "kvpilot"
+"""What our own Envoy says of itself, beside its id."""
 STOP_GRACE_S = 1.0
 """How long open exchanges get to be answered when the sidecar stops; with Envoy's own end the whole stays under 3 s."""
-SYNC_TIMEOUT_S = 5.0
-"""How long an edit's additions wait for Envoy's ACK before the picker may name them anyway: an Envoy that is gone or
-refuses must not hold back the picks for another one, and naming an endpoint that Envoy does not know costs nothing but
-that pick (Envoy takes the next one)."""
-SYNC_POLL_S = 0.02
 ENVOY_POLL_S = 0.5
 """How soon the end of our own Envoy is noticed; a look costs a system call."""
+FIRST_ANSWERS_S = 2.0
+"""How long the start waits for first answers of DNS and files: an Envoy that is up already should not be told of empty
+pools, and a name server that is down must not keep the others from starting."""
+ROLLOUT_POLL_S = 0.1
+"""How often a rollout in stages is looked at: its waits are seconds."""
 
 
 class PolicyInvalidError(Exception):
@@ -52,7 +74,7 @@ class PolicyUnreadableError(Exception):
 
 def start_errors() -> tuple[type[Exception], ...]:
     """What `Sidecar.start` raises for reasons that an operator can mend: their text is the whole message."""
-    return PolicyInvalidError, PolicyUnreadableError, BindError, EnvoyUnavailableError
+    return PolicyInvalidError, PolicyUnreadableError, CertificateError, BindError, EnvoyUnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,28 +104,17 @@ class SidecarOptions:
     region: str = ""
     """Where the Envoy stands that this picker serves: its locality failover is the picker's, too."""
     zone: str = ""
+    dns: SocketAddress | None = None
+    """The name server that discovery asks; None: those of the machine."""
+    state_dir: Path | None = None
+    """Keeps what outlives a restart; None: nothing does."""
     envoy: EnvoyOptions | None = None
     """None, or without the role `xds`: the Envoy is somebody else's."""
 
 
 @dataclass(slots=True)
-class PolicyState:
-    """The last edit's fate, for status and metrics. Mutable: written by the sidecar on each edit."""
-
-    version: str
-    """Version of the policy that is served, whatever became of the last edit."""
-    state: str = "applied"
-    """`applied` or `rejected`: what became of the last edit."""
-    diagnostics: tuple[Diagnostic, ...] = ()
-    error: str = ""
-    """Why an edit without errors of its own could not be compiled."""
-    reloads_applied: int = 0
-    reloads_rejected: int = 0
-
-
-@dataclass(slots=True)
 class Sidecar:
-    """Mutable: everything that runs, written by `start` and `stop`; `_changed` swaps policy and settings."""
+    """Mutable: everything that runs, written by `start` and `stop`."""
 
     options: SidecarOptions
     clock: Callable[[], float] = time.monotonic
@@ -117,10 +128,15 @@ class Sidecar:
     xds: XdsServer | None = None
     envoy: EnvoyProcess | None = None
     slow_loop: SlowLoop | None = None
+    edits: Edits | None = None
+    sources: FleetSources | None = None
+    certificates: CertificateFiles | None = None
+    _endpoints: EndpointsLane | None = None
+    _lane: PickerLane | None = None
     _settings: PickerSettings | None = None
-    """What the picker is under now: while additions wait for Envoy's ACK, without them."""
-    _admit_additions: asyncio.Task[None] | None = None
-    _watcher: asyncio.Task[None] | None = None
+    """What the picker began with."""
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _elsewhere: set[asyncio.Task[None]] = field(default_factory=set)
     _admin: AdminServer | None = None
 
     async def start(self) -> None:
@@ -135,61 +151,159 @@ class Sidecar:
             raise
 
     async def _start(self) -> None:
-        try:
-            content = self.options.policy.read_bytes()
-        except OSError as error:
-            raise PolicyUnreadableError(f"{self.options.policy}: {error.strerror}") from error
-        document, diagnostics = self._read(content)
-        if document is None:
-            raise PolicyInvalidError(diagnostics)
-        self.state = PolicyState(version=document.version, diagnostics=diagnostics)
-        fleet = static_fleet(document.policy)
+        source = PolicySource(self.options.policy)
+        history = History(self.options.state_dir / "history" if self.options.state_dir else None)
+        messages = load_messages()
+        first = await asyncio.to_thread(begin, source, history, messages)
+        if first.document is None:
+            if first.error:
+                raise PolicyUnreadableError(first.error)
+            raise PolicyInvalidError(first.diagnostics)
+        self.state = first.state
+        _log_beginning(first, self.options.policy)
+        await self._start_feeds(source, first.document.policy)
         if "picker" in self.options.roles:
-            await self._start_picker(document, fleet)
+            await self._start_picker(first)
         if "xds" in self.options.roles:
-            await self._start_xds(document, fleet)
+            await self._start_xds(first, history)
+        self._start_edits(first, source, history)
         self._admin = AdminServer(self)
         self.admin_address = await self._admin.start(self.options.admin)
-        self._watcher = asyncio.create_task(watch(self.options.policy, content, self._changed), name="policy watch")
+        assert self.edits is not None, "made above"
+        self._run(source.watch(first.files, self.edits.changed, self.edits.lost), "policy watch")
+        await self.edits.begin(first.files, first.newer)
         if self.options.envoy is not None and "xds" in self.options.roles:
-            self._start_envoy(self.options.envoy, [listener.address for listener in document.policy.listeners])
+            self._start_envoy(self.options.envoy, self._own_listens(self.options.envoy, first.document.policy))
 
-    async def _start_picker(self, document: Document, fleet: Fleet) -> None:
-        self._settings = self._picker_settings(document, fleet)
-        picker = Picker(self._settings, wall_offset_s=self.wall_clock() - self.clock())
-        self.picker = PickerService(picker, load_messages(), self.clock, self.rng)
-        (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc])
+    def _own_listens(self, envoy: EnvoyOptions, policy: Policy) -> list[SocketAddress]:
+        """Where our own Envoy will listen: its group may not have all listeners."""
+        node = Node(id=envoy.node_id, cluster=NODE_CLUSTER, region=self.options.region, zone=self.options.zone)
+        return [listener.address for listener in listeners_of(policy, group_of(policy, node))]
 
-    def _picker_settings(self, document: Document, fleet: Fleet) -> PickerSettings:
-        place = self.options
-        return picker_settings(document.policy, fleet, document.version, place.region, place.zone)
+    async def _start_feeds(self, source: PolicySource, policy: Policy) -> None:
+        self.certificates = CertificateFiles(source.base, self._materials_changed)
+        self.certificates.start(policy)
+        resolver = SystemResolver(self.options.dns)
+        self.sources = FleetSources(source.base, self._fleet_changed, self.clock, self.rng, resolver)
+        await self.sources.start(policy, FIRST_ANSWERS_S)
 
-    async def _start_xds(self, document: Document, fleet: Fleet) -> None:
+    async def _start_picker(self, first: Beginning) -> None:
+        assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
+        settings = settings_of(first.document, self.sources.fleet, self.options.region, self.options.zone)
+        self._settings = settings
+        picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock())
+        self.picker = PickerService(
+            picker, load_messages(), self.clock, self.rng, pod_tls=PodContexts(self.certificates).of
+        )
+        credentials = self._credentials(first.document.policy, EXT_PROC)
+        (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc], credentials)
+
+    def _credentials(self, policy: Policy, port: str) -> grpc.ServerCredentials | None:
+        assert self.certificates is not None, "started before the ports"
+        tls = tls_of(policy, port)
+        return server_credentials(tls, self.certificates, lambda newest: tls_of(newest, port)) if tls else None
+
+    async def _start_xds(self, first: Beginning, history: History) -> None:
+        assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
         services = Services(ext_proc=parse_address(self.ext_proc_address or self.options.ext_proc))
-        self.slow_loop = SlowLoop(load_messages(), services, document, fleet)
+        materials = self.certificates.materials
+        loop = SlowLoop(load_messages(), services, first.document, self.sources.fleet, materials)
+        self.slow_loop = loop
+        restore(loop.quarantine, history.rejections)
+        if first.accepted is not None:
+            loop.restore(loop.prepare(first.accepted, self.sources.fleet_for(first.accepted.policy))())
         self.xds = XdsServer(
             load_messages(),
-            self.slow_loop.snapshot_for,
+            loop.snapshot_for,
             self.clock,
-            left_out=self.slow_loop.left_out_for,
-            places=self.slow_loop.places,
+            left_out=loop.left_out_for,
+            places=loop.places,
+            observer=loop,
+            rng=self.rng,
+            identifier=loop.identifier_for,
         )
-        (self.xds_address,) = await self.xds.start([self.options.xds])
+        loop.remember = self.xds.remember
+        credentials = self._credentials(first.document.policy, XDS)
+        (self.xds_address,) = await self.xds.start([self.options.xds], credentials)
+
+    def _start_edits(self, first: Beginning, source: PolicySource, history: History) -> None:
+        assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
+        self._endpoints = EndpointsLane(self.sources, self.slow_loop, self.state, self._endpoints_ready)
+        self._endpoints.reset(self.sources.fleet, first.document.policy.safety.max_removed_percent)
+        if self.picker is not None and self._settings is not None:
+            streams = self.slow_loop.streams if self.slow_loop else None
+            self._lane = PickerLane(self.picker, self._settings, self.clock, streams)
+        parts = Parts(
+            source=source,
+            sources=self.sources,
+            certificates=self.certificates,
+            history=history,
+            messages=load_messages(),
+            clock=self.clock,
+            wall_clock=self.wall_clock,
+            publish=self.xds.publish if self.xds else _nobody,
+            region=self.options.region,
+            zone=self.options.zone,
+            opened=first.document.policy.control_plane,
+            ports=frozenset(PORT_OF_ROLE[role] for role in self.options.roles),
+            slow_loop=self.slow_loop,
+            picker=self._lane,
+        )
+        self.edits = Edits(parts, first.document, self.state, self._endpoints)
+        if self.slow_loop is not None:
+            self.slow_loop.changed = self.edits.moved
+            self.slow_loop.accepted = self.edits.accepted
+            self.slow_loop.delegate = self._do_elsewhere
+            self._run(self._roll_out(self.slow_loop), "rollout")
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _roll_out(self, loop: SlowLoop) -> None:
+        while True:
+            await asyncio.sleep(ROLLOUT_POLL_S)
+            loop.tick(self.clock())
+
+    def _do_elsewhere(self, job: Callable[[], Callable[[], None]]) -> None:
+        async def done() -> None:
+            install = await asyncio.to_thread(job)
+            install()
+            assert self.edits is not None, "there is no delegate before"
+            self.edits.moved()
+
+        task = asyncio.create_task(done(), name="build for a new kind of Envoy")
+        self._elsewhere.add(task)
+        task.add_done_callback(self._elsewhere.discard)
+
+    def _fleet_changed(self, pools: frozenset[str]) -> None:
+        if self._endpoints is not None:  # else what was found is taken at the start
+            self._endpoints.changed(pools)
+
+    def _endpoints_ready(self, pools: frozenset[str]) -> None:
+        if self.edits is not None:
+            self.edits.endpoints_changed(pools)
+
+    def _materials_changed(self, materials: Materials) -> None:
+        if self.slow_loop is not None and self.edits is not None:
+            self._do_elsewhere(self.slow_loop.prepare_materials(materials))
 
     def _start_envoy(self, options: EnvoyOptions, listens: Sequence[SocketAddress]) -> None:
         admin = parse_address(options.admin)
         assert isinstance(admin, SocketAddress)  # the command line offers no other
+        assert self.edits is not None, "made before"
+        tls = self.edits.document.policy.control_plane.xds.tls
         self.envoy = EnvoyProcess(
             options.directory,
             bootstrap(
                 bootstrap_template=options.template,
                 xds=parse_address(self.xds_address or self.options.xds),
                 node_id=options.node_id,
-                node_cluster="kvpilot",
+                node_cluster=NODE_CLUSTER,
                 region=self.options.region,
                 zone=self.options.zone,
                 ads=options.ads,
                 admin=admin,
+                xds_tls=self.certificates.resolved(tls.envoy) if tls and tls.envoy and self.certificates else None,
             ),
             disposable=options.disposable,
         )
@@ -199,73 +313,6 @@ class Sidecar:
             raise
         except OSError as error:
             raise EnvoyUnavailableError(f"cannot start envoy in {options.directory}: {error}") from error
-
-    def _read(self, content: bytes) -> tuple[Document | None, tuple[Diagnostic, ...]]:
-        result = load_bytes(content, str(self.options.policy))
-        return result.document, result.diagnostics
-
-    async def _changed(self, content: bytes) -> None:
-        """An edit of the policy file: checked, compiled and pushed, or said to be broken while the last good stays."""
-        diagnostics: tuple[Diagnostic, ...] = ()
-        try:
-            document, diagnostics = self._read(content)
-            if document is None:
-                self._reject(diagnostics, "")
-                return
-            fleet = static_fleet(document.policy)
-            settings = self._picker_settings(document, fleet)
-            proposal = self.slow_loop.propose(document, fleet) if self.slow_loop else None
-        except Exception as error:  # whatever the compiler trips over, traffic goes on under the last good policy
-            log.exception("%s: this policy cannot be compiled", self.options.policy)
-            self._reject(diagnostics, f"{type(error).__name__}: {error}")
-            return
-        self.state.version, self.state.state, self.state.error = document.version, "applied", ""
-        self.state.diagnostics = diagnostics
-        self.state.reloads_applied += 1
-        log.info("policy %s applied", document.version)
-        await self._switch(settings, proposal is not None)
-        if proposal is not None and self.slow_loop is not None and self.xds is not None:
-            self.slow_loop.apply(proposal)
-            self.xds.publish()
-
-    def _reject(self, diagnostics: tuple[Diagnostic, ...], error: str) -> None:
-        self.state.state, self.state.diagnostics, self.state.error = "rejected", diagnostics, error
-        self.state.reloads_rejected += 1
-        for diagnostic in diagnostics:
-            log.error("%s", format_text(diagnostic))
-        log.error("the edit changes nothing: still serving policy %s", self.state.version)
-
-    async def _switch(self, settings: PickerSettings, is_pushed: bool) -> None:
-        """Removals leave the picker before the push, additions enter it when Envoy has ACKed them."""
-        if self.picker is None:
-            return
-        await _cancelled(self._admit_additions)
-        if self._settings is None or not is_pushed:
-            self._pick_under(settings)
-            return
-        self._pick_under(without_additions(self._settings, settings))
-        self._admit_additions = asyncio.create_task(self._admit(settings), name="admit additions")
-
-    async def _admit(self, settings: PickerSettings) -> None:
-        deadline = self.clock() + SYNC_TIMEOUT_S
-        await asyncio.sleep(SYNC_POLL_S)
-        while not self._is_synced() and self.clock() < deadline:
-            await asyncio.sleep(SYNC_POLL_S)
-        self._pick_under(settings)
-
-    def _pick_under(self, settings: PickerSettings) -> None:
-        assert self.picker is not None
-        self._settings = settings
-        self.picker.apply_settings(settings)
-
-    def _is_synced(self) -> bool:
-        assert self.xds is not None
-        return all(
-            kind["state"] in ("SYNCED", "ERROR", "NOT_SENT")
-            for envoy in self.xds.status()
-            if envoy["connected"]
-            for kind in envoy["types"].values()
-        )
 
     async def envoy_ended(self) -> None:
         """Returns when the Envoy that we started has ended by itself; never without one."""
@@ -278,15 +325,28 @@ class Sidecar:
         The picker goes first (it says NOT_SERVING, answers who waits and closes who is answered), then all the rest at
         once: each waits for its own peers, and one after the other they could exceed the 3 s that a stop may take.
         """
-        await _cancelled(self._watcher)
-        await _cancelled(self._admit_additions)
+        tasks = [*self._tasks, *self._elsewhere]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in (self.sources, self.certificates, self._endpoints, self._lane, self.edits):
+            if lane is not None:
+                await lane.stop()
         if self.picker is not None:
             await self.picker.stop(STOP_GRACE_S)
         running = (self.envoy, self.xds, self._admin)
         await asyncio.gather(*(part.stop() for part in running if part is not None))
 
 
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def _nobody() -> None:
+    """Without a control plane nobody is told."""
+
+
+def _log_beginning(first: Beginning, policy: Path) -> None:
+    """A start with the file as it should be says nothing but its warnings; one with an older policy says why."""
+    for diagnostic in first.state.diagnostics:
+        log.log(logging.WARNING if diagnostic.severity == "warning" else logging.ERROR, "%s", format_text(diagnostic))
+    if first.state.source == FROM_LAST_GOOD:
+        why = first.state.error or "it has errors"
+        log.error("%s is not served: %s; serving the last good policy %s", policy, why, first.state.version)

@@ -1,31 +1,42 @@
-"""Notices that the policy file's content changed.
+"""When the content of what is read again and again counts as changed.
 
-The content is compared, not its times: a rename over the file, a write in place and the switch of a symbolic link (how
-Kubernetes updates a mounted ConfigMap) all count, and a `touch` does not.
+The content is compared, not its times: a rename over a file, a write in place and the switch of a symbolic link all
+count, and a `touch` does not.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import Generic, TypeVar
 
 POLL_S = 0.25
-"""How often the file is read: well under the second that an operator notices; reading 100 KB costs about 50 µs."""
+"""How often files are read: well under the second that an operator notices; reading 100 KB costs about 50 µs."""
 
 SETTLE_POLLS = 1
 """A new content must be read this many times more before it counts: an editor that truncates and then writes in place
-would otherwise be caught with half a file."""
+would otherwise be caught with half a file, and a copy of several files with some of them."""
+
+LOST_POLLS = 8
+"""After so many looks in vain (2 s) the files are gone: no editor and no ConfigMap takes that long to put new ones."""
+
+Content = TypeVar("Content")
 
 
-class ContentWatch:
-    """What was seen last and what is pending. Mutable: both, written only by `observe`."""
+class ContentWatch(Generic[Content]):
+    """What was seen last and what is pending. Mutable: both, and the looks in vain; written only by `observe`."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Content) -> None:
+        """`content` is what is in use now."""
         self._current = content
-        self._pending: bytes | None = None
+        self._pending: Content | None = None
         self._seen = 0
+        self._missed = 0
 
-    def observe(self, content: bytes | None) -> bytes | None:
-        """The new content once it has settled, else None; `content` is None while the file cannot be read."""
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing could be read for some time now."""
+        return self._missed >= LOST_POLLS
+
+    def observe(self, content: Content | None) -> Content | None:
+        """The new content once it has settled, else None; `content` is None while it cannot be read."""
+        self._missed = self._missed + 1 if content is None else 0
         if content is None or content == self._current:
             self._pending = None
             return None
@@ -37,23 +48,3 @@ class ContentWatch:
             return None
         self._current, self._pending = content, None
         return content
-
-
-def read_or_none(path: Path) -> bytes | None:
-    """The file's bytes, or None while it is missing or unreadable (between an unlink and a rename, for instance)."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-async def watch(
-    path: Path, content: bytes, changed: Callable[[bytes], Awaitable[None]], poll_s: float = POLL_S
-) -> None:
-    """Calls `changed` with each new settled content of `path`, until cancelled; `content` is what is applied now."""
-    state = ContentWatch(content)
-    while True:
-        await asyncio.sleep(poll_s)
-        settled = state.observe(read_or_none(path))
-        if settled is not None:
-            await changed(settled)

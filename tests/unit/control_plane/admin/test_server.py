@@ -1,10 +1,12 @@
 """The admin server over HTTP: paths, limits, addresses."""
 
 import asyncio
+import json
 import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from control_plane.admin.server import MAX_DECISIONS
@@ -12,7 +14,7 @@ from control_plane.sidecar.sidecar import Sidecar
 from ext_proc.core.record import MAX_DECISIONS as KEPT
 from ext_proc.transport.interface import BindError
 from tests.unit.control_plane.admin.asking import admin_of, get, log, pick, text
-from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, options, running
+from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, edit, options, policy_text, running
 from tests.unit.ext_proc.envoy_messages import log_entry
 
 
@@ -141,3 +143,55 @@ async def test_on_ipv6(tmp_path: Path) -> None:
             assert await text(admin, "/healthz") == "ok\n"
     except BindError:
         pytest.skip("no IPv6 here")
+
+
+class TestOrders:
+    """What an operator tells a running sidecar to do."""
+
+    @staticmethod
+    async def post(session: aiohttp.ClientSession, path: str, body: str) -> tuple[int, str]:
+        """Status and text of the answer."""
+        async with session.post(path, data=body) as response:
+            return response.status, await response.text()
+
+    async def test_reload(self, tmp_path: Path) -> None:
+        """The file is read at once; what is wrong with it, or too much, is told; `force` gets its way."""
+        many = [f"127.0.0.1:{port}" for port in range(1, 8)]
+        async with running(tmp_path, policy_text(*many)) as sidecar, admin_of(sidecar) as admin:
+            sidecar.options.policy.write_text(policy_text(*many[:6]))
+            code, answer = await self.post(admin, "/reload", "")
+            assert (code, json.loads(answer)) == (200, {"version": sidecar.state.version, "state": "applied"})
+            sidecar.options.policy.write_text(policy_text(FIRST))
+            code, answer = await self.post(admin, "/reload", "{}")
+            assert code == 409
+            assert "5 of 6 endpoints" in json.loads(answer)["error"]
+            assert (await self.post(admin, "/reload", '{"force": true}'))[0] == 200
+            sidecar.options.policy.write_text("kvpilot: v1\n")
+            code, answer = await self.post(admin, "/reload", '{"force": true}')
+            assert code == 409
+            assert {found["code"] for found in json.loads(answer)["diagnostics"]} == {"KP203"}
+
+    async def test_rollback(self, tmp_path: Path) -> None:
+        """To the previous version, a known one, or none at all."""
+        async with running(tmp_path, policy_text(FIRST)) as sidecar, admin_of(sidecar) as admin:
+            first = sidecar.state.version
+            assert (await self.post(admin, "/rollback", "{}"))[0] == 409
+            await edit(sidecar, policy_text(SECOND))
+            assert (await self.post(admin, "/rollback", '{"version": "unknown"}'))[0] == 404
+            code, answer = await self.post(admin, "/rollback", f'{{"version": "{first}"}}')
+            assert (code, json.loads(answer)) == (200, {"version": first})
+
+    @pytest.mark.parametrize("path", ["/reload", "/rollback"])
+    @pytest.mark.parametrize("body", ["[]", "{", '{"force": 1}', '{"version": 1}', '{"what": "ever"}'])
+    async def test_what_is_no_order(self, tmp_path: Path, path: str, body: str) -> None:
+        """Said so, and nothing happens."""
+        async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:
+            before = sidecar.state.reloads_applied
+            assert (await self.post(admin, path, body))[0] == 400
+            assert sidecar.state.reloads_applied == before
+
+    async def test_only_posts_order(self, tmp_path: Path) -> None:
+        """A link that is followed by mistake does nothing."""
+        async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:
+            for path in ("/reload", "/rollback"):
+                assert "405" in await text(admin, path, status=405)

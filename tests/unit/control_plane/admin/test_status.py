@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.admin import status
 from control_plane.admin.status import not_ready
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from control_plane.sidecar.sidecar import Sidecar
@@ -31,9 +32,19 @@ async def test_the_whole(tmp_path: Path) -> None:
             "file": str(tmp_path / "policy.yaml"),
             "version": sidecar.state.version,
             "state": "applied",
+            "source": "file",
             "diagnostics": [],
             "error": "",
+            "file_error": "",
+            "fleet_error": "",
         }
+        assert [entry["version"] for entry in found["history"]] == [sidecar.state.version]
+        assert found["groups"] == {
+            "default": {
+                "rollout": "rest", "policy_version": sidecar.state.version, "envoys": 1, "state": "pending",
+            }
+        }  # fmt: skip
+        assert (found["quarantine"], found["sources"], found["certificates"]) == ([], [], [])
         (envoy,) = found["envoys"]
         assert (envoy["node"], envoy["connected"]) == ("envoy-1", True)
         assert envoy["types"]["EDS"]["state"] == "SYNCED"
@@ -100,8 +111,7 @@ async def test_what_an_envoy_refused_from_the_first_is_missing(
             await client.refuse(await client.ask(), "pool/p is not to my liking")
 
             def is_refused() -> bool:
-                assert sidecar.xds is not None
-                return any(row["types"]["EDS"]["state"] == "ERROR" for row in sidecar.xds.status())
+                return any(row["types"]["EDS"]["state"] == "ERROR" for row in status.envoys(sidecar))
 
             await eventually(is_refused)
             told = await text(admin, "/readyz", status=503)

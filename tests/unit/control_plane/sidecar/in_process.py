@@ -59,7 +59,8 @@ async def running(directory: Path, text: str | None = None, **changes: Any) -> A
 
 async def edit(sidecar: Sidecar, text: str) -> None:
     """What the policy watch does with a settled new content, without its half second."""
-    await sidecar._changed(text.encode())
+    assert sidecar.edits is not None
+    await sidecar.edits.changed(((str(sidecar.options.policy), text.encode()),))
 
 
 def named(sidecar: Sidecar) -> list[str]:

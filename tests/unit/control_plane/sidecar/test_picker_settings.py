@@ -28,6 +28,33 @@ pools:
 """
 
 
+ROUTED = """\
+kvpilot: v1
+listeners: [{name: openai, address: 127.0.0.1:8080}]
+models: [{name: llama, aliases: [gpt-4], pool: chat, rewrite: {model: engine}, timeout: 20s}, {name: k, pool: chat}]
+rules:
+  - {name: forced, match: {userTier: [a]}, pool: chat, rewrite: {model: other}, timeout: 5s}
+  - {name: plain, pool: chat}
+pools: {chat: {endpoints: [{address: 127.0.0.1:1}]}}
+"""
+
+
+def test_what_routes_say() -> None:
+    """Names for engines by model and by rule, rules' routes, and timeouts by route."""
+    document = load(ROUTED, "policy.yaml").document
+    assert document is not None
+    found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+    assert dict(found.engine_models) == {"llama": "engine"}
+    assert dict(found.rewrites) == {"rule/forced": "other"}
+    assert found.open_routes == {"rule/forced", "rule/plain"}
+    assert dict(found.timeouts_s) == {"model/llama": 20.0, "rule/forced": 5.0}
+    bare = ROUTED.replace("8080}", "8080, virtualHosts: [{name: h, domains: ['*'], models: []}]}")
+    document = load(bare, "policy.yaml").document
+    assert document is not None
+    found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+    assert found.open_routes == {"rule/forced", "rule/plain", "default"}
+
+
 def settings(pools: dict[str, list[str]]) -> PickerSettings:
     """Settings with these pools and addresses."""
     return PickerSettings(
@@ -144,3 +171,19 @@ def test_never_an_empty_pool_never_a_removed_endpoint(
         assert named
         assert set(named) <= set(after[name])
         assert name in before
+
+
+def test_shares_hold_for_picks_as_well() -> None:
+    """A place without a share is never named; endpoints of the others weigh what their place's share is."""
+    text = POLICY.replace(
+        "    picker: {strategy: least-request}\n",
+        "    trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true, "
+        "distribute: [{from: '*', to: {a: 75, b: 25}}]}}}\n",
+    ).replace("{address: 127.0.0.1:2}", "{address: 127.0.0.1:2, zone: b}, {address: 127.0.0.1:3, zone: c}")
+    document = load(text, "policy.yaml").document
+    assert document is not None
+    (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    first, second, third = pool.endpoints
+    assert (first.available, second.available, third.available) == (True, True, False)
+    assert (first.priority, second.priority) == (0, 0)
+    assert first.weight == 3 * second.weight

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from control_plane.cli.envoy_files import bootstrap_template
-from control_plane.sidecar import slow_loop
+from control_plane.sidecar import builds
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
+from control_plane.sidecar.handover import SYNC_TIMEOUT_S
+from control_plane.sidecar.picker_lane import SYNC_POLL_S
 from control_plane.sidecar.sidecar import (
-    SYNC_POLL_S,
-    SYNC_TIMEOUT_S,
     EnvoyOptions,
     PolicyInvalidError,
     PolicyUnreadableError,
@@ -200,7 +200,8 @@ class TestEdits:
     async def test_any_bytes_are_survived(self, tmp_path: Path, content: bytes) -> None:
         """Whatever lies in the file: rejected with a finding, and the watch goes on."""
         async with running(tmp_path) as sidecar:
-            await sidecar._changed(content)
+            assert sidecar.edits is not None
+            await sidecar.edits.changed(((str(sidecar.options.policy), content),))
             assert sidecar.state.state == "rejected"
             assert sidecar.state.diagnostics
             assert named(sidecar) == [FIRST, SECOND]
@@ -208,13 +209,13 @@ class TestEdits:
     async def test_an_edit_that_cannot_be_compiled(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A compiler that trips costs the edit: neither picker nor control plane change, and the reason is told."""
 
-        def trip(*_: object) -> None:
+        def trip(*_: object, **__: object) -> None:
             raise RuntimeError("tripped")
 
         async with running(tmp_path, policy_text(FIRST)) as sidecar, connected(sidecar):
             before = sidecar.state.version
             with monkeypatch.context() as patch:
-                patch.setattr(slow_loop, "compile_snapshot", trip)
+                patch.setattr(builds, "compile_snapshot", trip)
                 await edit(sidecar, policy_text(SECOND))
             assert (sidecar.state.state, sidecar.state.version) == ("rejected", before)
             assert sidecar.state.error == "RuntimeError: tripped"

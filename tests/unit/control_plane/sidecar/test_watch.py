@@ -1,13 +1,9 @@
-"""The policy watch: what counts as an edit."""
-
-import asyncio
-import os
-from pathlib import Path
+"""What counts as a change."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.sidecar.watch import ContentWatch, read_or_none, watch
+from control_plane.sidecar.watch import LOST_POLLS, ContentWatch
 
 
 def test_a_new_content_counts_once_it_has_settled() -> None:
@@ -46,29 +42,13 @@ def test_reports_are_changes_that_were_seen_twice(contents: list[bytes | None]) 
             current = reported
 
 
-async def test_rename_write_in_place_and_symlink_switch_all_count(tmp_path: Path) -> None:
-    """The three ways in which editors and Kubernetes change a file are each noticed, in order."""
-    (tmp_path / "1").write_bytes(b"one")
-    path = tmp_path / "policy"
-    path.symlink_to(tmp_path / "1")
-    seen: asyncio.Queue[bytes] = asyncio.Queue()
-    task = asyncio.create_task(watch(path, b"one", seen.put, poll_s=0.001))
-    try:
-        (tmp_path / "1").write_bytes(b"two")
-        assert await asyncio.wait_for(seen.get(), 5) == b"two"
-        (tmp_path / "3").write_bytes(b"three")
-        (tmp_path / "link").symlink_to(tmp_path / "3")
-        os.replace(tmp_path / "link", path)
-        assert await asyncio.wait_for(seen.get(), 5) == b"three"
-        (tmp_path / "4").write_bytes(b"four")
-        os.replace(tmp_path / "4", path)
-        assert await asyncio.wait_for(seen.get(), 5) == b"four"
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def test_lost() -> None:
+    """Gone for a moment is not lost; what can be read again is not lost any more, changed or not."""
+    state = ContentWatch(b"old")
 
+    def look(content: bytes | None) -> bool:
+        assert state.observe(content) is None
+        return state.is_lost
 
-def test_an_unreadable_path_reads_as_none(tmp_path: Path) -> None:
-    """A missing file and a folder are None, not an exception."""
-    assert read_or_none(tmp_path / "nothing") is None
-    assert read_or_none(tmp_path) is None
+    assert [look(None) for _ in range(LOST_POLLS + 1)] == [False] * (LOST_POLLS - 1) + [True, True]
+    assert [look(b"old"), look(None)] == [False, False]

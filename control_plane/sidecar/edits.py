@@ -1,0 +1,368 @@
+"""The life of a policy: each edit is read, checked, compiled, offered, and told what became of it.
+
+    edit → errors? → too much removed? → sources asked → compiled (in a thread) → offered → accepted by Envoys
+
+Any step that fails leaves everything as it is: last good beats latest. Edits come one after the other, from the watched
+file, from `reload` and from `rollback`; endpoints have a lane of their own (`endpoints_lane`) and wait for none of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from control_plane.compile.findings import findings
+from control_plane.fleet.model import Fleet
+from control_plane.fleet.sources import FleetSources
+from control_plane.policy import Diagnostic, Document, format_text
+from control_plane.policy.loader import load_files
+from control_plane.policy.model import Policy, StaticEndpoint
+from control_plane.policy.security import ControlPlane
+from control_plane.sidecar import policy_state as states
+from control_plane.sidecar.certificates import CertificateFiles
+from control_plane.sidecar.endpoints_lane import EndpointsLane
+from control_plane.sidecar.fixed_ports import as_opened
+from control_plane.sidecar.handover import combined
+from control_plane.sidecar.history import Entry, History
+from control_plane.sidecar.picker_lane import PickerLane, settings_of, with_fleet
+from control_plane.sidecar.policy_source import Files, PolicySource
+from control_plane.sidecar.policy_state import PolicyState
+from control_plane.sidecar.rejections import as_json
+from control_plane.sidecar.slow_loop import Proposal, SlowLoop
+from control_plane.xds.guard import Inventory, inventory, refusal
+from ext_proc.core.settings import PickerSettings
+from protos.messages import Messages
+
+log = logging.getLogger("kvpilot")
+
+PREPARE_WAIT_S = 2.0
+"""How long an edit waits for first answers of the sources that it names in addition; the others go on meanwhile."""
+
+FORCE_HINT = "`kvpilot reload --force` applies it all the same"
+
+
+class NoSuchVersionError(Exception):
+    """A version that the history does not have (any more)."""
+
+
+class EditRefusedError(Exception):
+    """What was asked for is not served; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an edit acts on. Without a control plane there is no `slow_loop`, without a picker no `picker`."""
+
+    source: PolicySource
+    sources: FleetSources
+    certificates: CertificateFiles
+    history: History
+    messages: Messages
+    clock: Callable[[], float]
+    wall_clock: Callable[[], float]
+    publish: Callable[[], None]
+    region: str = ""
+    zone: str = ""
+    opened: ControlPlane = field(default_factory=ControlPlane)
+    """TLS of the ports, as they were opened."""
+    ports: frozenset[str] = frozenset()
+    """Which of them this process has (`fixed_ports.PORTS`)."""
+    slow_loop: SlowLoop | None = None
+    picker: PickerLane | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All that an edit needs, made before anything changes."""
+
+    fleet: Fleet
+    settings: PickerSettings
+    proposal: Proposal | None
+
+
+def _nothing() -> None:
+    """Without a control plane there is nothing to compile."""
+
+
+class Edits:
+    """Mutable: the policy in force, its state, the last known stage of the rollout; on one event loop. Each edit is
+    taken in under a lock, and the part that changes anything is without a wait in between."""
+
+    def __init__(self, parts: Parts, document: Document, state: PolicyState, endpoints: EndpointsLane) -> None:
+        """`document` is served already."""
+        self.state = state
+        self.document = document
+        self._parts = parts
+        self._endpoints = endpoints
+        self._lock = asyncio.Lock()
+        self._was_failed = ""
+        self._was_candidate: str | None = None
+        self._moving = False
+        self._saving: asyncio.Task[None] | None = None
+
+    # Edits
+
+    async def begin(self, files: Files, newer: Files | None) -> None:
+        """The start: what is served goes into the history, if it is the file's; `newer` comes as an edit of it."""
+        if newer is not None:
+            await self.submit(newer)
+        elif self.state.source == states.FROM_FILE:
+            self._parts.history.record(self.document.version, files, states.APPLIED, self._parts.wall_clock())
+            self.state.applied_at = self._parts.wall_clock()
+            self._save()
+
+    async def changed(self, files: Files) -> None:
+        """The watched file has another content."""
+        await self.submit(files)
+
+    def lost(self, reason: str) -> None:
+        """The watched file cannot be read any more, or can be again (no reason)."""
+        self.state.file_error = f"{self._parts.source.path}: {reason}" if reason else ""
+        if reason:
+            log.error("%s; still serving policy %s", self.state.file_error, self.state.version)
+        else:
+            log.info("%s is there again", self._parts.source.path)
+
+    async def reload(self, *, force: bool) -> None:
+        """Reads the file again; with `force` what the guard or Envoys refused gets its way. Raises `EditRefusedError`,
+        which has no more to say than the state has."""
+        try:
+            files = await asyncio.to_thread(self._parts.source.read)
+        except (OSError, ValueError) as error:
+            raise EditRefusedError(f"{self._parts.source.path}: {error}") from error
+        if not await self.submit(files, force=force):
+            raise EditRefusedError(self.state.error or "the policy has errors")
+        if force:
+            self._endpoints.force()
+
+    async def rollback(self, version: str = "") -> str:
+        """Goes back to `version`, or to the last good one before the present one; gives the version that is served.
+
+        Raises `NoSuchVersionError` and `EditRefusedError`. What is left behind counts as rolled back, also after a
+        restart, until the file is edited or `reload` is forced.
+        """
+        history, current = self._parts.history, self.document.version
+        entry = history.entry(version) if version else history.last_good(but=current)
+        files = history.files(entry.version) if entry else None
+        if entry is None or files is None:
+            if version:
+                raise NoSuchVersionError(f"no version {version} in the history")
+            raise EditRefusedError("there is no earlier version to go back to")
+        if entry.version == current:
+            raise EditRefusedError(f"version {current} is served already")
+        if not await self.submit(files, force=True, source=states.FROM_HISTORY):
+            raise EditRefusedError(self.state.error or f"version {entry.version} has errors in this kvpilot")
+        history.mark(current, state=states.ROLLED_BACK)
+        self.state.state, self.state.error = states.ROLLED_BACK, f"the operator went back from version {current}"
+        self._save()
+        return entry.version
+
+    async def submit(self, files: Files, *, force: bool = False, source: str = states.FROM_FILE) -> bool:
+        """Whether these files are served now, if only to some; `state` says what became of them."""
+        async with self._lock:
+            diagnostics: tuple[Diagnostic, ...] = ()
+            try:
+                document, diagnostics = await asyncio.to_thread(read, files, self._parts.messages)
+                if document is None:
+                    self._reject(states.REJECTED, diagnostics, "")
+                    return False
+                document, kept = as_opened(document, self._parts.opened, self._parts.ports)
+                diagnostics = (*diagnostics, *kept)
+                refused = "" if force else removal(self.document.policy, document.policy)
+                if refused:
+                    self._reject(states.REFUSED, diagnostics, f"{refused}; {FORCE_HINT}")
+                    return False
+                made = await self._prepared(document)
+            except Exception as error:  # whatever the compiler trips over, traffic goes on under the last good policy
+                log.exception("%s: this policy cannot be compiled", self._parts.source.path)
+                self._reject(states.REJECTED, diagnostics, f"{type(error).__name__}: {error}")
+                return False
+            self.state.diagnostics, self.state.source = diagnostics, source
+            self._switch(document, made, files, force=force)
+            for warning in kept:
+                log.warning("%s", format_text(warning))
+            return True
+
+    async def _prepared(self, document: Document) -> "_Prepared":
+        """All that may take long or fail, before anything changes."""
+        parts = self._parts
+        await parts.sources.prepare(document.policy, PREPARE_WAIT_S)
+        fleet = parts.sources.fleet_for(document.policy)
+        job: Callable[[], Proposal | None] = _nothing
+        if parts.slow_loop is not None:
+            job = parts.slow_loop.prepare(document, fleet, parts.certificates.preview(document.policy))
+
+        def work() -> _Prepared:
+            return _Prepared(fleet, self._settings(document, fleet), job())
+
+        return await asyncio.to_thread(work)
+
+    def _switch(self, document: Document, made: "_Prepared", files: Files, *, force: bool) -> None:
+        """The edit itself."""
+        parts = self._parts
+        parts.sources.apply(document.policy)
+        parts.certificates.apply(document.policy)
+        self.document = document
+        now = parts.sources.fleet
+        self._endpoints.reset(now, document.policy.safety.max_removed_percent)
+        # What discovery found while the policy was compiled.
+        late = [name for name, found in now.pools.items() if found != made.fleet.pools.get(name)]
+        if parts.slow_loop is not None and made.proposal is not None:
+            parts.slow_loop.apply(made.proposal, parts.clock(), force=force)
+            parts.slow_loop.fleet_changed(now, late)
+            if parts.certificates.materials != made.proposal.inputs.materials:  # rotated meanwhile
+                parts.slow_loop.materials_changed(parts.certificates.materials)
+        is_staged = parts.slow_loop is not None and parts.slow_loop.rollout.candidate == document.version
+        self.state.version = document.version
+        self.state.state = states.ROLLING_OUT if is_staged else states.APPLIED
+        self.state.error = ""
+        self.state.reloads_applied += 1
+        self.state.applied_at = parts.wall_clock()
+        self._was_candidate = document.version if is_staged else None
+        self._was_failed = ""
+        parts.history.record(document.version, files, self.state.state, parts.wall_clock())
+        log.info("policy %s %s", document.version, self.state.state)
+        self._serve(None if late or is_staged else made.settings)
+        self._save()
+
+    def _reject(self, word: str, diagnostics: tuple[Diagnostic, ...], error: str) -> None:
+        self._parts.sources.apply(self.document.policy)  # whatever was asked for the edit is not needed
+        self.state.state, self.state.diagnostics, self.state.error = word, diagnostics, error
+        self.state.reloads_rejected += 1
+        for diagnostic in diagnostics:
+            log.error("%s", format_text(diagnostic))
+        if error:
+            log.error("%s", error)
+        log.error("the edit changes nothing: still serving policy %s", self.state.version)
+
+    # What is served
+
+    def _settings(self, document: Document, fleet: Fleet) -> PickerSettings:
+        return settings_of(document, fleet, self._parts.region, self._parts.zone)
+
+    def _serve(self, settings: PickerSettings | None = None) -> None:
+        """Everything is to be as it is now: the picker lets go, Envoys are told, the picker is given.
+
+        `settings` are the picker's, if they are known already.
+        """
+        parts = self._parts
+        if parts.picker is not None:
+            parts.picker.want(settings or self._wanted())
+        parts.publish()
+        if parts.picker is not None:
+            parts.picker.published()
+
+    def _wanted(self) -> PickerSettings:
+        newest = self._settings(self.document, self._endpoints.fleet)
+        loop = self._parts.slow_loop
+        if loop is None or loop.rollout.candidate is None:
+            return newest
+        inputs = loop.inputs(loop.rollout.stable)
+        return combined(self._settings(inputs.document, inputs.fleet), newest) if inputs else newest
+
+    def endpoints_changed(self, pools: frozenset[str]) -> None:
+        """Other endpoints of these pools are ready."""
+        parts, loop = self._parts, self._parts.slow_loop
+        if parts.picker is not None:
+            if loop is not None and loop.rollout.candidate is not None:
+                settings = self._wanted()
+            else:
+                place = parts.region, parts.zone
+                settings = with_fleet(parts.picker.wanted, self.document, self._endpoints.fleet, pools, *place)
+            parts.picker.want(settings)
+        parts.publish()
+        if parts.picker is not None:
+            parts.picker.published()
+
+    # What becomes of it
+
+    def moved(self) -> None:
+        """Envoys have answered, or time has passed: something else is to be served, and maybe to be told."""
+        if not self._moving:
+            self._moving = True
+            asyncio.get_running_loop().call_soon(self._follow)
+
+    def _follow(self) -> None:
+        self._moving = False
+        loop = self._parts.slow_loop
+        if loop is None:
+            return
+        rollout = loop.rollout
+        if rollout.failed and rollout.failed != self._was_failed:
+            self._rolled_back(loop, rollout.failed, rollout.reason)
+        elif self._was_candidate is not None and rollout.candidate is None:
+            self.state.state = states.APPLIED
+            self._parts.history.mark(rollout.stable, state=states.APPLIED)
+        self._was_failed, self._was_candidate = rollout.failed, rollout.candidate
+        self._parts.history.remember_rejections(as_json(loop.quarantine))
+        self._serve()
+        self._save()
+
+    def _rolled_back(self, loop: SlowLoop, version: str, reason: str) -> None:
+        parts = self._parts
+        self.state.state, self.state.error = states.ROLLED_BACK, reason
+        parts.history.mark(version, state=states.ROLLED_BACK)
+        if self.document is not loop.document:
+            self.document = loop.document
+            self.state.version = self.document.version
+            parts.sources.apply(self.document.policy)
+            parts.certificates.apply(self.document.policy)
+            self._endpoints.reset(parts.sources.fleet, self.document.policy.safety.max_removed_percent)
+            loop.fleet_changed(parts.sources.fleet, [pool.name for pool in self.document.policy.pools])
+
+    def accepted(self, version: str) -> None:
+        """All Envoys of some group have accepted a version."""
+        self._parts.history.mark(version, accepted=True)
+        self._save()
+
+    # The history
+
+    def history(self) -> tuple[Entry, ...]:
+        """The last policies, oldest first."""
+        return self._parts.history.entries
+
+    def _save(self) -> None:
+        """Writes the history in a thread; one write at a time, and what comes meanwhile is the next one."""
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._write(), name="history")
+
+    async def _write(self) -> None:
+        while (pending := self._parts.history.pending()) is not None:
+            try:
+                await asyncio.to_thread(self._parts.history.write, pending)
+            except OSError as error:
+                log.error("history: %s", error)
+
+    async def stop(self) -> None:
+        """Ends when what is to be kept is kept."""
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
+        try:
+            self._parts.history.write(self._parts.history.pending())
+        except OSError as error:
+            log.error("history: %s", error)
+
+
+def read(files: Files, messages: Messages) -> tuple[Document | None, tuple[Diagnostic, ...]]:
+    """The policy of these files with all findings; None if one of them is an error. May run in a thread."""
+    result = load_files(files)
+    if result.document is None:
+        return None, result.diagnostics
+    found = (*result.diagnostics, *findings(result.document, messages))
+    is_good = all(diagnostic.severity != "error" for diagnostic in found)
+    return (result.document if is_good else None), found
+
+
+def declared(policy: Policy) -> Inventory:
+    """What a policy names: pools, and for each its addresses, names and files."""
+    return inventory(
+        {
+            pool.name: [item.address if isinstance(item, StaticEndpoint) else repr(item) for item in pool.endpoints]
+            for pool in policy.pools
+        }
+    )
+
+
+def removal(old: Policy, new: Policy) -> str:
+    """Why going from one policy to another takes away too much; empty if it does not. The new one's bound counts."""
+    return refusal(declared(old), declared(new), new.safety.max_removed_percent)

@@ -1,0 +1,103 @@
+"""From what discovery finds to what is served: refused if it takes away too much, made for the pools that changed.
+
+A result that would take away too much is refused pool by pool: pools that lose nothing get their new endpoints, the
+others keep theirs until discovery finds them again, or until somebody forces it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from control_plane.fleet.model import Fleet
+from control_plane.fleet.sources import FleetSources
+from control_plane.sidecar.policy_state import PolicyState
+from control_plane.sidecar.slow_loop import INLINE_ENDPOINTS, SlowLoop
+from control_plane.xds.guard import Inventory, inventory, refusal
+
+log = logging.getLogger("kvpilot")
+
+
+class EndpointsLane:
+    """Mutable: the fleet that is served, the pools to be made, the task that makes them; on one event loop."""
+
+    def __init__(
+        self,
+        sources: FleetSources,
+        slow_loop: SlowLoop | None,
+        state: PolicyState,
+        served: Callable[[frozenset[str]], None],
+    ) -> None:
+        """`served` is called when other endpoints of these pools are ready to be pushed."""
+        self._sources = sources
+        self._slow_loop = slow_loop
+        self._state = state
+        self._served = served
+        self._max_removed_percent = 100
+        self._held_back: frozenset[str] = frozenset()
+        self._due: set[str] = set()
+        self._working: asyncio.Task[None] | None = None
+        self.fleet = Fleet(pools={})
+
+    def reset(self, fleet: Fleet, max_removed_percent: int) -> None:
+        """A policy was applied, with this fleet."""
+        self.fleet, self._max_removed_percent = fleet, max_removed_percent
+        self._held_back = frozenset()
+        self._state.fleet_error = ""
+
+    def changed(self, pools: frozenset[str], *, force: bool = False) -> None:
+        """Discovery found other endpoints for these pools."""
+        found = self._sources.fleet
+        pools |= self._held_back
+        why = "" if force else self._refusal(found)
+        self._held_back = frozenset(pool for pool in pools if why and self._loses(pool, found))
+        if why and why != self._state.fleet_error:
+            log.error("discovery: %s; these pools keep what they have: %s", why, ", ".join(sorted(self._held_back)))
+        self._state.fleet_error = why
+        taken = frozenset(pools - self._held_back)
+        self.fleet = Fleet(pools={**self.fleet.pools, **{pool: found.pools.get(pool, ()) for pool in taken}})
+        if taken:
+            self._make(taken)
+
+    def force(self) -> None:
+        """Serves what was refused."""
+        if self._held_back:
+            self.changed(self._held_back, force=True)
+
+    async def stop(self) -> None:
+        """Ends what is being made."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+
+    def _refusal(self, found: Fleet) -> str:
+        return refusal(_inventory(self.fleet), _inventory(found), self._max_removed_percent)
+
+    def _loses(self, pool: str, found: Fleet) -> bool:
+        before = {endpoint.address for endpoint in self.fleet.pools.get(pool, ())}
+        return bool(before - {endpoint.address for endpoint in found.pools.get(pool, ())})
+
+    def _make(self, pools: frozenset[str]) -> None:
+        if self._slow_loop is None:
+            self._served(pools)
+            return
+        self._due |= pools
+        if self._working is not None and not self._working.done():
+            return  # it takes what is due when it has done the last
+        size = sum(len(self.fleet.pools.get(pool, ())) for pool in self._due) * self._slow_loop.kinds
+        if size <= INLINE_ENDPOINTS:
+            due, self._due = frozenset(self._due), set()
+            self._slow_loop.fleet_changed(self.fleet, due)
+            self._served(due)
+            return
+        self._working = asyncio.create_task(self._make_elsewhere(self._slow_loop), name="endpoints")
+
+    async def _make_elsewhere(self, slow_loop: SlowLoop) -> None:
+        while self._due:
+            due, self._due = frozenset(self._due), set()
+            made = await asyncio.to_thread(slow_loop.prepare_endpoints(self.fleet, due))
+            slow_loop.apply_endpoints(made)
+            self._served(due)
+
+
+def _inventory(fleet: Fleet) -> Inventory:
+    return inventory({pool: [e.address for e in endpoints] for pool, endpoints in fleet.pools.items()})
