@@ -14,7 +14,10 @@ from typing import NoReturn
 EX_USAGE = 64
 EX_INTERRUPTED = 130
 """What shells show for a program that Ctrl-C ended."""
-VERBS = ("demo", "run", "check", "render", "bootstrap", "schema", "pods")
+VERBS = (
+    "demo", "run", "check", "plan", "render", "explain", "test", "status", "rollback", "reload", "bootstrap", "schema",
+    "pods",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

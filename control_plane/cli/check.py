@@ -1,4 +1,8 @@
-"""`kvpilot check POLICY…`: everything that is wrong with policy files, each finding with its place, code and hint."""
+"""`kvpilot check POLICY…`: everything that is wrong with policies, each finding with its place, code and hint.
+
+In three tiers, each asked only of what passed the one before: the text and its values, what it compiles to
+(`control_plane.compile.findings`), and with `--envoy` what Envoy itself says.
+"""
 
 import argparse
 import sys
@@ -11,26 +15,34 @@ NAME = "check"
 HELP = "check policy files: all errors and warnings, located"
 
 OUTPUTS = ("text", "json", "github")
+SEVERITIES = ("error", "warning")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
-    parser.add_argument("policies", nargs="+", metavar="POLICY", help="policy files")
+    parser.add_argument("policies", nargs="+", metavar="POLICY", help="policy files, or directories of files")
     parser.add_argument("--envoy", action="store_true", help="also ask `envoy --mode validate` about the result")
     parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the findings (default: text)")
+    parser.add_argument(
+        "--fail-on", choices=SEVERITIES, default="error", help="what makes the status 1 (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the findings of all files; 1 if any of them is an error."""
-    from control_plane.cli.policy_file import load_file
+    """Prints the findings of all policies; 1 if any of them is an error, with `--fail-on warning` also a warning."""
+    from pathlib import Path
 
-    results = {file: load_file(file) for file in args.policies}
+    from control_plane.cli.file_findings import with_file_findings
+    from control_plane.cli.policy_file import checked_file
+
+    results = {file: with_file_findings(Path(file), checked_file(file)) for file in args.policies}
     if args.envoy:
         from control_plane.cli.envoy_validate import validated
 
         results = {file: validated(file, result) for file, result in results.items()}
     _PRINT[args.output](results)
-    return int(any(result.document is None for result in results.values()))
+    is_strict = args.fail_on == "warning"
+    return int(any(result.document is None or (is_strict and result.diagnostics) for result in results.values()))
 
 
 def _findings(results: "dict[str, LoadResult]") -> "list[Diagnostic]":
@@ -55,8 +67,10 @@ def _verdict(result: "LoadResult") -> str:
     if result.document is None:
         return counted
     policy = result.document.policy
-    endpoints = sum(len(pool.endpoints) for pool in policy.pools)
+    endpoints = sum(len(pool.static_endpoints) for pool in policy.pools)
+    sources = sum(len(pool.discovered) for pool in policy.pools)
     parts = [(len(policy.models), "model"), (len(policy.pools), "pool"), (endpoints, "endpoint")]
+    parts += [(sources, "discovery source")] if sources else []
     size = ", ".join(_count(number, noun) for number, noun in parts)
     return f"ok, version {result.document.version}: {size}" + (f"; {_count(warnings, 'warning')}" if warnings else "")
 

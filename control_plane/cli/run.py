@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from control_plane.sidecar.sidecar import Sidecar
+    from ext_proc.core.address import SocketAddress
 
 NAME = "run"
 HELP = "the sidecar: serves xDS, ext_proc and access logs under POLICY; starts an Envoy too unless --no-envoy"
@@ -43,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--region", default="", help="region of the Envoy, for locality failover")
     parser.add_argument("--zone", default="", help="zone of the Envoy, for locality failover")
-    parser.add_argument("--state-dir", type=Path, help="keeps our Envoy's bootstrap, log and process id")
+    parser.add_argument(
+        "--dns", type=tcp_address, metavar="HOST:PORT", help="name server for discovery (default: the machine's)"
+    )
+    parser.add_argument("--state-dir", type=Path, help="keeps the last good policies, and our Envoy's files")
 
 
 def _roles(text: str) -> frozenset[str]:
@@ -59,6 +63,14 @@ def default_state_dir(policy: Path) -> Path:
     return Path(home) / "kvpilot" / hashlib.sha256(os.fsencode(policy.absolute())).hexdigest()[:16]
 
 
+def _state_dir_or_none(policy: Path) -> Path | None:
+    """The same where there is a home directory; without one nothing outlives a restart."""
+    try:
+        return default_state_dir(policy)
+    except RuntimeError:
+        return None
+
+
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGTERM; 0 then, 1 when it could not start or its Envoy ended by itself."""
     import asyncio
@@ -66,6 +78,14 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     return asyncio.run(_serve(args))
+
+
+def name_server(text: str | None) -> "SocketAddress | None":
+    """The address of `--dns`, which is one of TCP's form: both transports are asked there."""
+    from ext_proc.core.address import SocketAddress, parse_address
+
+    server = parse_address(text) if text else None
+    return server if isinstance(server, SocketAddress) else None
 
 
 async def _serve(args: argparse.Namespace) -> int:
@@ -92,6 +112,8 @@ async def _serve(args: argparse.Namespace) -> int:
             roles=args.roles,
             region=args.region,
             zone=args.zone,
+            dns=name_server(args.dns),
+            state_dir=args.state_dir or _state_dir_or_none(args.policy),
             envoy=envoy,
         )
     )

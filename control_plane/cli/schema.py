@@ -1,4 +1,4 @@
-"""`kvpilot schema`: the JSON Schema of the policy for editors, or its reference page."""
+"""`kvpilot schema`: the JSON Schema of policies or of scenario files for editors, or their reference pages."""
 
 import argparse
 import json
@@ -7,10 +7,17 @@ NAME = "schema"
 HELP = "print the JSON Schema of the policy file"
 
 OUTPUTS = ("json", "markdown")
+FILES = ("policy", "part", "scenarios")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
+    parser.add_argument(
+        "--of",
+        choices=FILES,
+        default="policy",
+        help="which kind of file; a part is one of several files that make up a policy (default: %(default)s)",
+    )
     parser.add_argument(
         "--output",
         choices=OUTPUTS,
@@ -21,10 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the schema or the page; always 0."""
-    from control_plane.policy import json_schema, reference_markdown
+    from control_plane.policy import json_schema, part_schema, reference_markdown
+    from control_plane.scenarios.reference import scenarios_markdown, scenarios_schema
 
     if args.output == "markdown":
-        print(reference_markdown(), end="")
+        print(scenarios_markdown() if args.of == "scenarios" else reference_markdown(), end="")
     else:
-        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        schema = {"policy": json_schema, "part": part_schema, "scenarios": scenarios_schema}[args.of]
+        print(json.dumps(schema(), indent=2, ensure_ascii=False))
     return 0

@@ -64,3 +64,54 @@ def test_addresses_are_checked(policy: str, capsys: pytest.CaptureFixture[str], 
     with pytest.raises(SystemExit, match="64"):
         main(["bootstrap", policy, *arguments])
     assert arguments[1] in capsys.readouterr().err
+
+
+TLS = """\
+controlPlane:
+  xds:
+    tls:
+      mode: MUTUAL
+      serverCertificate: s.pem
+      privateKey: s-key.pem
+      caCertificates: ca.pem
+      envoy: {caCertificates: tls/ca.pem, clientCertificate: /e.pem, privateKey: /e-key.pem, sni: kvpilot.corp}
+"""
+
+
+def context_of(found: Any) -> Any:
+    """The TLS context towards the control plane, which is one of Envoy's."""
+    load().parse_json("envoy.config.bootstrap.v3.Bootstrap", found)
+    (cluster,) = found["static_resources"]["clusters"]
+    return cluster["transport_socket"]["typed_config"]
+
+
+def test_tls_from_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the policy says for Envoy, with whole paths: Envoy starts anywhere."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY + TLS)
+    context = context_of(printed(capsys, str(path)))
+    common = context["common_tls_context"]
+    assert context["sni"] == "kvpilot.corp"
+    assert common["alpn_protocols"] == ["h2"]
+    assert common["validation_context"]["trusted_ca"] == {"filename": str(tmp_path / "tls" / "ca.pem")}
+    assert common["tls_certificates"][0]["private_key"] == {"filename": "/e-key.pem"}
+
+
+def test_tls_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each flag takes the place of what the policy says; without a word of either there is no TLS."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY + TLS)
+    context = context_of(printed(capsys, str(path), "--xds-ca", "/other.pem", "--xds-sni", "x.corp"))
+    assert context["sni"] == "x.corp"
+    assert context["common_tls_context"]["validation_context"]["trusted_ca"] == {"filename": "/other.pem"}
+    path.write_text(POLICY)
+    assert "sni" not in context_of(printed(capsys, str(path), "--xds-ca", "/other.pem"))
+    (cluster,) = printed(capsys, str(path))["static_resources"]["clusters"]
+    assert "transport_socket" not in cluster
+
+
+@pytest.mark.parametrize("flags", [["--xds-sni", "x"], ["--xds-ca", "/c", "--xds-cert", "/p"]])
+def test_half_of_tls(policy: str, capsys: pytest.CaptureFixture[str], flags: list[str]) -> None:
+    """A certificate without its key, or names without authorities, are wrong use."""
+    assert main(["bootstrap", policy, *flags]) == 64
+    assert "--xds-ca" in capsys.readouterr().err

@@ -80,3 +80,11 @@ def test_a_version_that_is_none_is_wrong_usage(policy: str) -> None:
     """64, as for every wrong word on the command line."""
     with pytest.raises(SystemExit, match="64"):
         main(["render", policy, "--envoy-version", "new"])
+
+
+def test_a_group_that_nobody_has(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said, in place of what another group gets."""
+    assert main(["render", policy, "--group", "canaries"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("there is no group canaries; there is default\n")

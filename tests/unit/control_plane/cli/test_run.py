@@ -12,6 +12,7 @@ import pytest
 from control_plane.cli import EX_USAGE, build_parser, main, run
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from control_plane.sidecar.sidecar import Sidecar
+from ext_proc.core.address import SocketAddress
 from tests.unit.control_plane.cli.long_running import until_sigterm
 from tests.unit.control_plane.sidecar.in_process import BOTH_ROLES, options, policy_text
 
@@ -34,7 +35,7 @@ def test_roles(words: str, roles: set[str]) -> None:
 @pytest.mark.parametrize(
     "words",
     [["--roles", ""], ["--roles", "xds,"], ["--roles", "picker,nothing"], ["--ads", "grpc"]]
-    + [[flag, "nonsense"] for flag in ("--xds", "--ext-proc", "--admin", "--envoy-admin")]
+    + [[flag, "nonsense"] for flag in ("--xds", "--ext-proc", "--admin", "--envoy-admin", "--dns")]
     + [["--admin", "localhost:80"], ["--xds", "127.0.0.1:65536"], ["--envoy-admin", "unix:/tmp/envoy.sock"]],
 )
 def test_wrong_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,6 +51,13 @@ def test_addresses_may_be_unix_sockets() -> None:
     for flag, name in (("--xds", "xds"), ("--ext-proc", "ext_proc"), ("--admin", "admin")):
         args = build_parser().parse_args(["run", "p", flag, "unix:/run/kvpilot.sock"])
         assert getattr(args, name) == "unix:/run/kvpilot.sock"
+
+
+def test_the_name_server() -> None:
+    """An address with its port; without the option it is the machine's own choice."""
+    words = ["run", "p", "--dns", "[::1]:5353"]
+    assert run.name_server(build_parser().parse_args(words).dns) == SocketAddress("::1", 5353)
+    assert run.name_server(build_parser().parse_args(["run", "p"]).dns) is None
 
 
 def test_the_state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

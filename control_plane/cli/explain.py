@@ -1,0 +1,274 @@
+"""`kvpilot explain`: which rule, route and pools a request gets under a policy, and why; or a decision of a sidecar."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from control_plane.cli.admin_client import AdminError, add_admin, ask, error_text
+from control_plane.cli.compiling import add_place, compiled_for, envoy_version, unknown_group
+
+if TYPE_CHECKING:
+    from control_plane.compile import Compiled
+    from control_plane.compile.evaluate import Request
+    from control_plane.policy import Document
+    from control_plane.scenarios.decide import Decided
+
+NAME = "explain"
+HELP = "which rule, route and pool a request gets under POLICY, and why; or one decision of a running sidecar"
+
+OUTPUTS = ("text", "json")
+
+GATES = {
+    "jwt_authn": "access tokens",
+    "kvpilot.deny": "authorization",
+    "kvpilot.allow": "authorization",
+    "local_ratelimit": "rate limits",
+    "filters.http.fault": "faults",
+}
+"""Part of a filter's name → what may end a request before its route does; these are not judged here."""
+
+_DECISION = re.compile("[0-9a-f]{16}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The request, and the Envoy that it comes through."""
+    parser.add_argument("what", metavar="POLICY|DECISION_ID", help="a policy, or the value of x-kvpilot-decision")
+    parser.add_argument("--model", default="", help="the model that the body asks for")
+    parser.add_argument("--stream", action="store_true", help="the answer is to be streamed")
+    parser.add_argument("--body", type=Path, metavar="FILE", help="the whole body, in place of --model and --stream")
+    parser.add_argument(
+        "--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="a header; several times"
+    )
+    parser.add_argument("--path", default="/v1/chat/completions", help="path and query (default: %(default)s)")
+    parser.add_argument("--method", default="", help="its method (default: POST with a body, else GET)")
+    parser.add_argument("--host", default="localhost", help="its Host header (default: %(default)s)")
+    parser.add_argument("--listener", default="", help="the listener that it comes to (default: the first)")
+    parser.add_argument("--envoy-version", type=envoy_version, metavar="X.Y", help="through an older Envoy")
+    add_place(parser)
+    parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the answer (default: text)")
+    add_admin(parser)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip().lower(), value.strip()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the explanation; 1 when there is none, and standard error says why."""
+    if _DECISION.fullmatch(args.what) and not Path(args.what).exists():
+        return _explain_decision(args)
+    return _explain_policy(args)
+
+
+# --- a request under a policy ---
+
+
+def _explain_policy(args: argparse.Namespace) -> int:
+    from control_plane.cli.policy_file import read_policy
+    from control_plane.compile.evaluate import UnknownMatcherError
+    from control_plane.fleet.model import static_fleet
+    from control_plane.scenarios.decide import decide, listener_of
+    from control_plane.sidecar.picker_settings import picker_settings
+
+    document = read_policy(Path(args.what))
+    if document is None:
+        return 1
+    problem = unknown_group(document, args.group)
+    if problem:
+        print(problem, file=sys.stderr)
+        return 1
+    listener = listener_of(document.policy, args.listener)
+    compiled = compiled_for(document, version=args.envoy_version, region=args.region, zone=args.zone, group=args.group)
+    if listener is None or listener.name not in compiled.listeners:
+        print(f"there is no listener {args.listener or listener} for this Envoy", file=sys.stderr)
+        return 1
+    settings = picker_settings(document.policy, static_fleet(document.policy), document.version, args.region, args.zone)
+    try:
+        request = _request(args)
+        decided = decide(document, compiled, settings, request, listener)
+    except OSError as error:
+        print(f"{args.body}: {error.strerror}", file=sys.stderr)
+        return 1
+    except UnknownMatcherError as error:
+        print(f"this cannot be judged without an Envoy: {error}", file=sys.stderr)
+        return 1
+    found = _explanation(document, compiled, decided)
+    if args.output == "json":
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print_text(found, request)
+    return 0
+
+
+def _request(args: argparse.Namespace) -> "Request":
+    from control_plane.compile.evaluate import Request
+
+    body = b""
+    if args.body:
+        body = args.body.read_bytes()
+    elif args.model:
+        text: dict[str, object] = {"model": args.model, **({"stream": True} if args.stream else {})}
+        body = json.dumps(text).encode()
+    method = args.method.upper() or ("POST" if body else "GET")
+    headers = dict(args.header)
+    return Request(path=args.path, method=method, authority=headers.pop("host", args.host), headers=headers, body=body)
+
+
+def _explanation(document: "Document", compiled: "Compiled", decided: "Decided") -> dict[str, Any]:
+    from control_plane.compile.filters import PICKER_FILTER
+
+    mark = document.mark(decided.declared)
+    evaluation = decided.evaluation
+    return {
+        "listener": decided.listener,
+        "virtual_host": evaluation.virtual_host,
+        "route": decided.route,
+        "rule": decided.rule,
+        "policy": f"{mark.file}:{mark.line}" if mark else "",
+        "status": decided.status,
+        "pools": [{"pool": name, "weight": weight} for name, weight in decided.pools],
+        "model": decided.model,
+        "engine_model": decided.engine_model,
+        "picker": decided.is_picked,
+        "timeouts": {key: decided.action[key] for key in ("timeout", "idleTimeout") if key in decided.action},
+        "retries": _retries(compiled, decided),
+        "mirrors": _mirrors(decided.action),
+        "filters": list(evaluation.filters),
+        "passed": [{"route": passed.name, "why": passed.why} for passed in evaluation.passed],
+        "without_picker": _without_picker(document, decided, PICKER_FILTER in evaluation.filters),
+    }
+
+
+def _retries(compiled: "Compiled", decided: "Decided") -> str:
+    """The route's own retry policy, else that of the first pool's cluster."""
+    from control_plane.compile.names import cluster_name
+
+    policy: Any = decided.action.get("retryPolicy")
+    if policy is None and decided.pools:
+        cluster: Any = compiled.clusters.get(cluster_name(decided.pools[0][0]), {})
+        for options in cluster.get("typedExtensionProtocolOptions", {}).values():
+            policy = policy or options.get("retryPolicy")
+    if not policy:
+        return "none"
+    codes = ", ".join(str(code) for code in policy.get("retriableStatusCodes", ()))
+    return f"{policy.get('numRetries', 1)} on {policy.get('retryOn', '')}" + (f" ({codes})" if codes else "")
+
+
+def _mirrors(action: Mapping[str, Any]) -> list[str]:
+    found = []
+    for mirror in action.get("requestMirrorPolicies", ()):
+        share = mirror.get("runtimeFraction", {}).get("defaultValue", {})
+        divisor = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}.get(share.get("denominator", "HUNDRED"), 1)
+        percent = f"{share['numerator'] / divisor:g} %" if "numerator" in share else "all"
+        found.append(f"{percent} to {mirror.get('cluster', '').removeprefix('pool/')}")
+    return found
+
+
+def _without_picker(document: "Document", decided: "Decided", is_asked: bool) -> str:
+    """What is different for the client while the picker does not answer."""
+    if not decided.pools:
+        return "the same answer"
+    if not is_asked:
+        return "the same: the picker is not asked here"
+    where = " or ".join(name for name, weight in decided.pools if weight)
+    lines = [f"the same route; Envoy's own load balancing chooses the pod in {where}"]
+    if decided.engine_model != decided.model:
+        rewrites = any("lua" in name for name in decided.evaluation.filters)
+        lines.append(
+            f"Envoy itself rewrites the model to {decided.engine_model}"
+            if rewrites
+            else f"the engine is asked for {decided.model}, so it should know that name"
+        )
+    return "; ".join(lines)
+
+
+def _print_text(found: Mapping[str, Any], request: "Request") -> None:
+    print(f"{request.method} {request.authority}{request.path} at listener {found['listener']}")
+    for line in _passed(found):
+        print(line)
+    place = f" ({found['policy']})" if found["policy"] else ""
+    print(
+        f"route {found['route'] or 'none'}{place}"
+        + (f", virtual host {found['virtual_host']}" if found["route"] else "")
+    )
+    if found["status"] is not None:
+        print(f"  answer: {found['status']}, by Envoy itself")
+        return
+    total = sum(pool["weight"] for pool in found["pools"])
+    for pool in found["pools"]:
+        share = "" if len(found["pools"]) == 1 else f", weight {pool['weight']} ({100 * pool['weight'] / total:.3g} %)"
+        print(f"  pool {pool['pool']}{share}")
+    for mirror in found["mirrors"]:
+        print(f"  a copy of {mirror}")
+    if found["model"] != found["engine_model"]:
+        print(f"  the engine is asked for {found['engine_model']}")
+    times = {"timeout": "whole request", "idleTimeout": "between two chunks"}
+    for key, value in found["timeouts"].items():
+        print(f"  {times[key]}: {'no limit' if value == '0s' else value}")
+    print(f"  retries: {found['retries']}")
+    print(f"  picker: {'names the pod' if found['picker'] else 'not asked'}")
+    print(f"  without the picker: {found['without_picker']}")
+    gates = [words for part, words in GATES.items() if any(part in name for name in found["filters"])]
+    if gates:
+        print(f"  not judged here, and may say no: {', '.join(dict.fromkeys(gates))}")
+
+
+def _passed(found: Mapping[str, Any]) -> list[str]:
+    """Why rules and models before it did not match: each once, without the further routes of the one that did."""
+    own = tuple(f"{prefix}/" for prefix in ("rule", "model"))
+    return list(
+        dict.fromkeys(
+            f"  not {passed['route']}: {passed['why']}"
+            for passed in found["passed"]
+            if passed["route"].startswith(own) and passed["route"] != found["route"]
+        )
+    )
+
+
+# --- a decision of a running sidecar ---
+
+
+def _explain_decision(args: argparse.Namespace) -> int:
+    try:
+        status, found = ask(args.admin, "GET", f"/decisions/{args.what}")
+    except AdminError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if status != 200:
+        print(error_text(found) or f"the sidecar answers {status}", file=sys.stderr)
+        return 1
+    if args.output == "json":
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        _print_decision(found)
+    return 0
+
+
+def _print_decision(found: Mapping[str, Any]) -> None:
+    print(f"decision {found['id']}: model {found['model']}, pool {found['pool']}, strategy {found['strategy']}")
+    first, *others = found["endpoints"]
+    print(f"  {first} was named" + (f", then {', '.join(others)}" if others else "") + f": {found['reason']}")
+    for candidate in found["candidates"]:
+        terms = ", ".join(f"{name} {_number(value)}" for name, value in candidate["terms"].items())
+        print(f"  {candidate['address']}: cost {_number(candidate['cost'])}" + (f" ({terms})" if terms else ""))
+    outcome = found["outcome"]
+    if outcome.get("status") is None:
+        print("  no outcome so far")
+        return
+    cached = f", {outcome['cached_tokens']} tokens cached" if outcome.get("cached_tokens") is not None else ""
+    ttft = f", first token after {outcome['ttft_ms']:.0f} ms" if outcome.get("ttft_ms") is not None else ""
+    served = outcome.get("served") or "nobody"
+    print(f"  answered {outcome['status']} by {served} in {outcome['attempts']} tries{ttft}{cached}")
+    if outcome.get("served") and outcome["served"] != first:
+        print(f"  it was not {first}: Envoy went on to the next after a failed try")
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,46 @@
+"""`kvpilot check`: the files that a policy names, as they are on this machine.
+
+Only where at least one of them is here: elsewhere, in a repository's CI for instance, that they are missing says
+nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from control_plane.policy import Diagnostic, Document, LoadResult
+from control_plane.policy.codes import Code
+from control_plane.sidecar.certificates import CertificateFiles
+
+
+def with_file_findings(policy: Path, result: LoadResult) -> LoadResult:
+    """`result` with a warning for each named file that kvpilot could not use here; `policy` is where it stands."""
+    if result.document is None:
+        return result
+    found = _findings(result.document, policy if policy.is_dir() else policy.parent)
+    return replace(result, diagnostics=(*result.diagnostics, *found))
+
+
+def _findings(document: Document, base: Path) -> tuple[Diagnostic, ...]:
+    files = CertificateFiles(base, is_quiet=True)
+    files.apply(document.policy)
+    rows = files.status()
+    if not any(_is_there(base / file) for row in rows for file in row["files"]):
+        return ()
+    return tuple(_finding(document, row) for row in rows if row["error"])
+
+
+def _is_there(path: Path) -> bool:
+    """A path that cannot be one, or leads through a directory that is closed to us, leads to nothing."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _finding(document: Document, row: Mapping[str, Any]) -> Diagnostic:
+    mark = document.mark(row["policy"])
+    assert mark is not None, "a path that the policy's own files are named at"
+    hint = "what needs it waits until it is there"
+    return Diagnostic(mark.file, mark.line, mark.column, Code.UNUSABLE_FILE.value, "warning", row["error"], hint, "")

@@ -1,0 +1,190 @@
+"""`kvpilot status [NODE]`: what a running sidecar serves, which Envoy has what, and how each endpoint is."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from control_plane.cli.admin_client import AdminError, add_admin, ask
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+NAME = "status"
+HELP = "what a running sidecar serves, to which Envoys, and how each endpoint is"
+
+OUTPUTS = ("text", "json")
+
+BAD_POLICY = ("rejected", "refused", "rolled-back")
+"""States of the policy that mean: what the file says is not what is served."""
+
+PLAIN_WIDTH = 200
+"""Columns when no terminal says how many it has: a log takes long lines, and a wrapped address cannot be searched."""
+
+MIN_HISTORY = 2
+"""With one version there is nothing to go back to."""
+MAX_HISTORY = 5
+"""Versions that are listed; `--output json` has all."""
+
+_STYLES = {"SYNCED": "green", "NOT_SENT": "dim", "STALE": "yellow", "ERROR": "bold red"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which Envoy, and which sidecar."""
+    parser.add_argument("node", nargs="?", default="", metavar="NODE", help="only this Envoy (its node id)")
+    parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the status (default: text)")
+    add_admin(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints the status; 1 when an Envoy refuses something, the file is not what is served, or nobody answers."""
+    try:
+        code, status = ask(args.admin, "GET", "/status")
+    except AdminError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if code != 200 or not isinstance(status, dict) or "envoys" not in status:
+        print(f"what answers at {args.admin} is no kvpilot: status {code}", file=sys.stderr)
+        return 1
+    if args.node:
+        status = {**status, "envoys": [envoy for envoy in status["envoys"] if envoy["node"] == args.node]}
+        if not status["envoys"]:
+            print(f"no Envoy {args.node} was seen", file=sys.stderr)
+            return 1
+    if args.output == "json":
+        print(json.dumps(status, indent=2, ensure_ascii=False))
+    else:
+        _show(status)
+    return int(has_errors(status))
+
+
+def has_errors(status: "dict[str, Any]") -> bool:
+    """Whether anything is not as the policy wants it."""
+    kinds = (kind for envoy in status["envoys"] for kind in envoy["types"].values())
+    return (
+        status["policy"]["state"] in BAD_POLICY
+        or bool(status["policy"].get("file_error") or status["policy"].get("fleet_error"))
+        or bool(status.get("quarantine"))
+        or any(kind["state"] == "ERROR" for kind in kinds)
+    )
+
+
+def _show(status: "dict[str, Any]") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
+    _show_policy(console, status)
+    console.print(_envoys(status["envoys"]))
+    _show_errors(console, status)
+    if status.get("groups"):
+        console.print(_groups(status["groups"]))
+    console.print(_endpoints(status["pools"]))
+    _show_files(console, status)
+    _show_history(console, status)
+
+
+def _show_policy(console: "Console", status: "dict[str, Any]") -> None:
+    policy = status["policy"]
+    style = "bold red" if policy["state"] in BAD_POLICY else "green" if policy["state"] == "applied" else "yellow"
+    source = f" (from {policy['source']})" if policy.get("source", "file") != "file" else ""
+    console.print(f"kvpilot {status['version']}, policy {policy['version']}{source}: ", end="", markup=False)
+    console.print(policy["state"], style=style)
+    for one in policy["diagnostics"]:
+        text = f"  {one['file']}:{one['line']}:{one['column']}: {one['severity']} [{one['code']}] {one['message']}"
+        console.print(text, markup=False)
+    for error in ("error", "file_error", "fleet_error"):
+        if policy.get(error):
+            console.print(f"  {policy[error]}", style="red", markup=False)
+
+
+def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> "Table":
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def _envoys(envoys: "list[dict[str, Any]]") -> "Table":
+    from rich.text import Text
+
+    kinds = list(dict.fromkeys(kind for envoy in envoys for kind in envoy["types"]))
+    table = _table("Envoys" if envoys else "Envoys: none so far", "node", "group", "version", "connected", *kinds)
+    for envoy in envoys:
+        states = (envoy["types"].get(kind, {}).get("state", "") for kind in kinds)
+        table.add_row(
+            Text(envoy["node"]),
+            Text(envoy.get("group") or ""),
+            Text(str(envoy.get("version") or "")),
+            "yes" if envoy["connected"] else "no",
+            *(Text(state, style=_STYLES.get(state, "")) for state in states),
+        )
+    return table
+
+
+def _show_errors(console: "Console", status: "dict[str, Any]") -> None:
+    """The words of every Envoy that refused something, with the operator's own line."""
+    for envoy in status["envoys"]:
+        for kind, cell in envoy["types"].items():
+            if cell["state"] == "ERROR":
+                places = ", ".join(cell.get("policy", ())) or "no line of the policy"
+                console.print(f"{envoy['node']} refuses {kind} ({places}): {cell['error']}", style="red", markup=False)
+        for line in envoy.get("left_out") or ():
+            console.print(f"{envoy['node']} does not get: {line}", style="dim", markup=False)
+    for one in status.get("quarantine", ()):
+        what = f"{one['type']} {one['resource']} ({one['policy'] or 'no line of the policy'})"
+        console.print(f"in quarantine: {what}, instead: {one['instead']}", style="red", markup=False)
+        console.print(f"  {one['error']}", style="red", markup=False)
+
+
+def _groups(groups: "dict[str, dict[str, Any]]") -> "Table":
+    table = _table("Groups", "group", "rollout", "policy", "envoys", "state", right=("envoys",))
+    for name, group in groups.items():
+        cells = (group.get(key, "") for key in ("rollout", "policy_version", "envoys", "state"))
+        table.add_row(name, *(str(cell if not isinstance(cell, list) else len(cell)) for cell in cells))
+    return table
+
+
+def _endpoints(pools: "dict[str, dict[str, Any]]") -> "Table":
+    numbers = ("in flight", "waiting", "running", "queued tokens", "cached blocks", "scraped")
+    table = _table("Endpoints", "pool", "endpoint", "health", *numbers, right=numbers)
+    for name, pool in pools.items():
+        for endpoint in pool["endpoints"]:
+            age = endpoint.get("scrape_age_s")
+            cells = (
+                endpoint.get(key, "") for key in ("in_flight", "waiting", "running", "queued_tokens", "index_blocks")
+            )
+            scraped = "never" if age is None else f"{age:.1f} s ago"
+            table.add_row(name, endpoint["address"], endpoint["health"], *(str(cell) for cell in cells), scraped)
+    return table
+
+
+def _show_files(console: "Console", status: "dict[str, Any]") -> None:
+    """Discovery and certificates: only what is not as it should be."""
+    for source in status.get("sources", ()):
+        if source["state"] != "fresh":
+            text = f"pool {source['pool']}, {source['kind']} {source['target']}: {source['state']}; {source['error']}"
+            console.print(text, style="yellow", markup=False)
+    for certificate in status.get("certificates", ()):
+        if certificate.get("error"):
+            files = ", ".join(certificate["files"])
+            text = f"{certificate['policy']} ({files}): {certificate['state']}; {certificate['error']}"
+            console.print(text, style="yellow", markup=False)
+
+
+def _show_history(console: "Console", status: "dict[str, Any]") -> None:
+    """The versions that `kvpilot rollback` can go back to, newest first."""
+    from datetime import UTC, datetime
+
+    versions = sorted(status.get("history", ()), key=lambda each: each["time"], reverse=True)
+    if len(versions) < MIN_HISTORY:
+        return
+    table = _table("Versions", "version", "since", "state")
+    for each in versions[:MAX_HISTORY]:
+        since = datetime.fromtimestamp(each["time"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        table.add_row(each["version"], since, each["state"])
+    console.print(table)

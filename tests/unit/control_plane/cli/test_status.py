@@ -1,0 +1,169 @@
+"""`kvpilot status`."""
+
+import json
+from typing import Any
+
+import pytest
+
+from control_plane.cli import main
+from tests.kit.ports import free_ports
+from tests.unit.control_plane.cli.answering import answering
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    """What a healthy sidecar says."""
+    synced = {"state": "SYNCED", "version_acked": "v1", "version_sent": "v1", "error": "", "policy": []}
+    return {
+        "version": "0.4.0",
+        "policy": {"file": "p.yaml", "version": "abc", "state": "applied", "source": "file", "diagnostics": [],
+                   "error": ""},
+        "groups": {"default": {"rollout": "rest", "policy_version": "abc", "envoys": 1, "state": "promoted"}},
+        "quarantine": [],
+        "envoys": [
+            {"node": "edge-1", "group": "default", "version": "1.40.0", "connected": True, "left_out": [],
+             "types": {"CDS": synced, "LDS": dict(synced)}},
+        ],
+        "pools": {"chat": {"strategy": "kv-aware", "endpoints": [
+            {"address": "10.0.0.1:8000", "health": "healthy", "in_flight": 3, "waiting": 1.0, "running": 2.0,
+             "queued_tokens": 70, "index_blocks": 12, "scrape_age_s": 0.21},
+            {"address": "10.0.0.2:8000", "health": "ejected", "in_flight": 0, "waiting": 0.0, "running": 0.0,
+             "queued_tokens": 0, "index_blocks": 0, "scrape_age_s": None}]}},
+        "sources": [], "certificates": [],
+        **changes,
+    }  # fmt: skip
+
+
+def with_error() -> dict[str, Any]:
+    """The same with an Envoy that refuses a listener."""
+    bad = status()
+    bad["envoys"][0]["types"]["LDS"] |= {"state": "ERROR", "error": "no [bold]", "policy": ["p.yaml:3:5"]}
+    return bad
+
+
+def shown(answer: dict[str, Any], *arguments: str) -> tuple[int, list[tuple[str, Any]]]:
+    """The exit status under an answer, and what was asked."""
+    with answering({"GET /status": (200, answer)}) as server:
+        return main(["status", "--admin", server.address, *arguments]), server.asked
+
+
+def test_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    """All is well: 0, and each Envoy, group and endpoint in its table."""
+    assert shown(status()) == (0, [("GET /status", None)])
+    out = capsys.readouterr().out
+    assert "policy abc: applied" in out
+    assert "edge-1  default  1.40.0   yes        SYNCED  SYNCED" in out
+    assert "10.0.0.1:8000" in out
+    assert "0.2 s ago" in out
+    assert "never" in out
+
+
+def test_an_envoy_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """An ERROR is 1, with Envoy's words as they are and the operator's own line."""
+    assert shown(with_error())[0] == 1
+    assert "edge-1 refuses LDS (p.yaml:3:5): no [bold]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["file_error", "fleet_error"])
+def test_what_else_keeps_the_policy_from_being_served(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is gone, and a result of discovery that removes too much, are told and are 1."""
+    policy = {**status()["policy"], key: "[b] is gone"}
+    assert shown(status(policy=policy))[0] == 1
+    assert "  [b] is gone\n" in capsys.readouterr().out
+
+
+def test_an_envoy_that_has_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its group is not known any more."""
+    gone = status()
+    gone["envoys"][0] |= {"group": None, "connected": False}
+    assert shown(gone)[0] == 0
+    assert "edge-1         1.40.0   no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", ["rejected", "refused", "rolled-back"])
+def test_the_file_is_not_served(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """So is a file that is not what is served, with its findings."""
+    found = {
+        "file": "p.yaml",
+        "line": 1,
+        "column": 2,
+        "code": "KP201",
+        "severity": "error",
+        "message": "no",
+        "hint": "",
+    }
+    policy = {**status()["policy"], "state": state, "source": "last-good", "diagnostics": [found], "error": "too much"}
+    assert shown(status(policy=policy))[0] == 1
+    out = capsys.readouterr().out
+    assert f"policy abc (from last-good): {state}" in out
+    assert "p.yaml:1:2: error [KP201] no" in out
+    assert "too much" in out
+
+
+def test_quarantine_sources_certificates_and_history(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is in quarantine is an error; discovery and certificates are told where something is wrong with them."""
+    one = {"group": "default", "type": "CDS", "resource": "pool/chat", "version": "v", "error": "bad",
+           "policy": "p.yaml:9:1", "instead": "last good"}  # fmt: skip
+    source = {
+        "pool": "chat",
+        "kind": "dns",
+        "target": "x:1",
+        "state": "stale",
+        "age_s": 9.0,
+        "error": "timeout",
+        "endpoints": 2,
+    }
+    fresh = {**source, "state": "fresh", "target": "y:1"}
+    certificate = {"policy": "listeners.openai.tls", "files": ["a.pem", "a.key"], "state": "stale", "error": "no match"}
+    good = {**certificate, "files": ["good.pem"], "state": "ok", "error": ""}
+    history = [{"version": f"v{n}", "time": 1_700_000_000.0 + n, "state": "applied"} for n in range(9)]
+    answer = status(quarantine=[one], sources=[source, fresh], certificates=[certificate, good], history=history)
+    assert shown(answer)[0] == 1
+    out = capsys.readouterr().out
+    assert "in quarantine: CDS pool/chat (p.yaml:9:1), instead: last good" in out
+    assert "pool chat, dns x:1: stale; timeout" in out
+    assert "y:1" not in out
+    assert "listeners.openai.tls (a.pem, a.key): stale; no match" in out
+    assert "good.pem" not in out
+    assert "v8       2023-11-14 22:13:28Z  applied" in out
+    assert "v4" in out
+    assert "v3" not in out
+
+
+def test_one_node(capsys: pytest.CaptureFixture[str]) -> None:
+    """Another Envoy's error is not this one's; an unknown one is an error."""
+    answer = with_error()
+    answer["envoys"].append({**status()["envoys"][0], "node": "edge-2"})
+    assert shown(answer, "edge-2")[0] == 0
+    assert "edge-1" not in capsys.readouterr().out
+    assert shown(answer, "edge-9")[0] == 1
+    assert capsys.readouterr().err == "no Envoy edge-9 was seen\n"
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs it is what the sidecar says."""
+    assert shown(status(), "--output", "json")[0] == 0
+    assert json.loads(capsys.readouterr().out) == status()
+
+
+def test_an_older_sidecar(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parts that a sidecar does not tell are left out."""
+    answer = {key: value for key, value in status().items() if key in ("version", "policy", "envoys", "pools")}
+    assert shown(answer)[0] == 0
+    assert "Groups" not in capsys.readouterr().out
+
+
+def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a sidecar it is 1, and says where it was looked for."""
+    (port,) = free_ports(1)
+    assert main(["status", "--admin", f"127.0.0.1:{port}"]) == 1
+    assert capsys.readouterr().err == f"no sidecar answers at 127.0.0.1:{port}: Connection refused\n"
+    assert main(["status", "--admin", "unix:/nowhere/admin"]) == 1
+    assert "unix:/nowhere/admin: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [(200, "<html>"), (200, {}), (200, []), (500, {"error": "x"})])
+def test_something_else_answers(answer: tuple[int, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no kvpilot is said to be none."""
+    with answering({"GET /status": answer}) as server:
+        assert main(["status", "--admin", server.address]) == 1
+    assert "is no kvpilot" in capsys.readouterr().err
