@@ -21,7 +21,8 @@ class Kvpilot:
         """`arguments` are further words of the command line."""
         xds, ext_proc, admin = free_ports(3)
         self.policy = policy
-        self.arguments = arguments
+        own_state = () if "--state-dir" in arguments else ("--state-dir", str(policy.parent / "state"))
+        self.arguments = (*own_state, *arguments)
         self.xds = f"127.0.0.1:{xds}"
         self.ext_proc = f"127.0.0.1:{ext_proc}"
         self.admin = f"127.0.0.1:{admin}"

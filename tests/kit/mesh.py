@@ -144,14 +144,17 @@ class Mesh:
 
 @asynccontextmanager
 async def mesh(
-    directory: Path, policy: PolicyText, *, ads: AdsVariant = "delta", zone: str = ""
+    directory: Path, policy: PolicyText, *, ads: AdsVariant = "delta", zone: str = "", arguments: Sequence[str] = ()
 ) -> AsyncIterator[Mesh]:
-    """kvpilot and Envoy under `policy`, connected and ready; both ended at the exit."""
+    """kvpilot and Envoy under `policy`, connected and ready; both ended at the exit.
+
+    `arguments` are further words of kvpilot's command line.
+    """
     if not policy.listen:
         policy.listen = f"127.0.0.1:{free_ports(1)[0]}"
     path = directory / "policy.yaml"
     path.write_text(policy.render())
-    kvpilot = Kvpilot(path, "--zone", zone)
+    kvpilot = Kvpilot(path, "--zone", zone, *arguments)
     envoy = EnvoyProcess(
         directory / "envoy",
         bootstrap(

@@ -48,7 +48,7 @@ def test_policy_names_the_pods(compose: Any) -> None:
     for service in ("pod-a", "pod-b"):
         args = build_parser().parse_args(words(compose["services"][service]))
         assert f"{address_of(compose, service)}:{args.base_port}" in {
-            endpoint.address for endpoint in policy.pools[0].endpoints
+            endpoint.address for endpoint in policy.pools[0].static_endpoints
         }
         assert args.models == [policy.models[0].name]
         assert args.host == "0.0.0.0"

@@ -53,7 +53,10 @@ def test_the_policy_is_valid(listen: str, strategy: str) -> None:
         assert [target.pool for target in model.route] == ["chat"]
     (pool,) = policy.pools
     assert pool.picker.strategy == strategy
-    assert [(one.address, one.zone) for one in pool.endpoints] == [("127.0.0.1:1", "zone-a"), ("127.0.0.1:2", "zone-b")]
+    assert [(one.address, one.zone) for one in pool.static_endpoints] == [
+        ("127.0.0.1:1", "zone-a"),
+        ("127.0.0.1:2", "zone-b"),
+    ]
 
 
 def stage(directory: Path) -> Stage:
