@@ -54,6 +54,7 @@ bench: venv
 	$(BIN)/python -m bench.pick
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.edit
+	$(BIN)/python -m bench.push
 
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 -q --no-annotate --no-header -o constraints.txt
