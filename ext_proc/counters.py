@@ -49,6 +49,8 @@ class Counters:
     """Exceptions of our own code that were kept from doing harm; any is a bug."""
     ended: Counter[str] = field(default_factory=Counter)
     """Picked requests that ended, by `outcome`: `ok`, `client_error`, `server_error`, `aborted`."""
+    tokens: Counter[str] = field(default_factory=Counter)
+    """Tokens of picked requests as engines told them, by `kind`: `prompt`, `cached` (of these), `completion`."""
     log_records: int = 0
     log_messages_bad: int = 0
     scrapes_ok: int = 0
@@ -70,3 +72,9 @@ class Counters:
         else:
             outcome = "client_error" if status >= 400 else "ok"
         self.ended[outcome] += 1
+
+    def count_tokens(self, prompt: int | None, cached: int | None, completion: int | None) -> None:
+        """Counts the tokens of one request; None was not told."""
+        for kind, number in (("prompt", prompt), ("cached", cached), ("completion", completion)):
+            if number is not None:
+                self.tokens[kind] += number

@@ -153,6 +153,7 @@ class PickerService:
                 self.counters.scrapes_failed += 1
             case RequestEnded():
                 self.counters.count_ended(event.status, aborted=event.aborted)
+                self.counters.count_tokens(event.prompt_tokens, event.cached_tokens, event.completion_tokens)
             case _:
                 pass
         try:

@@ -112,6 +112,7 @@ def _counters(counters: Counters) -> Iterator[Metric]:
         ("kvpilot_rejected", "requests answered by the picker", "status", counters.rejected),
         ("kvpilot_unpicked", "requests left to Envoy's own policy", "reason", counters.unpicked),
         ("kvpilot_ended", "picked requests that ended", "outcome", counters.ended),
+        ("kvpilot_tokens", "tokens of picked requests, as engines told them", "kind", counters.tokens),
     ):
         family = CounterMetricFamily(name, text, labels=[label])
         for key, number in values.items():

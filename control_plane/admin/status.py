@@ -46,6 +46,7 @@ def _policy(sidecar: "Sidecar") -> dict[str, object]:
         "error": state.error,
         "file_error": state.file_error,
         "fleet_error": state.fleet_error,
+        "history_error": state.history_error,
     }
 
 

@@ -4,6 +4,7 @@ import argparse
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from control_plane.cli.argument_types import address
@@ -62,6 +63,20 @@ def ask(admin: str, method: str, path: str, body: object = None) -> tuple[int, A
         return answer.status, json.loads(text)
     except ValueError as error:
         raise AdminError(f"what answers at {admin} is no kvpilot: status {answer.status}, no JSON") from error
+
+
+def ask_for(admin: str, method: str, path: str, body: object = None) -> Any:
+    """The JSON of an answer with status 200; raises AdminError for any other, in the sidecar's own words."""
+    status, answer = ask(admin, method, path, body)
+    if status != 200:
+        raise AdminError(error_text(answer) or f"the sidecar answers {status}")
+    return answer
+
+
+def finding_line(finding: Mapping[str, Any]) -> str:
+    """A finding of an answer's `diagnostics`, as `kvpilot check` says it, without hint and excerpt."""
+    place = f"{finding['file']}:{finding['line']}:{finding['column']}"
+    return f"{place}: {finding['severity']} [{finding['code']}] {finding['message']}"
 
 
 def error_text(answer: Any) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 
 DEFAULT_GROUP = "default"
-"""What a node that no group of the policy takes belongs to."""
+"""The group of Envoys that no other group takes. As in `policy.groups`, which this module does without: every start of
+kvpilot makes the parsers of all verbs."""
 
 
 def envoy_version(text: str) -> "Version":

@@ -7,32 +7,25 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from control_plane.cli.compiling import materials_at
-from control_plane.compile import (
-    NEWEST_TESTED,
-    Compiled,
-    Node,
-    Services,
-    capabilities,
-    compile_snapshot,
-    static_bootstrap,
-)
+from control_plane.cli.compiling import compiled_for, materials_at
+from control_plane.compile import NEWEST_TESTED, Compiled, static_bootstrap
+from control_plane.compile.grouping import group_names
 from control_plane.compile.materials import Materials
-from control_plane.fleet.model import static_fleet
-from control_plane.policy import Diagnostic, Document, LoadResult
+from control_plane.policy import Document, LoadResult
 from control_plane.policy.codes import Code
-from control_plane.policy.groups import DEFAULT_GROUP
 from control_plane.sidecar.envoy_process import EnvoyUnavailableError, find_envoy
-from ext_proc.core.address import SocketAddress
 
 TIMEOUT_S = 30.0
 """Validating takes well under a second; a policy of ten thousand endpoints a few."""
-MAX_SECRETS_TRIED = 20
-"""Secrets that are left out one after the other to find the one that Envoy refuses: some tenths of a second each."""
+MAX_TRIED = 20
+"""Patches or secrets that are left out to find the one that Envoy refuses: some tenths of a second each."""
 MAX_OUTPUT = 500
 """Characters of Envoy's own words that are repeated: it may print whole messages."""
 
-_ANY_PICKER = SocketAddress("127.0.0.1", 9002)
+_REASON_STARTS = (
+    re.compile(r"error initializing configuration '[^']*': (.)"),
+    re.compile(r"goo\.gle/debug.* : (.)"),
+)
 _VERSION = re.compile(r"/(\d+)\.(\d+)\.(\d+)")
 
 
@@ -47,27 +40,33 @@ def validated(file: str, result: LoadResult) -> LoadResult:
     version = _version_of(envoy)
     materials = materials_at(Path(file), result.document)
     seen: list[object] = []
-    for group in (DEFAULT_GROUP, *(group.name for group in result.document.policy.groups)):
-        compiled = _compiled(result.document, version, group, materials)
+    for group in group_names(result.document.policy):
+        compiled = compiled_for(result.document, version=version, group=group, materials=materials)
         if compiled.by_kind() in seen:
             continue
         seen.append(compiled.by_kind())
         refusal = _ask(envoy, compiled)
         if refusal is not None:
-            path = _place(result.document, compiled, refusal) or _secret_place(envoy, compiled, refusal)
+            path = (
+                _patch_place(envoy, result.document, version, group, materials)
+                or _place(result.document, compiled, refusal)
+                or _secret_place(envoy, compiled, refusal)
+            )
             message = f"Envoy refuses what this compiles to: {refusal}"
             return _refused(file, result, result.document, Code.ENVOY_REFUSES, message, path)
     return result
 
 
-def _compiled(document: Document, version: tuple[int, int, int], group: str, materials: Materials) -> Compiled:
-    """What an Envoy of `group` gets; certificates are in it as far as their files are here."""
-    node = Node(id="check", version=version)
-    services = Services(ext_proc=_ANY_PICKER)
-    policy = document.policy
-    return compile_snapshot(
-        policy, static_fleet(policy), services, capabilities(node), "", "", group=group, materials=materials
-    )
+def _patch_place(
+    envoy: str, document: Document, version: tuple[int, int, int], group: str, materials: Materials
+) -> str:
+    """The path of the patch that Envoy refuses: without it and those behind it, it takes the rest."""
+    patches = document.policy.envoy_patch
+    for count in range(len(patches) - 1, max(-1, len(patches) - 1 - MAX_TRIED), -1):
+        less = replace(document, policy=replace(document.policy, envoy_patch=patches[:count]))
+        if _ask(envoy, compiled_for(less, version=version, group=group, materials=materials)) is None:
+            return f"envoyPatch.{patches[count].name}"
+    return ""
 
 
 def _place(document: Document, compiled: Compiled, refusal: str) -> str:
@@ -85,7 +84,7 @@ def _secret_place(envoy: str, compiled: Compiled, refusal: str) -> str:
     """The path of the secret without which Envoy takes the rest: of an inline one it does not say the name."""
     if "<inline>" not in refusal:
         return ""
-    for name in list(compiled.secrets)[:MAX_SECRETS_TRIED]:
+    for name in list(compiled.secrets)[:MAX_TRIED]:
         others = {other: resource for other, resource in compiled.secrets.items() if other != name}
         if _ask(envoy, replace(compiled, secrets=others)) is None:
             return compiled.provenance["secrets", name]
@@ -110,13 +109,17 @@ def _ask(envoy: str, compiled: Compiled) -> str | None:
             return f"no answer within {TIMEOUT_S:.0f} s"
     if run.returncode == 0:
         return None
-    words = " ".join((run.stdout + run.stderr).split())
-    # The reason is at the end, behind the message that it is about.
+    return reason(run.stdout + run.stderr)
+
+
+def reason(output: str) -> str:
+    """Why Envoy refuses: the end of what it prints, without the message that it is about."""
+    words = " ".join(output.split())
+    for start in _REASON_STARTS:
+        words = words[found.start(1) :] if (found := start.search(words)) else words
     return words if len(words) <= MAX_OUTPUT else f"… {words[-MAX_OUTPUT:]}"
 
 
 def _refused(file: str, result: LoadResult, document: Document, code: Code, message: str, path: str) -> LoadResult:
-    mark = document.mark(path) if path else None
-    where, line, column = (mark.file, mark.line, mark.column) if mark else (file, 1, 1)
-    finding = Diagnostic(where, line, column, code, "error", message, "", "")
+    finding = document.finding(path, code, message, file=file)
     return replace(result, document=None, diagnostics=(*result.diagnostics, finding))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from control_plane.cli.admin_client import AdminError, add_admin, ask, error_text
-from control_plane.cli.compiling import add_place, compiled_for, envoy_version, unknown_group
+from control_plane.cli.admin_client import AdminError, add_admin, ask_for
+from control_plane.cli.compiling import add_place, compiled_for, envoy_version
 
 if TYPE_CHECKING:
     from control_plane.compile import Compiled
@@ -77,17 +77,13 @@ def _explain_policy(args: argparse.Namespace) -> int:
     from control_plane.scenarios.decide import decide, listener_of
     from control_plane.sidecar.picker_settings import picker_settings
 
-    document = read_policy(Path(args.what))
+    document = read_policy(Path(args.what), args.group)
     if document is None:
-        return 1
-    problem = unknown_group(document, args.group)
-    if problem:
-        print(problem, file=sys.stderr)
         return 1
     listener = listener_of(document.policy, args.listener)
     compiled = compiled_for(document, version=args.envoy_version, region=args.region, zone=args.zone, group=args.group)
     if listener is None or listener.name not in compiled.listeners:
-        print(f"there is no listener {args.listener or listener} for this Envoy", file=sys.stderr)
+        print(f"there is no listener {listener.name if listener else args.listener} for this Envoy", file=sys.stderr)
         return 1
     settings = picker_settings(document.policy, static_fleet(document.policy), document.version, args.region, args.zone)
     try:
@@ -237,12 +233,9 @@ def _passed(found: Mapping[str, Any]) -> list[str]:
 
 def _explain_decision(args: argparse.Namespace) -> int:
     try:
-        status, found = ask(args.admin, "GET", f"/decisions/{args.what}")
+        found = ask_for(args.admin, "GET", f"/decisions/{args.what}")
     except AdminError as error:
         print(error, file=sys.stderr)
-        return 1
-    if status != 200:
-        print(error_text(found) or f"the sidecar answers {status}", file=sys.stderr)
         return 1
     if args.output == "json":
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -11,18 +11,20 @@ from typing import Any
 
 from control_plane.policy import Diagnostic, Document, LoadResult
 from control_plane.policy.codes import Code
-from control_plane.sidecar.certificates import CertificateFiles
+from control_plane.policy.named_files import named_files
 
 
 def with_file_findings(policy: Path, result: LoadResult) -> LoadResult:
     """`result` with a warning for each named file that kvpilot could not use here; `policy` is where it stands."""
-    if result.document is None:
+    if result.document is None or not named_files(result.document.policy):
         return result
     found = _findings(result.document, policy if policy.is_dir() else policy.parent)
     return replace(result, diagnostics=(*result.diagnostics, *found))
 
 
 def _findings(document: Document, base: Path) -> tuple[Diagnostic, ...]:
+    from control_plane.sidecar.certificates import CertificateFiles  # takes longer to load than most policies to check
+
     files = CertificateFiles(base, is_quiet=True)
     files.apply(document.policy)
     rows = files.status()
@@ -40,7 +42,5 @@ def _is_there(path: Path) -> bool:
 
 
 def _finding(document: Document, row: Mapping[str, Any]) -> Diagnostic:
-    mark = document.mark(row["policy"])
-    assert mark is not None, "a path that the policy's own files are named at"
     hint = "what needs it waits until it is there"
-    return Diagnostic(mark.file, mark.line, mark.column, Code.UNUSABLE_FILE.value, "warning", row["error"], hint, "")
+    return document.finding(row["policy"], Code.UNUSABLE_FILE, row["error"], hint)

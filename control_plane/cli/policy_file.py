@@ -38,11 +38,18 @@ def checked_file(path: str) -> "LoadResult":
     return replace(result, document=result.document if is_good else None, diagnostics=diagnostics)
 
 
-def read_policy(path: Path) -> "Document | None":
-    """The document of `path`; None when it cannot be used, and standard error says why. Warnings go there, too."""
+def read_policy(path: Path, group: str = "") -> "Document | None":
+    """The document of `path`; None when it cannot be used, and standard error says why. Warnings go there, too.
+
+    With `group` also None when the policy does not have that group.
+    """
+    from control_plane.cli.compiling import unknown_group
     from control_plane.policy import format_text
 
     result = checked_file(str(path))
     for diagnostic in result.diagnostics:
         print(format_text(diagnostic), file=sys.stderr)
-    return result.document
+    problem = unknown_group(result.document, group) if result.document is not None and group else ""
+    if problem:
+        print(problem, file=sys.stderr)
+    return None if problem else result.document

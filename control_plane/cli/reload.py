@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from control_plane.cli.admin_client import AdminError, add_admin, ask, error_text
+from control_plane.cli.admin_client import AdminError, add_admin, ask, error_text, finding_line
 
 NAME = "reload"
 HELP = "read the policy again on a running sidecar"
@@ -33,5 +33,4 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_findings(answer: Any) -> None:
     for one in answer.get("diagnostics", ()) if isinstance(answer, dict) else ():
-        place = f"{one['file']}:{one['line']}:{one['column']}"
-        print(f"{place}: {one['severity']} [{one['code']}] {one['message']}", file=sys.stderr)
+        print(finding_line(one), file=sys.stderr)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from control_plane.cli.argument_types import address
-from control_plane.cli.compiling import add_place, compiled_for, envoy_version, materials_at, unknown_group
+from control_plane.cli.compiling import add_place, compiled_for, envoy_version, materials_at
 
 NAME = "render"
 HELP = "the xDS snapshot of POLICY as JSON, offline"
@@ -34,12 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from control_plane.compile import rendered
     from protos.messages import load
 
-    document = read_policy(args.policy)
+    document = read_policy(args.policy, args.group)
     if document is None:
-        return 1
-    problem = unknown_group(document, args.group)
-    if problem:
-        print(problem, file=sys.stderr)
         return 1
     compiled = compiled_for(
         document,

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from control_plane.cli.admin_client import AdminError, add_admin, ask, error_text
+from control_plane.cli.admin_client import AdminError, add_admin, ask_for
 
 NAME = "rollback"
 HELP = "go back to an earlier version of the policy on a running sidecar"
@@ -24,12 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the version that is served now; 1 when it could not be done, and standard error says why."""
     try:
-        status, answer = ask(args.admin, "POST", "/rollback", {"version": args.version} if args.version else {})
+        answer = ask_for(args.admin, "POST", "/rollback", {"version": args.version} if args.version else {})
     except AdminError as error:
         print(error, file=sys.stderr)
-        return 1
-    if status != 200:
-        print(error_text(answer) or f"the sidecar answers {status}", file=sys.stderr)
         return 1
     print(f"serving policy {answer.get('version', '')}; the next edit of the file ends this")
     return 0

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from control_plane.cli.admin_client import AdminError, add_admin, ask
+from control_plane.cli.admin_client import AdminError, add_admin, ask, finding_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -93,9 +93,8 @@ def _show_policy(console: "Console", status: "dict[str, Any]") -> None:
     console.print(f"kvpilot {status['version']}, policy {policy['version']}{source}: ", end="", markup=False)
     console.print(policy["state"], style=style)
     for one in policy["diagnostics"]:
-        text = f"  {one['file']}:{one['line']}:{one['column']}: {one['severity']} [{one['code']}] {one['message']}"
-        console.print(text, markup=False)
-    for error in ("error", "file_error", "fleet_error"):
+        console.print(f"  {finding_line(one)}", markup=False)
+    for error in ("error", "file_error", "fleet_error", "history_error"):
         if policy.get(error):
             console.print(f"  {policy[error]}", style="red", markup=False)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import yaml
 
 from control_plane.compile.tls import xds_socket
-from control_plane.compile.typed import Json
+from control_plane.compile.typed import Json, socket_address
 from control_plane.policy.security import EnvoyTls
 from ext_proc.core.address import SocketAddress, UnixAddress
 
@@ -41,11 +41,11 @@ def bootstrap(
         locality = {name: value for name, value in (("region", region), ("zone", zone)) if value}
         if locality:
             document["node"]["locality"] = locality
-        document["admin"]["address"] = _address(admin)
+        document["admin"]["address"] = _in_snake_case(socket_address(admin))
         document["dynamic_resources"]["ads_config"]["api_type"] = _API_TYPES[ads]
         (cluster,) = (found for found in document["static_resources"]["clusters"] if found["name"] == XDS_CLUSTER)
         (group,) = cluster["load_assignment"]["endpoints"]
-        group["lb_endpoints"] = [{"endpoint": {"address": _address(xds)}}]
+        group["lb_endpoints"] = [{"endpoint": {"address": _in_snake_case(socket_address(xds))}}]
         if xds_tls is not None:
             cluster["transport_socket"] = _in_snake_case(xds_socket(xds_tls))
     except (KeyError, TypeError) as error:
@@ -61,10 +61,3 @@ def _in_snake_case(value: Any) -> Any:
             re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", key): _in_snake_case(v) for key, v in value.items()
         }
     return [_in_snake_case(item) for item in value] if isinstance(value, list) else value
-
-
-def _address(address: SocketAddress | UnixAddress) -> Json:
-    """Envoy's `Address`, in the spelling of the template."""
-    if isinstance(address, UnixAddress):
-        return {"pipe": {"path": address.path}}
-    return {"socket_address": {"address": address.host, "port_value": address.port}}

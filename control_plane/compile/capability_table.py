@@ -20,7 +20,8 @@ Generated from the table in `control_plane/compile/capability.py`; do not edit. 
 An Envoy is never sent a filter, an extension or a field that it would refuse. It is judged by the list of extensions
 that it sends with its first request (an Envoy that was built without one of them does not get what needs it, whatever
 its version), and by its version for what is a new field of an old message. `kvpilot status` shows for each Envoy what
-it does not get; `kvpilot render --envoy-version X.Y POLICY` says the same without one.
+the policy wants and it does not get; `kvpilot render --envoy-version X.Y POLICY` and `kvpilot plan` say the same
+without one.
 
 Envoy OLDEST is the oldest one that is tested. For older ones the columns follow from the same rules and are untried.
 An Envoy that tells neither its version nor its extensions is taken for OLDEST. Where a row has brackets they say what

@@ -5,12 +5,12 @@ from control_plane.compile.circuit_breakers import circuit_breakers
 from control_plane.compile.connections import http_options, keepalive
 from control_plane.compile.health_checks import health_checks
 from control_plane.compile.load_balancing import load_balancing
-from control_plane.compile.names import KVPILOT_CLUSTER, cluster_name
+from control_plane.compile.names import KVPILOT_CLUSTER, cluster_name, statistics_name
 from control_plane.compile.outliers import outlier_detection
 from control_plane.compile.retries import retry_policy
 from control_plane.compile.services import Services
 from control_plane.compile.tls import ext_proc_socket, pool_socket
-from control_plane.compile.typed import Json, any_of, duration, socket_address
+from control_plane.compile.typed import Json, any_of, duration, from_ads, socket_address
 from control_plane.policy.model import OutlierDetection, Pool
 from control_plane.policy.security import EnvoyTls
 
@@ -31,7 +31,7 @@ limit on concurrent requests. Effectively no limit: the pools' own circuit break
 
 
 def pool_cluster(pool: Pool, capabilities: Capabilities) -> Json:
-    """The cluster of `pool`: named hosts first, Envoy's own least-request policy as the fallback.
+    """The cluster of `pool`: named hosts first, the policy's `loadBalancer` as the fallback.
 
     `healthyPanicThreshold` is 0: a pod that was drained or declared dead never gets traffic because too many others
     are, too; whether to use all of them anyway is the health machine's decision, and it says so through EDS. Outlier
@@ -52,7 +52,7 @@ def pool_cluster(pool: Pool, capabilities: Capabilities) -> Json:
         "type": "EDS",
         "edsClusterConfig": {
             "serviceName": cluster_name(pool.name),
-            "edsConfig": {"ads": {}, "resourceApiVersion": "V3"},
+            "edsConfig": from_ads(),
         },
         "connectTimeout": duration(settings.connection_pool.tcp.connect_timeout_s),
         "loadBalancingPolicy": load_balancing(pool, capabilities),
@@ -61,8 +61,7 @@ def pool_cluster(pool: Pool, capabilities: Capabilities) -> Json:
         "typedExtensionProtocolOptions": {_HTTP_OPTIONS: any_of(_HTTP_OPTIONS, options)},
     }
     if "." in pool.name:
-        # Envoy's statistics split names at dots, which would cut a name like llama-3.1-8b in two.
-        cluster["altStatName"] = cluster_name(pool.name).replace(".", "_")
+        cluster["altStatName"] = statistics_name(cluster_name(pool.name))
     socket = pool_socket(pool)
     if socket is not None:
         cluster["transportSocket"] = socket

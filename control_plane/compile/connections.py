@@ -20,11 +20,6 @@ def http_options(pool: Pool) -> Json:
     return {"commonHttpProtocolOptions": common, "explicitHttpConfig": _protocol(settings.http)}
 
 
-def speaks_http2(pool: Pool) -> bool:
-    """Whether Envoy speaks HTTP/2 to the pool."""
-    return pool.traffic_policy.connection_pool.http.h2_upgrade_policy == "UPGRADE"
-
-
 def keepalive(settings: TcpKeepalive) -> Json:
     """`Cluster.upstream_connection_options`; the kernel counts whole seconds."""
     return {
@@ -37,7 +32,7 @@ def keepalive(settings: TcpKeepalive) -> Json:
 
 
 def _protocol(settings: HttpSettings) -> Json:
-    if settings.h2_upgrade_policy != "UPGRADE":
+    if not settings.is_http2:
         return {"httpProtocolOptions": {}}
     streams = settings.max_concurrent_streams
     return {"http2ProtocolOptions": {} if streams is None else {"maxConcurrentStreams": streams}}

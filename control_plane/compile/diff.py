@@ -12,12 +12,13 @@ A plan must say what an edit costs before it is applied. What Envoy does with a 
 - endpoints change in place.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from control_plane.compile.snapshot import Compiled
 from control_plane.compile.typed import Json
+from ext_proc.core.address import SocketAddress
 
 Action = Literal["add", "change", "remove"]
 
@@ -144,8 +145,8 @@ def endpoints_of(assignment: Json) -> dict[str, dict[str, object]]:
 def _address(address: Any) -> str:
     if "socketAddress" not in address:
         return str(address)
-    host, port = address["socketAddress"]["address"], address["socketAddress"]["portValue"]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    found = address["socketAddress"]
+    return str(SocketAddress(found["address"], found["portValue"]))
 
 
 def _endpoint_changes(old: Json, new: Json) -> Iterator[str]:
@@ -190,10 +191,9 @@ def _routes_of_host(old: Json, new: Json) -> Iterator[str]:
     for key in before:
         if key not in after:
             yield f"- {_name(before[key])}:{_leads(before[key])}"
-    common = [key for key in before if key in after]
-    if common != [key for key in after if key in before]:
+    if _is_reordered(before, after):
         yield "the order of the routes"
-    for key in common:
+    for key in (key for key in before if key in after):
         name = _name(after[key])
         if _target(before[key]) != _target(after[key]):
             yield f"{name}:{_leads(before[key])} → {_leads(after[key]).removeprefix(' to ')}"
@@ -267,8 +267,7 @@ def _lists(old: Sequence[Any], new: Sequence[Any], path: str) -> Iterator[str]:
     before, after = _keyed(old), _keyed(new)
     for key in dict.fromkeys((*before, *after)):
         yield from _pair(before.get(key), after.get(key), f"{path}[{key}]", (key in before, key in after))
-    common = [key for key in before if key in after]
-    if common != [key for key in after if key in before]:
+    if _is_reordered(before, after):
         yield f"{path}: another order"
 
 
@@ -280,9 +279,13 @@ def _moved(old: Sequence[Any], new: Sequence[Any], path: str) -> Iterator[str]:
     for item in old:
         if item not in new:
             yield f"{path}: gone: {_shown(item)}"
-    common = [item for item in old if item in new]
-    if common != [item for item in new if item in old]:
+    if _is_reordered(old, new):
         yield f"{path}: another order"
+
+
+def _is_reordered(old: Collection[Any], new: Collection[Any]) -> bool:
+    """Whether what both have comes in two orders."""
+    return [item for item in old if item in new] != [item for item in new if item in old]
 
 
 def _has_name(item: object) -> bool:

@@ -4,7 +4,7 @@ import json
 
 from control_plane.compile.local_replies import JSON_CONTENT_TYPE
 from control_plane.compile.openai_errors import INVALID_REQUEST, RATE_LIMITED, SERVER_ERROR, LocalError
-from control_plane.compile.typed import Json
+from control_plane.compile.typed import Json, set_header
 from control_plane.policy.routing import DirectResponse
 
 REFUSED_CODE = "refused_by_rule"
@@ -13,7 +13,6 @@ REFUSED_CODE = "refused_by_rule"
 
 def answer(name: str, match: Json, error: LocalError, filters: Json) -> Json:
     """A route that answers with `error`."""
-    content_type = {"key": "content-type", "value": JSON_CONTENT_TYPE}
     return {
         "name": name,
         "match": match,
@@ -21,7 +20,7 @@ def answer(name: str, match: Json, error: LocalError, filters: Json) -> Json:
             "status": error.status,
             "body": {"inlineString": json.dumps(error.body(), ensure_ascii=False)},
         },
-        "responseHeadersToAdd": [{"header": content_type, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        "responseHeadersToAdd": [set_header("content-type", JSON_CONTENT_TYPE)],
         "typedPerFilterConfig": filters,
     }
 

@@ -2,16 +2,18 @@
 
 The order matters, and each place has its reason:
 
-1. `json_to_metadata` reads the body's model (and whether the answer is to be streamed) for the routes. Filters that are
+1. `jwt_authn` verifies the client's token, before anything else is done for it.
+2. `json_to_metadata` reads the body's model (and whether the answer is to be streamed) for the routes. Filters that are
    to see the model's route stand behind it.
-2. `local_ratelimit` refuses what is too much, `fault` injects faults; both before the picker is asked.
-3. `ext_proc` asks the picker, with the route already chosen.
-4. `buffer` holds the request's headers back until the picker has answered; without it the router would have chosen a
+3. `rbac` refuses what is denied, then what is not allowed, by the token's claims and the body's model.
+4. `local_ratelimit` refuses what is too much, `fault` injects faults; both before the picker is asked.
+5. `ext_proc` asks the picker, with the route already chosen.
+6. `buffer` holds the request's headers back until the picker has answered; without it the router would have chosen a
    host before the answer came, for the picker is asked with the body alone (no headers message).
-5. `header_mutation` turns the picker's metadata into headers.
-6. `lua` writes the model that the engine knows into bodies that the picker did not answer.
-7. `usage` and `stream usage` read token counts from answers into metadata for the access log.
-8. the router.
+7. `header_mutation` turns the picker's metadata into headers.
+8. `lua` writes the model that the engine knows into bodies that the picker did not answer.
+9. `usage` and `stream usage` read token counts from answers into metadata for the access log.
+10. the router.
 """
 
 from control_plane.compile.access_logs import ATTEMPT_PROGRESS_S, attempt_log
@@ -40,8 +42,7 @@ from control_plane.compile.names import (
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.rate_limits import rate_limit_filter
 from control_plane.compile.rbac import rbac_filters
-from control_plane.compile.typed import Json, any_of, duration, extension
-from control_plane.compile.usage import USAGE_FILTER as USAGE_FILTER
+from control_plane.compile.typed import Json, any_of, duration, extension, set_header
 from control_plane.compile.usage import usage_filters
 from control_plane.policy.model import Listener
 
@@ -199,7 +200,7 @@ def _headers() -> Json:
 
 
 def _set(name: str, value: str) -> Json:
-    return {"append": {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    return {"append": set_header(name, value)}
 
 
 def _router(capabilities: Capabilities) -> Json:

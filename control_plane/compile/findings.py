@@ -10,6 +10,7 @@ from dataclasses import replace
 from google.protobuf import json_format
 
 from control_plane.compile.capability import NEWEST_TESTED, capabilities
+from control_plane.compile.grouping import group_names
 from control_plane.compile.names import cluster_name
 from control_plane.compile.node import Node
 from control_plane.compile.patches import KIND_OF_PATCH, Failure, apply_patch
@@ -21,7 +22,6 @@ from control_plane.policy import Diagnostic, Document
 from control_plane.policy.codes import Code
 from control_plane.policy.declare import yaml_key
 from control_plane.policy.diagnostics import quoted
-from control_plane.policy.groups import DEFAULT_GROUP
 from control_plane.policy.model import Policy
 from control_plane.policy.patches import EnvoyPatch
 from control_plane.policy.reader import names_text
@@ -52,7 +52,7 @@ def _tables(policy: Policy) -> dict[str, dict[str, Json]]:
     node = capabilities(Node(id="findings", version=NEWEST_TESTED))
     plain = replace(policy, envoy_patch=())
     tables: dict[str, dict[str, Json]] = {kind: {} for kind in MESSAGE_OF_KIND}
-    for group in (DEFAULT_GROUP, *(group.name for group in policy.groups)):
+    for group in group_names(policy):
         found = compile_snapshot(plain, static_fleet(plain), _ANY_PICKER, node, "", "", group=group, isolate=True)
         for kind, table in found.by_kind().items():
             tables[kind] |= table
@@ -71,15 +71,15 @@ def _patch_findings(document: Document, tables: dict[str, dict[str, Json]], mess
             continue  # which endpoints there are only a running kvpilot knows
         if isinstance(result, Failure):
             at = f"{path}.patch" if result.operation is None else f"{path}.patch[{result.operation}].path"
-            yield _error(
-                document, at, Code.PATCH_FAILS, f"the patch {quoted(patch.name)} does not fit: {result.message}"
+            yield document.finding(
+                at, Code.PATCH_FAILS, f"the patch {quoted(patch.name)} does not fit: {result.message}"
             )
             continue
         problem = _problem(messages, MESSAGE_OF_KIND[kind], result)
         if problem:
             message = f"the patch {quoted(patch.name)} makes no valid {patch.kind}: {problem}"
             hint = "keys are in lowerCamelCase, as `kvpilot render` prints them"
-            yield _error(document, f"{path}.patch", Code.PATCH_RESULT, message, hint)
+            yield document.finding(f"{path}.patch", Code.PATCH_RESULT, message, hint)
             continue
         # Patches are applied in order: the next one finds what this one made.
         tables[kind][patch.resource] = result
@@ -93,7 +93,7 @@ def _is_discovered(policy: Policy, resource: str) -> bool:
 def _no_such_resource(document: Document, patch: EnvoyPatch, table: Mapping[str, Json]) -> Diagnostic:
     message = f"there is no {patch.kind} {quoted(patch.resource)} to patch"
     hint = f"there is {names_text(sorted(table))}"
-    return _error(document, f"envoyPatch.{patch.name}.resource", Code.PATCH_TARGET, message, hint)
+    return document.finding(f"envoyPatch.{patch.name}.resource", Code.PATCH_TARGET, message, hint)
 
 
 def _problem(messages: Messages, full_name: str, resource: Json) -> str:
@@ -117,9 +117,3 @@ def _spelled_twice(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _spelled_twice(item)
-
-
-def _error(document: Document, path: str, code: Code, message: str, hint: str = "") -> Diagnostic:
-    mark = document.mark(path)
-    file, line, column = (mark.file, mark.line, mark.column) if mark else ("", 1, 1)
-    return Diagnostic(file, line, column, code.value, "error", message, hint, "")

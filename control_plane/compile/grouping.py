@@ -6,18 +6,22 @@
 The first group whose conditions all hold; an Envoy that fits none is in the group `default`.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 
 from control_plane.compile.node import Node
 from control_plane.policy.groups import DEFAULT_GROUP, AppliesTo, Group
 from control_plane.policy.model import Listener, Policy
-from control_plane.policy.string_match import StringMatch
+from control_plane.policy.string_match import StringMatch, holds
 
 
 def group_of(policy: Policy, node: Node) -> str:
     """The name of the group that has `node`."""
     return next((group.name for group in policy.groups if _applies(group.applies_to, node)), DEFAULT_GROUP)
+
+
+def group_names(policy: Policy) -> tuple[str, ...]:
+    """All groups of a policy, the one that is always there last."""
+    return (*(group.name for group in policy.groups), DEFAULT_GROUP)
 
 
 def group_named(policy: Policy, name: str) -> Group | None:
@@ -28,15 +32,6 @@ def group_named(policy: Policy, name: str) -> Group | None:
 def listeners_of(policy: Policy, group: str) -> tuple[Listener, ...]:
     """The listeners that the Envoys of a group have."""
     return tuple(listener for listener in policy.listeners if not listener.groups or group in listener.groups)
-
-
-def matches(match: StringMatch, text: str) -> bool:
-    """Whether a condition holds for a text. A regex must match the whole text, as everywhere in Envoy."""
-    if match.exact is not None:
-        return text == match.exact
-    if match.prefix is not None:
-        return text.startswith(match.prefix)
-    return match.regex is not None and re.fullmatch(match.regex, text) is not None
 
 
 def _applies(conditions: AppliesTo, node: Node) -> bool:
@@ -51,7 +46,7 @@ def _applies(conditions: AppliesTo, node: Node) -> bool:
 
 
 def _any(alternatives: Iterable[StringMatch], text: str | None) -> bool:
-    return text is not None and any(matches(match, text) for match in alternatives)
+    return text is not None and any(holds(match, text) for match in alternatives)
 
 
 def _text(metadata: Mapping[str, object], key: str) -> str | None:

@@ -1,8 +1,7 @@
 """Active health checks of a pool's endpoints."""
 
 from control_plane.compile.capability import Capabilities, Feature
-from control_plane.compile.connections import speaks_http2
-from control_plane.compile.typed import Json, duration
+from control_plane.compile.typed import Json, duration, set_header
 from control_plane.policy.health_checks import HealthCheck, HttpCheck
 from control_plane.policy.model import Pool
 
@@ -31,7 +30,7 @@ def health_checks(pool: Pool, capabilities: Capabilities) -> list[Json]:
     if check.unhealthy_interval_s is not None:
         result["unhealthyInterval"] = duration(check.unhealthy_interval_s)
     tls = pool.traffic_policy.tls
-    if tls is not None and tls.is_on and speaks_http2(pool):
+    if tls is not None and tls.is_on and pool.traffic_policy.connection_pool.http.is_http2:
         # Unlike requests, checks offer no protocol by themselves (`HealthCheck.TlsOptions`).
         result["tlsOptions"] = {"alpnProtocols": ["h2"]}
     if check.initial_jitter_s:
@@ -71,12 +70,12 @@ def _http(check: HttpCheck, pool: Pool) -> Json:
         "expectedStatuses": [{"start": str(first), "end": str(last + 1)} for first, last in check.expected_statuses],
         "retriableStatuses": [ALL_STATUSES],
     }
-    if speaks_http2(pool):
+    if pool.traffic_policy.connection_pool.http.is_http2:
         result["codecClientType"] = "HTTP2"
     if check.headers:
         result["requestHeadersToAdd"] = [
             # Values are formats to Envoy, in which a percent sign stands twice.
-            {"header": {"key": name, "value": value.replace("%", "%%")}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            set_header(name, value.replace("%", "%%"))
             for name, value in check.headers.items()
         ]
     return result

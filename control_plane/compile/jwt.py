@@ -5,12 +5,13 @@ Whatever token a client sends must be valid; whether it must send one is `requir
 Authentication", `envoy.extensions.filters.http.jwt_authn.v3`.
 """
 
-import ipaddress
 from collections.abc import Sequence
 
 from control_plane.compile.materials import Materials
+from control_plane.compile.names import statistics_name
 from control_plane.compile.tls import jwks_socket
 from control_plane.compile.typed import Json, duration, extension
+from control_plane.policy.addresses import is_ip
 from control_plane.policy.identity import JwtRule
 from control_plane.policy.identity_kinds import uri_parts
 from control_plane.policy.jwks import NO_KEYS, jwks_fault
@@ -141,13 +142,12 @@ def _cluster(listener: str, rule: JwtRule) -> Json:
             "endpoints": [{"lbEndpoints": [{"endpoint": {"address": address}}]}],
         },
     }
-    if _is_ip(server.host):
+    if is_ip(server.host):
         cluster["type"] = "STATIC"
     else:
         cluster |= {"type": "LOGICAL_DNS", "dnsLookupFamily": "V4_PREFERRED"}
     if "." in name:
-        # Envoy's statistics split names at dots.
-        cluster["altStatName"] = name.replace(".", "_")
+        cluster["altStatName"] = statistics_name(name)
     socket = jwks_socket(listener, rule)
     if socket is not None:
         cluster["transportSocket"] = socket
@@ -158,11 +158,3 @@ def claim_headers(listener: Listener) -> tuple[str, ...]:
     """Headers that only a verified token may set; what a client sends under these names is removed."""
     names = (item.header for rule in listener.jwt for item in rule.output_claim_to_headers)
     return tuple(dict.fromkeys(names))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -8,10 +8,11 @@ from control_plane.compile.jwt import claim_headers
 from control_plane.compile.local_replies import local_reply_config
 from control_plane.compile.log_sinks import log_sinks
 from control_plane.compile.materials import NO_MATERIALS, Materials
+from control_plane.compile.names import statistics_name
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.routes import UPLOAD_IDLE_TIMEOUT_S
 from control_plane.compile.tls import listener_socket
-from control_plane.compile.typed import Json, duration, extension, socket_address
+from control_plane.compile.typed import Json, duration, extension, from_ads, socket_address
 from control_plane.policy.model import Listener
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -81,12 +82,11 @@ def _manager(
         # Here the stream's window is the only limit of an HTTP/2 body that can be raised.
         stream_window = max(stream_window, listener.max_request_bytes)
     manager: Json = {
-        # Envoy's statistics split names at dots.
-        "statPrefix": listener.name.replace(".", "_"),
+        "statPrefix": statistics_name(listener.name),
         "codecType": "AUTO",
         "rds": {
             "routeConfigName": listener.name,
-            "configSource": {"ads": {}, "resourceApiVersion": "V3"},
+            "configSource": from_ads(),
         },
         "httpFilters": http_filters(listener, capabilities, materials, needs, controls),
         "localReplyConfig": local_reply_config(capabilities, needs),

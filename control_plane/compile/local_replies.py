@@ -15,8 +15,9 @@ from control_plane.compile.capability import Capabilities, Feature
 from control_plane.compile.names import ANSWER_HEADER, BODY_KEY, KVPILOT_NAMESPACE, MODEL_KEY
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.openai_errors import LocalError
-from control_plane.compile.rate_limits import LIMITED_STATUS
-from control_plane.compile.typed import Json
+from control_plane.compile.string_matchers import metadata_matcher
+from control_plane.compile.typed import Json, set_header
+from control_plane.policy.rate_limits import LIMITED_STATUS
 
 JSON_CONTENT_TYPE = "application/json"
 
@@ -51,7 +52,7 @@ def local_reply_config(capabilities: Capabilities, needs: Needs = ORDINARY) -> J
         # A host name that no virtual host has. Its body may have been read, and name a model, all the same.
         _mapper(openai_errors.NOT_FOUND, _all_of(_status(404), _flagged("NR"))),
         _mapper(openai_errors.UNKNOWN_MODEL, _all_of(_status(404), _noted(MODEL_KEY))),
-        # What the rate limit says; see `rate_limits.LIMITED_STATUS`.
+        # What the rate limit says; see `policy.rate_limits.LIMITED_STATUS`.
         {
             **_mapper(openai_errors.RATE_LIMITED, _status(LIMITED_STATUS)),
             "statusCode": openai_errors.RATE_LIMITED.status,
@@ -59,7 +60,7 @@ def local_reply_config(capabilities: Capabilities, needs: Needs = ORDINARY) -> J
         *(_mapper(error, _status(error.status)) for error in _ONLY_ENVOYS),
         {
             **_mapper(openai_errors.UNAVAILABLE, _all_of(_status(503), own)),
-            "headersToAdd": [_header("retry-after", str(RETRY_AFTER_S))],
+            "headersToAdd": [set_header("retry-after", str(RETRY_AFTER_S))],
         },
         *(_mapper(error, _all_of(_status(error.status), own)) for error in _SHARED),
         _mapper(openai_errors.INTERNAL, _all_of(_status(500, "GE"), own)),
@@ -107,7 +108,7 @@ def _not_noted(key: str) -> Json:
 
 
 def _metadata(key: str, value: Json, *, if_missing: bool) -> Json:
-    matcher = {"filter": KVPILOT_NAMESPACE, "path": [{"key": key}], "value": value}
+    matcher = metadata_matcher(KVPILOT_NAMESPACE, (key,), value)
     return {"metadataFilter": {"matcher": matcher, "matchIfKeyNotFound": if_missing}}
 
 
@@ -117,7 +118,3 @@ def _all_of(*conditions: Json) -> Json:
 
 def _any_of(*conditions: Json) -> Json:
     return {"orFilter": {"filters": list(conditions)}}
-
-
-def _header(name: str, value: str) -> Json:
-    return {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from control_plane.compile.names import PICKED_PATHS
 from control_plane.compile.string_matchers import header_condition, header_matcher
 from control_plane.compile.typed import Json
-from control_plane.policy.checks_routing import holds
-from control_plane.policy.matching import TASK_PATHS, RuleMatch, ValueMatch
+from control_plane.policy.matching import TASK_PATHS, RuleMatch, ValueMatch, word_groups
 from control_plane.policy.model import Listener, Policy
-from control_plane.policy.regex import MAX_PROGRAM
-from control_plane.policy.string_match import StringMatch
+from control_plane.policy.string_match import StringMatch, holds
 
 _METHOD = ":method"
 POST: Json = {"name": _METHOD, "stringMatch": {"exact": "POST"}}
-
-WORDS_PROGRAM = MAX_PROGRAM - 10
-"""Steps of an expression for several values, without what each expression has."""
 
 # What has a meaning in RE2 outside of brackets; escaping more (a blank, `_`) is an error there.
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -150,17 +145,7 @@ def _parameter(name: str, condition: ValueMatch) -> Json:
 def _any_of(name: str, values: tuple[str, ...]) -> list[Json]:
     """Conditions of which one is to be met: a header is compared with one text, or with an expression as long as Envoy
     takes it."""
-    parts: list[list[str]] = []
-    room = 0
-    for value in values:
-        # A character is a step of the expression, and so is the choice of a value.
-        steps = len(value) + 1
-        if steps > room:
-            parts.append([])
-            room = WORDS_PROGRAM
-        parts[-1].append(value)
-        room -= steps
-    return [_one_of(name, part) for part in parts]
+    return [_one_of(name, group) for group in word_groups(values)]
 
 
 def _one_of(name: str, values: list[str]) -> Json:

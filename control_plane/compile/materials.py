@@ -8,8 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-VERSION_DIGITS = 16
-"""Hexadecimal digits of a version: 64 bits of SHA-256, short enough for a log line."""
+from control_plane.policy.loader import VERSION_DIGITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ def cluster_name(pool: str) -> str:
     return f"pool/{pool}"
 
 
+def statistics_name(name: str) -> str:
+    """A name for Envoy's statistics, which split names at dots: they would cut `llama-3.1-8b` in two."""
+    return name.replace(".", "_")
+
+
 def rule_route_name(rule: str) -> str:
     """The name of a rule's routes."""
     return f"rule/{rule}"

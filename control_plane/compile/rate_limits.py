@@ -12,10 +12,9 @@ from typing import Any
 
 from control_plane.compile.capability import Capabilities, Feature
 from control_plane.compile.string_matchers import header_matcher
-from control_plane.compile.typed import Json, duration, extension
-from control_plane.policy.faults import TAKEN_STATUS
+from control_plane.compile.typed import Json, duration, extension, set_header
 from control_plane.policy.model import Listener
-from control_plane.policy.rate_limits import RateLimit, RateLimitHeader
+from control_plane.policy.rate_limits import LIMITED_STATUS, RateLimit, RateLimitHeader
 from control_plane.policy.string_match import StringMatch
 
 RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
@@ -25,10 +24,6 @@ LIMITS_NAMESPACE = "kvpilot.limits"
 OWNER_KEY = "owner"
 RETRY_AFTER_KEY = "retry_after"
 """Seconds for the answer to one of its requests that is too much; the listener's alone would mislead."""
-
-LIMITED_STATUS = TAKEN_STATUS
-"""What the filter answers, for `local_replies` to turn into a 429. The picker's own 429 passes the same mappers, and
-this filter sets its response flag too late for them: only a status that nobody else uses tells them apart."""
 
 MAX_HEADER_BUCKETS = 10_000
 """Values of a header that have buckets at once, some hundred bytes each; of more the one unused longest starts anew."""
@@ -61,9 +56,9 @@ def rate_limit_filter(
         "filterEnforced": always,
         "enableXRatelimitHeaders": "DRAFT_VERSION_03",
         "responseHeadersToAdd": [
-            _header(_RETRY_AFTER, _retry_after(listener.rate_limit)),
+            set_header(_RETRY_AFTER, _retry_after(listener.rate_limit)),
             # Nothing is set where the route has no such metadata.
-            _header(_RETRY_AFTER, f"%METADATA(ROUTE:{LIMITS_NAMESPACE}:{RETRY_AFTER_KEY})%"),
+            set_header(_RETRY_AFTER, f"%METADATA(ROUTE:{LIMITS_NAMESPACE}:{RETRY_AFTER_KEY})%"),
         ],
         "maxDynamicDescriptors": MAX_HEADER_BUCKETS,
         "rateLimits": [{"actions": actions} for actions in _once(actions for actions, _ in buckets)],
@@ -142,7 +137,3 @@ def _bucket(limit: RateLimit) -> Json:
 def _retry_after(limits: Sequence[RateLimit]) -> str:
     """Seconds after which the slowest of the buckets has a token again, at least one."""
     return str(max([1, *(math.ceil(limit.per_s / limit.requests) for limit in limits)]))
-
-
-def _header(name: str, value: str) -> Json:
-    return {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}

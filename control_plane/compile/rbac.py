@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from control_plane.compile.jwt import JWT_FILTER, PAYLOAD
 from control_plane.compile.names import KVPILOT_NAMESPACE, MODEL_KEY
+from control_plane.compile.string_matchers import metadata_matcher, pattern_matcher
 from control_plane.compile.typed import Json, extension
 from control_plane.policy.identity import (
     ALLOW,
@@ -23,6 +24,7 @@ from control_plane.policy.identity import (
 )
 from control_plane.policy.identity_kinds import key_parts
 from control_plane.policy.model import Listener
+from control_plane.policy.regex import MAX_PROGRAM, program_size
 from control_plane.policy.security import SPIFFE
 
 DENY_FILTER = "kvpilot.deny"
@@ -135,19 +137,8 @@ def _all_of(parts: list[Json], field: str, items: str) -> Json:
     return _any_of(parts, field, items) if parts else _ANY
 
 
-def _text(text: str) -> Json:
-    """A `StringMatcher`: exact, `prefix*`, `*suffix`; `*` is anything but nothing."""
-    if text == "*":
-        return {"safeRegex": {"regex": ".+"}}
-    if text.endswith("*"):
-        return {"prefix": text[:-1]}
-    if text.startswith("*"):
-        return {"suffix": text[1:]}
-    return {"exact": text}
-
-
 def _header(name: str, text: str) -> Json:
-    return {"name": name, "presentMatch": True} if text == "*" else {"name": name, "stringMatch": _text(text)}
+    return {"name": name, "presentMatch": True} if text == "*" else {"name": name, "stringMatch": pattern_matcher(text)}
 
 
 def _host(text: str) -> Json:
@@ -158,6 +149,14 @@ def _host(text: str) -> Json:
         return {"header": {"name": ":authority", "stringMatch": {"prefix": text[:-1], "ignoreCase": True}}}
     head, name = (".*", text[1:]) if text.startswith("*") else ("", text)
     regex = f"(?i){head}{re.escape(name)}(:[0-9]+)?"
+    if program_size(regex) > MAX_PROGRAM:
+        # Too long for an expression; the end of a name can then be compared without a port only.
+        ways: list[Json] = [{"suffix": name}] if head else [{"exact": name}, {"prefix": f"{name}:"}]
+        return _any_of(
+            [{"header": {"name": ":authority", "stringMatch": {**way, "ignoreCase": True}}} for way in ways],
+            "orRules",
+            "rules",
+        )
     return {"header": {"name": ":authority", "stringMatch": {"safeRegex": {"regex": regex}}}}
 
 
@@ -170,14 +169,14 @@ def _method(text: str) -> Json:
 
 
 def _path(text: str) -> Json:
-    return {"urlPath": {"path": _text(text)}}
+    return {"urlPath": {"path": pattern_matcher(text)}}
 
 
 def _certificate_name(text: str) -> Json:
     """A name in the client's certificate: its URI, else its DNS name, else its subject. Istio omits `spiffe://`."""
     if text != "*" and not text.startswith("*") and "://" not in text:
         text = SPIFFE + text
-    return {"authenticated": {"principalName": _text(text)}}
+    return {"authenticated": {"principalName": pattern_matcher(text)}}
 
 
 def _token_principal(text: str) -> Json:
@@ -190,7 +189,7 @@ def _token_principal(text: str) -> Json:
 
 def _claim(names: Sequence[str], text: str) -> Json:
     """A claim is compared by its type: a text, a number, a truth value, or a list that holds one of these."""
-    values: list[Json] = [{"stringMatch": _text(text)}]
+    values: list[Json] = [{"stringMatch": pattern_matcher(text)}]
     if text in ("true", "false"):
         values.append({"boolMatch": text == "true"})
     elif _NUMBER.fullmatch(text):
@@ -200,12 +199,11 @@ def _claim(names: Sequence[str], text: str) -> Json:
 
 
 def _metadata(namespace: str, path: Sequence[str], value: Json) -> Json:
-    matcher = {"filter": namespace, "path": [{"key": step} for step in path], "value": value}
-    return {"sourcedMetadata": {"metadataMatcher": matcher}}
+    return {"sourcedMetadata": {"metadataMatcher": metadata_matcher(namespace, path, value)}}
 
 
 def _model(text: str) -> Json:
-    return _metadata(KVPILOT_NAMESPACE, (MODEL_KEY,), {"stringMatch": _text(text)})
+    return _metadata(KVPILOT_NAMESPACE, (MODEL_KEY,), {"stringMatch": pattern_matcher(text)})
 
 
 def _direct_ip(text: str) -> Json:
@@ -226,7 +224,7 @@ def _destination_ip(text: str) -> Json:
 
 
 def _server_name(text: str) -> Json:
-    return {"requestedServerName": _text(text)}
+    return {"requestedServerName": pattern_matcher(text)}
 
 
 _PERMISSION_OF: dict[str, _One] = {

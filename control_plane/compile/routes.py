@@ -23,7 +23,6 @@ from control_plane.compile.filters import (
     BUFFER_FILTER,
     HEADERS_FILTER,
     MODEL_FILTER,
-    USAGE_FILTER,
     answer_marked,
     filter_disabled,
     picker_disabled,
@@ -57,7 +56,9 @@ from control_plane.compile.needs import (
     rules_of,
 )
 from control_plane.compile.rate_limits import with_owner
+from control_plane.compile.string_matchers import metadata_matcher
 from control_plane.compile.typed import Json, duration
+from control_plane.compile.usage import USAGE_FILTER
 from control_plane.policy.model import Listener, Model, Policy, RouteTarget, Rule, VirtualHost
 
 UPLOAD_IDLE_TIMEOUT_S = 60.0
@@ -335,7 +336,7 @@ def _one_of(names: tuple[str, ...]) -> Json:
 
 
 def _metadata(key: str, value: Json) -> Json:
-    return {"filter": KVPILOT_NAMESPACE, "path": [{"key": key}], "value": value}
+    return metadata_matcher(KVPILOT_NAMESPACE, (key,), value)
 
 
 def _route(name: str, match: Json, action: Json, filters: Json) -> Json:

@@ -21,6 +21,7 @@ from control_plane.compile.secrets import redacted, secret_resources
 from control_plane.compile.security import is_reachable, is_securable, key_servers, told, towards_picker
 from control_plane.compile.services import Services
 from control_plane.compile.typed import TYPE_URL_PREFIX, Json
+from control_plane.compile.wanted import lacking
 from control_plane.fleet.model import Fleet
 from control_plane.policy.groups import DEFAULT_GROUP
 from control_plane.policy.model import Policy
@@ -45,7 +46,7 @@ class Compiled:
     """Resources by name, each in Envoy's own JSON.
 
     `provenance` maps (kind, name) to the path in the policy that the resource comes from; the cluster of kvpilot itself
-    comes from none. `left_out` says in words what this Envoy could not be given.
+    comes from none. `left_out` says in words what the policy wants and this Envoy could not be given.
     """
 
     clusters: dict[str, Json]
@@ -89,9 +90,9 @@ def compile_snapshot(
 ) -> Compiled:
     """The resources for an Envoy with `capabilities` that stands in `region` and `zone` (empty: not told).
 
-    `group` is the group of Envoys that it is in; `materials` are the contents of the files that the policy names. A pool
-    that cannot be compiled raises, unless with `isolate` it is left out and told in `failures`: one bad pool must not
-    freeze the rest.
+    `group` is the group of Envoys that it is in; `materials` are the contents of the files that the policy names. A
+    pool that cannot be compiled raises, unless with `isolate` it is left out and told in `failures`: one bad pool must
+    not freeze the rest.
     """
     node = Locality(region, zone)
     provenance: dict[tuple[str, str], str] = {}
@@ -137,7 +138,7 @@ def compile_snapshot(
         listeners=listeners,
         routes=routes,
         provenance=provenance,
-        left_out=capabilities.missing,
+        left_out=lacking(capabilities, policy),
         secrets=secrets,
         runtime=runtime,
         failures=failures,

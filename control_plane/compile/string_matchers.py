@@ -1,4 +1,6 @@
-"""Conditions on texts and headers in Envoy's words."""
+"""Conditions on texts, headers and metadata in Envoy's words."""
+
+from collections.abc import Sequence
 
 from control_plane.compile.typed import Json
 from control_plane.policy.matching import ValueMatch
@@ -24,3 +26,19 @@ def header_condition(name: str, condition: ValueMatch) -> Json:
     if condition.present is not None:
         return {"name": name, "presentMatch": condition.present}
     return header_matcher(name, condition)
+
+
+def pattern_matcher(pattern: str) -> Json:
+    """Envoy's `StringMatcher` of Istio's patterns: exact, `prefix*`, `*suffix`; `*` is anything but nothing."""
+    if pattern == "*":
+        return {"safeRegex": {"regex": ".+"}}
+    if pattern.endswith("*"):
+        return {"prefix": pattern[:-1]}
+    if pattern.startswith("*"):
+        return {"suffix": pattern[1:]}
+    return {"exact": pattern}
+
+
+def metadata_matcher(namespace: str, path: Sequence[str], value: Json) -> Json:
+    """Envoy's `MetadataMatcher`: what stands at `path` in a namespace fulfils the condition `value`."""
+    return {"filter": namespace, "path": [{"key": step} for step in path], "value": value}

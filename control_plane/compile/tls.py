@@ -5,10 +5,11 @@ or cluster: connections that are open stay open. Source: Envoy's page "TLS" and
 `envoy.extensions.transport_sockets.tls.v3`.
 """
 
-import ipaddress
 from collections.abc import Sequence
 
-from control_plane.compile.typed import Json, extension
+from control_plane.compile.string_matchers import pattern_matcher
+from control_plane.compile.typed import Json, extension, from_ads
+from control_plane.policy.addresses import is_ip
 from control_plane.policy.identity import JwtRule
 from control_plane.policy.identity_kinds import uri_parts
 from control_plane.policy.model import Listener, Pool
@@ -94,7 +95,7 @@ def jwks_socket(listener: str, rule: JwtRule) -> Json | None:
         return None
     authorities = authorities_secret(jwks_name(listener, rule.name), rule.ca_certificates)
     common = validation(authorities, (server.host,))
-    return _upstream(common, "" if _is_ip(server.host) else server.host)
+    return _upstream(common, "" if is_ip(server.host) else server.host)
 
 
 def xds_socket(envoy: EnvoyTls) -> Json:
@@ -114,7 +115,7 @@ def xds_socket(envoy: EnvoyTls) -> Json:
 
 def sds(name: str) -> Json:
     """A secret that comes over the ADS stream."""
-    return {"name": name, "sdsConfig": {"ads": {}, "resourceApiVersion": "V3"}}
+    return {"name": name, "sdsConfig": from_ads()}
 
 
 def validation(secret: str, names: Sequence[str]) -> Json:
@@ -134,27 +135,11 @@ def _subject_name(name: str) -> Json:
     """URI, IP address or DNS name: a name of one kind never matches another kind's."""
     if "://" in name:
         kind = "URI"
-    elif _is_ip(name):
+    elif is_ip(name):
         kind = "IP_ADDRESS"
     else:
         kind = "DNS"
-    return {"sanType": kind, "matcher": _matcher(name)}
-
-
-def _matcher(name: str) -> Json:
-    if name.endswith("*"):
-        return {"prefix": name[:-1]}
-    if name.startswith("*"):
-        return {"suffix": name[1:]}
-    return {"exact": name}
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return {"sanType": kind, "matcher": pattern_matcher(name)}
 
 
 def _upstream(common: Json, sni: str) -> Json:

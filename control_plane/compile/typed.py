@@ -1,4 +1,4 @@
-"""Small pieces of Envoy's JSON: typed `Any`s, extensions, durations, addresses."""
+"""Small pieces of Envoy's JSON: typed `Any`s, extensions, durations, headers, addresses."""
 
 from decimal import Decimal
 
@@ -24,6 +24,16 @@ def duration(seconds: float) -> str:
     """Protobuf's JSON of a duration: `0.25` → `"0.25s"`, never in exponents, nanoseconds at most."""
     text = format(Decimal(str(seconds)).quantize(Decimal("1e-9")), "f")
     return f"{text.rstrip('0').rstrip('.')}s"
+
+
+def set_header(name: str, value: str) -> Json:
+    """Envoy's `HeaderValueOption`: the header is set to this, whatever was there."""
+    return {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def from_ads() -> Json:
+    """Envoy's `ConfigSource` for what comes over the one stream of all discovery."""
+    return {"ads": {}, "resourceApiVersion": "V3"}
 
 
 def socket_address(address: SocketAddress | UnixAddress) -> Json:

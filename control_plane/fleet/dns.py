@@ -7,6 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from control_plane.fleet.answers import (
     FIRST_RETRY_S,
@@ -25,7 +26,7 @@ from control_plane.fleet.answers import (
     refresh_in,
     retry_in,
 )
-from control_plane.fleet.interface import Report
+from control_plane.fleet.interface import Report, Sleep
 from control_plane.fleet.records import (
     Addresses,
     LookupFailedError,
@@ -40,7 +41,7 @@ from control_plane.policy.discovery import DnsEndpoints, SrvEndpoints
 CONCURRENT_QUESTIONS = 16
 """Questions of one SRV source at a time: enough to be done with a hundred targets in a blink, and no flood."""
 
-Sleep = Callable[[float], Awaitable[object]]
+_Item = TypeVar("_Item", DnsEndpoints, SrvEndpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +95,13 @@ class Hosts:
         return Addresses(usable, found.ttl_s) if usable else NoRecords(f"only {', '.join(found.addresses)}")
 
 
-class NameSource:
-    """The addresses of a host name. Mutable: what `Hosts` keeps."""
+class _AskedSource(Generic[_Item]):
+    """A source that is asked in rounds; subclasses say what one round is. Mutable: what `Hosts` keeps."""
 
-    def __init__(self, item: DnsEndpoints, resolver: Resolver, rng: random.Random, sleep: Sleep) -> None:
+    def __init__(self, item: _Item, resolver: Resolver, rng: random.Random, sleep: Sleep) -> None:
         """`rng` spreads the waits that `sleep` waits."""
-        self._item = item
+        self._item: _Item = item
+        self._resolver = resolver
         self._hosts = Hosts(resolver, item.dns_lookup_family)
         self._rng = rng
         self._sleep = sleep
@@ -109,30 +111,25 @@ class NameSource:
         await follow_rounds(self._round, report, self._rng, self._sleep)
 
     async def _round(self) -> Round:
+        raise NotImplementedError
+
+
+class NameSource(_AskedSource[DnsEndpoints]):
+    """The addresses of a host name."""
+
+    async def _round(self) -> Round:
         host, port = self._item.dns.host, self._item.dns.port
         found = await self._hosts.addresses(host)
         targets = {_target(address, port, None) for address in chosen(found, self._item.dns_lookup_family)}
         return Round(tuple(sorted(targets, key=_by_address)), found.ttl_s, found.note)
 
 
-class ServiceSource:
-    """The endpoints behind SRV records. Mutable: what `Hosts` keeps.
+class ServiceSource(_AskedSource[SrvEndpoints]):
+    """The endpoints behind SRV records.
 
     Only one priority is used: the first of which any target resolves. Lower ones are stand-ins for it (RFC 2782), and a
     stand-in that got traffic beside it would be no stand-in.
     """
-
-    def __init__(self, item: SrvEndpoints, resolver: Resolver, rng: random.Random, sleep: Sleep) -> None:
-        """`rng` spreads the waits that `sleep` waits."""
-        self._item = item
-        self._resolver = resolver
-        self._hosts = Hosts(resolver, item.dns_lookup_family)
-        self._rng = rng
-        self._sleep = sleep
-
-    async def follow(self, report: Report) -> None:
-        """Reports until cancelled."""
-        await follow_rounds(self._round, report, self._rng, self._sleep)
 
     async def _round(self) -> Round:
         found = await self._resolver.services(self._item.dns_srv)

@@ -5,18 +5,15 @@ new content must be read the same twice before it counts, and one that cannot be
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from control_plane.fleet.interface import Report
+from control_plane.fleet.interface import Report, Sleep
 from control_plane.fleet.targets import Target, TargetsError, read_targets
 from control_plane.policy.nodes import MAX_CHARACTERS
 from control_plane.sidecar.watch import POLL_S, ContentWatch
 
 MAX_BYTES = MAX_CHARACTERS
 """Size of a file of targets: that of a policy, which could list as many endpoints itself."""
-
-Sleep = Callable[[float], Awaitable[object]]
 
 
 class FileSource:

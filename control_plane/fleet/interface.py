@@ -11,9 +11,13 @@ changes are gathered before anybody is told, and that two pools with the same so
 them by `FleetSources`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from control_plane.fleet.targets import Target
+
+Sleep = Callable[[float], Awaitable[object]]
+"""Waits for some seconds, such as `asyncio.sleep`: how sources wait, so that tests need not."""
 
 
 class Report(Protocol):

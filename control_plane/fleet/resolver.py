@@ -16,6 +16,7 @@ import dns.name
 import dns.resolver
 
 from control_plane.fleet.records import Addresses, LookupFailedError, NoRecordsError, RecordType, Service, Services
+from control_plane.policy.addresses import is_ip
 from ext_proc.core.address import SocketAddress
 
 LOOKUP_TIMEOUT_S = 5.0
@@ -131,16 +132,8 @@ def hosts_entries(text: str, host: str) -> Iterator[str]:
     wanted = host.removesuffix(".").lower()
     for line in text.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
-        if wanted in (name.lower() for name in names) and _is_ip(address):
+        if wanted in (name.lower() for name in names) and is_ip(address):
             yield str(ipaddress.ip_address(address))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _ttl(answer: dns.resolver.Answer) -> float:

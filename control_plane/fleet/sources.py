@@ -14,15 +14,15 @@ answered yet keeps the endpoints it had, rather than being empty. What a source 
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from control_plane.fleet.debounce import Debounce
 from control_plane.fleet.dns import NameSource, ServiceSource
 from control_plane.fleet.files import FileSource
-from control_plane.fleet.interface import Source
-from control_plane.fleet.merge import SourceKey, is_waiting, pool_endpoints, source_key, sources_of
+from control_plane.fleet.interface import Sleep, Source
+from control_plane.fleet.merge import Found, SourceKey, is_waiting, pool_endpoints, source_key, sources_of
 from control_plane.fleet.model import Endpoint, Fleet
 from control_plane.fleet.resolver import Resolver, SystemResolver
 from control_plane.fleet.targets import Target
@@ -35,7 +35,6 @@ RESTART_S = 5.0
 """Until a source that broke (an error of ours, not of what it asks) is followed again."""
 
 Clock = Callable[[], float]
-Sleep = Callable[[float], Awaitable[object]]
 
 
 @dataclass(slots=True)
@@ -48,6 +47,8 @@ class _Followed:
     changed: Callable[[SourceKey], None]
     targets: tuple[Target, ...] | None = None
     """None until something was found."""
+    is_remembered: bool = False
+    """Whether it was found by an earlier process, and has not been told since."""
     found_at: float = 0.0
     error: str = ""
     is_failing: bool = False
@@ -60,6 +61,7 @@ class _Followed:
             log.info("discovery: %s %s answers again", *self.key[:2])
         is_new = targets is not self.targets and targets != self.targets
         self.targets, self.found_at, self.error, self.is_failing = targets, self.clock(), note, False
+        self.is_remembered = False
         self.has_told.set()
         if is_new:
             self.changed(self.key)
@@ -78,7 +80,7 @@ class _Followed:
         since the start, there is none."""
         if self.is_failing:
             return "failed" if self.targets is None else "stale"
-        return "pending" if self.targets is None else "fresh"
+        return "pending" if self.targets is None or self.is_remembered else "fresh"
 
 
 class FleetSources:
@@ -93,10 +95,11 @@ class FleetSources:
         rng: random.Random,
         resolver: Resolver | None = None,
         sleep: Sleep = asyncio.sleep,
+        remembered: Found | None = None,
     ) -> None:
         """`base` is where relative paths start; `changed` is told, gathered, the pools whose endpoints are others now.
 
-        `sleep` waits for a number of seconds of `clock`.
+        `sleep` waits for a number of seconds of `clock`. What is `remembered` of a source counts until it has told.
         """
         self._base = base
         self._changed = changed
@@ -104,6 +107,7 @@ class FleetSources:
         self._rng = rng
         self._resolver = resolver or SystemResolver()
         self._sleep = sleep
+        self._remembered = dict(remembered or {})
         self._policy: Policy | None = None
         self._followed: dict[SourceKey, _Followed] = {}
         self._pools: dict[str, tuple[Endpoint, ...]] = {}
@@ -115,6 +119,11 @@ class FleetSources:
     def fleet(self) -> Fleet:
         """What there is now, under the applied policy."""
         return Fleet(pools=dict(self._pools))
+
+    @property
+    def found(self) -> Found:
+        """What each source found last."""
+        return {key: source.targets for key, source in self._followed.items() if source.targets is not None}
 
     async def start(self, policy: Policy, wait_s: float) -> None:
         """Follows the sources of the first policy; returns when each has told something, or after `wait_s`."""
@@ -164,6 +173,8 @@ class FleetSources:
         for key, item in wanted.items():
             if key not in self._followed:
                 followed = _Followed(key, self._clock, self._source_changed)
+                followed.targets = self._remembered.pop(key, None)
+                followed.is_remembered = followed.targets is not None
                 followed.task = asyncio.create_task(
                     self._run(self._source(item), followed), name=f"discovery {key[0]} {key[1]}"
                 )
@@ -193,7 +204,7 @@ class FleetSources:
 
     def _endpoints(self, pool: Pool) -> tuple[Endpoint, ...]:
         """The pool's endpoints; those it had, where it would have none only because a source has not found any yet."""
-        found = {key: source.targets for key, source in self._followed.items() if source.targets is not None}
+        found = self.found
         endpoints = pool_endpoints(pool, found)
         if not endpoints and is_waiting(pool, found):
             return self._pools.get(pool.name, ())
@@ -235,7 +246,11 @@ class FleetSources:
             "kind": item.KIND,
             "target": item.target,
             "state": source.state if source else "pending",
-            "age_s": None if source is None or targets is None else round(max(0.0, self._clock() - source.found_at), 3),
+            "age_s": (
+                None
+                if source is None or targets is None or source.is_remembered
+                else round(max(0.0, self._clock() - source.found_at), 3)
+            ),
             "error": source.error if source else "",
             "endpoints": len(targets or ()),
         }

@@ -72,6 +72,15 @@ class EndpointAddress(ScalarKind[str]):
         return "`ip:port` or `[v6]:port`"
 
 
+def is_ip(text: str) -> bool:
+    """Whether `text` is an IP address, without a port and without brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _parse(text: str, host_name_hint: str) -> SocketAddress:
     if "://" in text:
         raise _refused(f"{quoted(text)} is a URL", "write only ip:port")

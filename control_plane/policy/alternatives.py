@@ -12,15 +12,16 @@ from control_plane.policy.reader import Reader
 
 T = TypeVar("T")
 
-MAX_ALTERNATIVES = 256
-"""Alternatives of one condition: a longer list is a regex, or a job for the bootstrap's metadata."""
-
 
 @dataclass(frozen=True, slots=True)
 class OneOrMore(Kind[tuple[T, ...]]):
-    """One value, or a list of at least one; the value is a tuple. The path of a single value is that of the key."""
+    """One value, or a list of at least one; the value is a tuple. The path of a single value is that of the key.
+
+    An empty list is an error: it could mean "all" and "none".
+    """
 
     item: Kind[T]
+    maximum: int
 
     def read(self, reader: Reader, node: Node, path: str) -> tuple[T, ...]:
         """The alternatives; every bad one is reported."""
@@ -30,11 +31,11 @@ class OneOrMore(Kind[tuple[T, ...]]):
 
     @property
     def _several(self) -> ListOf[T]:
-        return ListOf(self.item, minimum=1, maximum=MAX_ALTERNATIVES)
+        return ListOf(self.item, minimum=1, maximum=self.maximum)
 
     def schema(self) -> Json:
         """One, or an array of them."""
-        return {"anyOf": [self.item.schema(), {**self._several.schema(), "maxItems": MAX_ALTERNATIVES}]}
+        return {"anyOf": [self.item.schema(), {**self._several.schema(), "maxItems": self.maximum}]}
 
     def describe(self) -> str:
         """What a value is, for the reference page."""

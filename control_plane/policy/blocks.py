@@ -7,7 +7,7 @@ from control_plane.policy.codes import Code
 from control_plane.policy.declare import Block, Setting, settings_of
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.keys import unique_keys
-from control_plane.policy.kinds import Json, Kind, shape_error
+from control_plane.policy.kinds import Json, Kind, ScalarKind, ValueRefusedError, shape_error
 from control_plane.policy.nodes import Mapping, Node, Scalar
 from control_plane.policy.reader import Reader, RefusedError
 
@@ -15,6 +15,9 @@ _BlockT = TypeVar("_BlockT", bound=Block)
 
 _Written = dict[str, tuple[Scalar, Node]]
 """Key → its node and that of its value."""
+
+NOT_YET = "remove it, or wait for the version that has it"
+"""What to do about a key that is not supported, unless its own words say what to write instead (behind a `; `)."""
 
 
 class BlockOf(Kind[_BlockT]):
@@ -35,8 +38,7 @@ class BlockOf(Kind[_BlockT]):
     def read_named(self, reader: Reader, node: Node, path: str, name: str | None) -> _BlockT:
         """The same for a block that stands under its own name."""
         if not isinstance(node, Mapping):
-            hint = "write {} for nothing but defaults" if isinstance(node, Scalar) and node.is_nothing else ""
-            raise shape_error(reader, node, "a mapping", hint)
+            raise shape_error(reader, node, "a mapping", self._as_mapping(node) if isinstance(node, Scalar) else "")
         written = self._written(reader, node)
         values: dict[str, Any] = {} if self._key_field is None else {self._key_field: name}
         refused = not self._has_one(reader, node, written)
@@ -51,14 +53,29 @@ class BlockOf(Kind[_BlockT]):
         reader.built.append((path, block))
         return block
 
+    def _as_mapping(self, node: Scalar) -> str:
+        """How to write a mapping in place of a text: under the only required key, or the first one if it has texts."""
+        if node.is_nothing:
+            return "write {} for nothing but defaults"
+        required = [setting for setting in self.settings if setting.required]
+        candidates = required or list(self.settings[:1])
+        if len(candidates) != 1 or not isinstance(candidates[0].kind, ScalarKind):
+            return ""
+        try:
+            value = candidates[0].kind.parse(node.text)
+        except ValueRefusedError:
+            return ""
+        return f"write {{{candidates[0].key}: {node.text}}}" if required or isinstance(value, str) else ""
+
     def _written(self, reader: Reader, node: Mapping) -> _Written:
         written: _Written = {}
         for key, value in unique_keys(reader, node):
             if key.text in self._known:
                 written[key.text] = key, value
             elif key.text in self.cls.PLANNED:
-                message = f"{quoted(key.text)} is not supported in this version ({self.cls.PLANNED[key.text]})"
-                reader.report(key, Code.UNSUPPORTED, message, "remove it, or wait for the version that has it")
+                purpose, _, instead = self.cls.PLANNED[key.text].partition("; ")
+                message = f"{quoted(key.text)} is not supported in this version ({purpose})"
+                reader.report(key, Code.UNSUPPORTED, message, instead or NOT_YET)
             else:
                 hint = reader.did_you_mean(key.text, self._known)
                 reader.report(key, Code.UNKNOWN_KEY, f"unknown key {quoted(key.text)}", hint)
@@ -99,7 +116,7 @@ class BlockOf(Kind[_BlockT]):
             return setting.absent()
         stand_ins = self.cls.STAND_INS.get(setting.key, ())
         if any(isinstance(key, Scalar) and key.text in stand_ins for key, _ in node.pairs):
-            raise RefusedError  # `dns` in place of `address`: the error is there already
+            raise RefusedError  # `destination` in place of `pool`: the error is there already
         names = " or ".join(f"`{key}`" for key in _keys(setting))
         raise reader.refuse(node, Code.MISSING_KEY, f"{names} is missing", f"{setting.key}: {setting.doc}")
 

@@ -4,14 +4,13 @@ A rule is a function about a block (`RULES`) or a list of blocks (`LIST_RULES`).
 also when other things could not, so that all errors of a file are reported at once. Rules about names are at the end.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
 from control_plane.policy.checks_filters import FILTER_RULES
 from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
 from control_plane.policy.checks_reach import check_reach
-from control_plane.policy.checks_routing import ROUTING_RULES, mirrored_once
+from control_plane.policy.checks_routing import ROUTING_LIST_RULES, ROUTING_RULES
 from control_plane.policy.checks_security import SECURITY_RULES
 from control_plane.policy.checks_traffic import TRAFFIC_LIST_RULES, TRAFFIC_RULES
 from control_plane.policy.codes import Code
@@ -29,22 +28,15 @@ from control_plane.policy.model import (
     StaticEndpoint,
     Timeouts,
 )
-from control_plane.policy.reader import Items, Named, Reader, names_text, nearest_mark
-from control_plane.policy.routing import Mirror
+from control_plane.policy.reader import BlockRule, Items, ListRule, Named, Reader, names_text, nearest_mark
 from control_plane.policy.scalars import MAX_UINT32, singular
 from control_plane.policy.string_match import StringMatch, check_string_match
-
-Rule = Callable[[Any, str, Reader], None]
-"""Looks at a block, its path, and reports to the reader."""
-
-ListRule = Callable[[Items, Reader], None]
-"""Looks at the items of a list that could be read, and reports to the reader."""
 
 
 def check_parts(reader: Reader) -> None:
     """Runs the rules about blocks, lists and names, on all that could be read."""
     for path, block in reader.built:
-        for table in (RULES, ROUTING_RULES, SECURITY_RULES, TRAFFIC_RULES):
+        for table in (RULES, FILTER_RULES, ROUTING_RULES, SECURITY_RULES, TRAFFIC_RULES):
             for rule in table.get(type(block), ()):
                 rule(block, path, reader)
     for items in reader.lists:
@@ -138,23 +130,22 @@ def _long_first_byte(timeouts: Timeouts, path: str, reader: Reader) -> None:
         reader.report_at(f"{path}.firstByte", Code.NO_EFFECT, message, "make it shorter than `request`")
 
 
-RULES: dict[type, tuple[Rule, ...]] = {
+RULES: dict[type, tuple[BlockRule, ...]] = {
     Pool: (_failover_places,),
     LocalityLbSetting: (_failover_without_locality,),
     Failover: (_failover_to_itself,),
     Retries: (_unused_status_codes,),
     Timeouts: (_long_first_byte,),
     Group: (check_group,),
-    **FILTER_RULES,
     StringMatch: (check_string_match,),
 }
 """Kind of block → rules about one such block."""
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {
-    Mirror: (mirrored_once,),
     RouteTarget: (_route_weights, _unique("pool", "pool", Code.DUPLICATE_TARGET, "the pool")),
     **dict.fromkeys(ITEM_BLOCKS, (_endpoint_weights, endpoints_once, few_sources)),
     Failover: (_unique("from_", "from", Code.FAILOVER_TO_ITSELF, "the failover from"),),
+    **ROUTING_LIST_RULES,
     **TRAFFIC_LIST_RULES,
 }
 """Kind of block → rules about a list of such blocks."""

@@ -1,14 +1,11 @@
 """Rules about faults, limits, logs and patches; `checks.py` runs them."""
 
-from collections.abc import Callable
-from typing import Any
-
 from control_plane.policy.faults import Fault, FaultAbort, check_abort, check_fault
 from control_plane.policy.patches import PatchOperation, check_operation
 from control_plane.policy.rate_limits import RateLimitHeader, check_rate_limit_header
-from control_plane.policy.reader import Reader
+from control_plane.policy.reader import BlockRule
 
-FILTER_RULES: dict[type, tuple[Callable[[Any, str, Reader], None], ...]] = {
+FILTER_RULES: dict[type, tuple[BlockRule, ...]] = {
     Fault: (check_fault,),
     FaultAbort: (check_abort,),
     RateLimitHeader: (check_rate_limit_header,),

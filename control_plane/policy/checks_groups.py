@@ -5,17 +5,22 @@ from control_plane.policy.diagnostics import quoted
 from control_plane.policy.groups import DEFAULT_GROUP, AppliesTo, Group
 from control_plane.policy.model import Listener, Policy
 from control_plane.policy.reader import Reader
-from control_plane.policy.security import ControlPlane
-
-PROVING_MODE = "MUTUAL"
-"""The mode of `controlPlane.xds.tls` in which Envoys show certificates."""
+from control_plane.policy.security import MUTUAL, ControlPlane
 
 _PORTS = "controlPlane"
 
 
 def check_groups(policy: Policy, reader: Reader) -> None:
-    """What is only a warning and needs them all; only asked when there is a policy."""
-    _unreachable(policy, reader)
+    """The first group that fits has the Envoy, so one without conditions leaves nothing to those after it.
+
+    Only a warning, and it needs them all: only asked when there is a policy.
+    """
+    for index, group in enumerate(policy.groups[:-1]):
+        if group.applies_to == AppliesTo():
+            for later in policy.groups[index + 1 :]:
+                message = f"no Envoy gets to {quoted(later.name)}: {quoted(group.name)} before it takes all of them"
+                reader.report_at(f"groups.{later.name}", Code.NO_EFFECT, message, "order matters: put it first")
+            return
 
 
 def check_group(group: Group, path: str, reader: Reader) -> None:
@@ -31,7 +36,7 @@ def check_identities(reader: Reader) -> None:
         for path, group in reader.built:
             if isinstance(group, Group) and group.identities:
                 message = f"nothing proves the identities of {quoted(group.name)}: the xDS port is without mTLS"
-                hint = f"set `controlPlane.xds.tls.mode: {PROVING_MODE}`"
+                hint = f"set `controlPlane.xds.tls.mode: {MUTUAL}`"
                 reader.report_at(f"{path}.identities", Code.IDENTITIES_UNPROVEN, message, hint)
 
 
@@ -40,19 +45,9 @@ def do_groups_meet(one: Listener, other: Listener) -> bool:
     return not one.groups or not other.groups or not set(one.groups).isdisjoint(other.groups)
 
 
-def _unreachable(policy: Policy, reader: Reader) -> None:
-    """The first group that fits has the Envoy, so one without conditions leaves nothing to those after it."""
-    for index, group in enumerate(policy.groups[:-1]):
-        if group.applies_to == AppliesTo():
-            for later in policy.groups[index + 1 :]:
-                message = f"no Envoy gets to {quoted(later.name)}: {quoted(group.name)} before it takes all of them"
-                reader.report_at(f"groups.{later.name}", Code.NO_EFFECT, message, "order matters: put it first")
-            return
-
-
 def _may_be_proven(reader: Reader) -> bool:
     """Whether the xDS port asks for certificates, or is written down with errors, so that nobody knows."""
     if _PORTS not in reader.marks:
         return False
     ports = [block for path, block in reader.built if path == _PORTS and isinstance(block, ControlPlane)]
-    return all(port.xds.tls is not None and port.xds.tls.mode == PROVING_MODE for port in ports)
+    return all(port.xds.tls is not None and port.xds.tls.mode == MUTUAL for port in ports)

@@ -1,34 +1,24 @@
 """Rules between the values of routes: conditions that can be met, mirrors with a use, hosts that do not collide."""
 
-import re
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections.abc import Iterator
 
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
-from control_plane.policy.matching import TASK_PATHS, RuleMatch
+from control_plane.policy.matching import MAX_WAYS, TASK_PATHS, RuleMatch, word_groups
 from control_plane.policy.model import Listener, Model
-from control_plane.policy.reader import Items, Reader
+from control_plane.policy.reader import BlockRule, Items, ListRule, Reader
 from control_plane.policy.routing import BlueGreen, Mirror, Rule
-from control_plane.policy.string_match import Condition, StringMatch
+from control_plane.policy.string_match import StringMatch, holds
 
 _IDLE_BESIDE_AN_ANSWER = ("rewrite", "mirror", "mirrors", "timeout", "retries")
 _WITHOUT_A_MODEL = "only inference calls (POST) have a model"
 
 
-def holds(condition: Condition, text: str) -> bool:
-    """Whether a text meets a condition with one of `exact`, `prefix`, `regex`; a broken one meets nothing."""
-    if condition.exact is not None:
-        return text == condition.exact
-    if condition.prefix is not None:
-        return text.startswith(condition.prefix)
-    return condition.regex is not None and re.fullmatch(condition.regex, text) is not None
-
-
 # --- where requests go ---
 
 
-def idle_keys(rule: Rule, path: str, reader: Reader) -> None:
+def _idle_keys(rule: Rule, path: str, reader: Reader) -> None:
     """An answer of Envoy's own goes to no pool, so nothing that is about pools has an effect."""
     if rule.direct_response is None:
         return
@@ -38,14 +28,14 @@ def idle_keys(rule: Rule, path: str, reader: Reader) -> None:
             reader.report_at(f"{path}.{key}", Code.NO_EFFECT, message, "remove it")
 
 
-def two_colours(blue_green: BlueGreen, path: str, reader: Reader) -> None:
+def _two_colours(blue_green: BlueGreen, path: str, reader: Reader) -> None:
     """Switching from a pool to itself is a mistake."""
     if blue_green.blue == blue_green.green:
         message = f"blue and green are both the pool {quoted(blue_green.blue)}"
         reader.report_at(f"{path}.green", Code.DUPLICATE_TARGET, message, "two pools are needed to switch between them")
 
 
-def mirrors(block: Model | Rule, path: str, reader: Reader) -> None:
+def _mirrors(block: Model | Rule, path: str, reader: Reader) -> None:
     """One way to write mirrors, and none to a pool that serves the same requests."""
     if block.mirror is not None and f"{path}.mirrors" in reader.marks:
         message = "`mirror` and `mirrors` say the same in two ways"
@@ -65,7 +55,7 @@ def mirrors(block: Model | Rule, path: str, reader: Reader) -> None:
 # --- conditions ---
 
 
-def known_models(match: RuleMatch, path: str, reader: Reader) -> None:
+def _known_models(match: RuleMatch, path: str, reader: Reader) -> None:
     """Every name is that of a model or one of its aliases."""
     known = {*reader.defined.get("models", {}), *(alias.name for alias in reader.aliases if alias.what == "models")}
     for index, name in enumerate(match.models):
@@ -75,13 +65,13 @@ def known_models(match: RuleMatch, path: str, reader: Reader) -> None:
             reader.report_at(f"{path}.models[{index}]", Code.UNKNOWN_REFERENCE, message, hint)
 
 
-def possible(match: RuleMatch, path: str, reader: Reader) -> None:
+def _possible(match: RuleMatch, path: str, reader: Reader) -> None:
     """Conditions that no request can meet, as far as they are certain."""
     for key, message, hint in _contradictions(match):
         reader.report_at(f"{path}.{key}", Code.IMPOSSIBLE_MATCH, message, hint)
 
 
-def expressible(match: RuleMatch, path: str, reader: Reader) -> None:
+def _expressible(match: RuleMatch, path: str, reader: Reader) -> None:
     """What Envoy has no matcher for.
 
     Envoys took `present_match: false` of a query parameter for `true` before they learned it. A condition on a header
@@ -96,6 +86,18 @@ def expressible(match: RuleMatch, path: str, reader: Reader) -> None:
             message = "a query parameter cannot be asked to be absent: not every Envoy has that condition"
             hint = "put a rule for requests that have it before this one"
             reader.report_at(f"{path}.queryParams.{name}.present", Code.UNSUPPORTED, message, hint)
+
+
+def _few_enough(match: RuleMatch, path: str, reader: Reader) -> None:
+    """Long words, and lists beside lists, become many routes, which Envoy tries one after the other."""
+    labels = [word for word in match.task_type if word not in TASK_PATHS]
+    lists = {"userTier": match.user_tier, "region": match.region, "taskType": labels}
+    groups = {key: len(word_groups(words)) for key, words in lists.items() if words}
+    ways = math.prod(groups.values())
+    if ways > MAX_WAYS:
+        message = f"these words become {ways:,} routes, more than {MAX_WAYS}"
+        hint = "fewer or shorter words; words with a common beginning are a `prefix` in `headers`"
+        reader.report_at(f"{path}.{max(groups, key=groups.__getitem__)}", Code.OUT_OF_BOUNDS, message, hint)
 
 
 def _contradictions(match: RuleMatch) -> Iterator[tuple[str, str, str]]:
@@ -142,7 +144,7 @@ def _method_contradictions(match: RuleMatch, method: StringMatch) -> Iterator[tu
 # --- virtual hosts ---
 
 
-def virtual_hosts(listener: Listener, path: str, reader: Reader) -> None:
+def _virtual_hosts(listener: Listener, path: str, reader: Reader) -> None:
     """Names and domains, each once: Envoy rejects a route table where they are not."""
     names: dict[str, str] = {}
     domains: dict[str, str] = {}
@@ -161,7 +163,7 @@ def virtual_hosts(listener: Listener, path: str, reader: Reader) -> None:
                 reader.report_at(place, Code.DUPLICATE_DOMAIN, message, hint)
 
 
-def mirrored_once(items: Items, reader: Reader) -> None:
+def _mirrored_once(items: Items, reader: Reader) -> None:
     """A pool gets one share of copies."""
     seen: set[str] = set()
     for path, item in items.items:
@@ -172,11 +174,14 @@ def mirrored_once(items: Items, reader: Reader) -> None:
         seen.add(item.pool)
 
 
-ROUTING_RULES: dict[type, tuple[Callable[[Any, str, Reader], None], ...]] = {
-    Model: (mirrors,),
-    Rule: (mirrors, idle_keys),
-    BlueGreen: (two_colours,),
-    RuleMatch: (known_models, possible, expressible),
-    Listener: (virtual_hosts,),
+ROUTING_RULES: dict[type, tuple[BlockRule, ...]] = {
+    Model: (_mirrors,),
+    Rule: (_mirrors, _idle_keys),
+    BlueGreen: (_two_colours,),
+    RuleMatch: (_known_models, _possible, _expressible, _few_enough),
+    Listener: (_virtual_hosts,),
 }
 """Kind of block → rules about one such block."""
+
+ROUTING_LIST_RULES: dict[type, tuple[ListRule, ...]] = {Mirror: (_mirrored_once,)}
+"""Kind of block → rules about a list of such blocks."""

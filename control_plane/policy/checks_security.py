@@ -1,6 +1,5 @@
 """Rules about TLS, tokens and authorization."""
 
-from collections.abc import Callable
 from typing import Any
 
 from control_plane.policy.codes import Code
@@ -15,11 +14,11 @@ from control_plane.policy.identity import (
     needs_certificate,
     needs_token,
 )
-from control_plane.policy.identity_kinds import MAX_PORT, REQUEST_PRINCIPAL, IpBlock
+from control_plane.policy.identity_kinds import REQUEST_PRINCIPAL, IpBlock
 from control_plane.policy.jwks import jwks_fault
 from control_plane.policy.kinds import ScalarKind, ValueRefusedError
 from control_plane.policy.model import Listener
-from control_plane.policy.reader import Reader
+from control_plane.policy.reader import BlockRule, Reader
 from control_plane.policy.scalars import Integer
 from control_plane.policy.security import (
     MUTUAL,
@@ -30,8 +29,7 @@ from control_plane.policy.security import (
     PoolTls,
     ServerTls,
 )
-
-Rule = Callable[[Any, str, Reader], None]
+from ext_proc.core.address import MAX_PORT
 
 _VALUE_KINDS: dict[str, ScalarKind[Any]] = {
     "source.ip": IpBlock(),
@@ -191,7 +189,7 @@ def _distinct(names: list[str], path: str, noun: str, reader: Reader) -> None:
             reader.report_at(f"{path}[{index}].name", Code.DUPLICATE_NAME, message, "choose another name")
 
 
-SECURITY_RULES: dict[type, tuple[Rule, ...]] = {
+SECURITY_RULES: dict[type, tuple[BlockRule, ...]] = {
     Listener: (_listener,),
     ListenerTls: (_listener_tls,),
     PoolTls: (_pool_tls,),

@@ -1,7 +1,6 @@
 """Rules about load balancing, ejections, limits, health checks, retries and timeouts of a pool."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from control_plane.policy.checks_discovery import are_places_known
 from control_plane.policy.codes import Code
@@ -12,7 +11,7 @@ from control_plane.policy.load_balancing import ConsistentHash, Distribute, Load
 from control_plane.policy.model import Pool
 from control_plane.policy.outliers import OutlierDetection
 from control_plane.policy.places import covers, path_of
-from control_plane.policy.reader import Items, Reader, names_text
+from control_plane.policy.reader import BlockRule, Items, ListRule, Reader, names_text
 from control_plane.policy.traffic import Retries, Timeouts
 
 WHOLE = 100
@@ -127,7 +126,7 @@ def _outliers(settings: OutlierDetection, path: str, reader: Reader) -> None:
 def _http_limits(settings: HttpSettings, path: str, reader: Reader) -> None:
     if settings.retry_budget is not None and f"{path}.maxRetries" in reader.marks:
         _no_effect(f"{path}.maxRetries", "`maxRetries` does nothing beside `retryBudget`", reader, "keep one of them")
-    if settings.max_concurrent_streams is not None and settings.h2_upgrade_policy != "UPGRADE":
+    if settings.max_concurrent_streams is not None and not settings.is_http2:
         message = "`maxConcurrentStreams` does nothing over HTTP/1.1"
         _no_effect(f"{path}.maxConcurrentStreams", message, reader, "add `h2UpgradePolicy: UPGRADE`, or remove it")
 
@@ -153,7 +152,7 @@ def _grpc_over_http1(pool: Pool, path: str, reader: Reader) -> None:
     """Envoy refuses it ("cluster must support HTTP/2 for gRPC healthchecking")."""
     check = pool.health_check
     http = pool.traffic_policy.connection_pool.http
-    if check is not None and check.grpc is not None and http.h2_upgrade_policy != "UPGRADE":
+    if check is not None and check.grpc is not None and not http.is_http2:
         message = "a gRPC health check needs HTTP/2 towards the pool"
         hint = "set `trafficPolicy.connectionPool.http.h2UpgradePolicy: UPGRADE`, or check by `http` or `tcp`"
         reader.report_at(f"{path}.healthCheck.grpc", Code.CONTRADICTION, message, hint)
@@ -188,7 +187,7 @@ def _no_effect(path: str, message: str, reader: Reader, hint: str = "remove it")
     reader.report_at(path, Code.NO_EFFECT, message, hint)
 
 
-TRAFFIC_RULES: dict[type, tuple[Callable[[Any, str, Reader], None], ...]] = {
+TRAFFIC_RULES: dict[type, tuple[BlockRule, ...]] = {
     LoadBalancer: (_load_balancer,),
     ConsistentHash: (_consistent_hash,),
     LocalityLbSetting: (_locality,),
@@ -203,5 +202,5 @@ TRAFFIC_RULES: dict[type, tuple[Callable[[Any, str, Reader], None], ...]] = {
 }
 """Kind of block → rules about one such block."""
 
-TRAFFIC_LIST_RULES: dict[type, tuple[Callable[[Items, Reader], None], ...]] = {Distribute: (_shadowed_distribution,)}
+TRAFFIC_LIST_RULES: dict[type, tuple[ListRule, ...]] = {Distribute: (_shadowed_distribution,)}
 """Kind of block → rules about a list of such blocks."""

@@ -129,8 +129,9 @@ def block(
 
 
 def settings_of(cls: type[Block]) -> tuple[Setting, ...]:
-    """The declared fields of a block, in order."""
-    return tuple(_setting(field) for field in dataclasses.fields(cls))
+    """The declared fields of a block, in order: its own, then those that it shares with others by a common base."""
+    fields = sorted(dataclasses.fields(cls), key=lambda field: field.name not in cls.__annotations__)
+    return tuple(_setting(field) for field in fields)
 
 
 def summary(cls: type[Block]) -> str:

@@ -9,15 +9,13 @@ from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.matching import ValueMatch
 from control_plane.policy.names import HEADER_NAME
 from control_plane.policy.percentages import ALL_REQUESTS, Percentage
+from control_plane.policy.rate_limits import LIMITED_STATUS
 from control_plane.policy.reader import Reader
 from control_plane.policy.scalars import Integer
 from control_plane.policy.units import Duration
 
 MAX_FAULT_HEADERS = 16
 """Headers that a fault can ask for; a fault is for a test client or two."""
-
-TAKEN_STATUS = 423
-"""What Envoy's rate limit answers, before it is made a 429."""
 
 
 @block(planned={"exponentialDelay": "delays that vary"})
@@ -73,7 +71,7 @@ def check_fault(fault: Fault, path: str, reader: Reader) -> None:
 
 
 def check_abort(abort: FaultAbort, path: str, reader: Reader) -> None:
-    """One status has another meaning in Envoy: it becomes a 429 (`compile.rate_limits.LIMITED_STATUS`)."""
-    if abort.http_status == TAKEN_STATUS:
-        message = f"an abort with {TAKEN_STATUS} cannot be told from a rate limit's, and would be answered 429"
+    """One status has another meaning in Envoy: it becomes a 429 (`LIMITED_STATUS`)."""
+    if abort.http_status == LIMITED_STATUS:
+        message = f"an abort with {LIMITED_STATUS} cannot be told from a rate limit's, and would be answered 429"
         reader.report_at(f"{path}.httpStatus", Code.UNSUPPORTED, message, "use another status")

@@ -18,7 +18,7 @@ from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import ListOf, MapOf
 from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.kinds import scalar_text
-from control_plane.policy.names import MAX_LABELS, MAX_NAME
+from control_plane.policy.names import MAX_LABELS, MAX_NAME, plain_name
 from control_plane.policy.nodes import Node
 from control_plane.policy.reader import Reader
 from control_plane.policy.runtime_values import RuntimeValue
@@ -35,10 +35,13 @@ REST = "rest"
 MAX_IDENTITY = 2048
 """Characters of an identity: a SPIFFE id has at most 2,048 bytes (SPIFFE-ID standard, section 2.3)."""
 
+MAX_ALTERNATIVES = 256
+"""Alternatives of one condition: a longer list is a regex, or a job for the bootstrap's metadata."""
+
 MAX_RUNTIME_KEYS = 1_000
 """Runtime values in one policy: Envoy has about 300 flags, and each new layer is built anew on every worker."""
 
-GROUP_NAME = Text("the name of a group (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
+GROUP_NAME = plain_name("the name of a group")
 METADATA_KEY = Text(
     "a key of node.metadata (letters, digits, `_`, `-`, `/`; a dot goes deeper)",
     "[A-Za-z0-9][A-Za-z0-9._/-]*",
@@ -47,7 +50,7 @@ METADATA_KEY = Text(
 IDENTITY = Text("a SPIFFE id or a common name (printable ASCII; `*` only at the end)", "[!-)+-~ ]*\\*?", MAX_IDENTITY)
 RUNTIME_KEY = Text("a runtime key (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9_][A-Za-z0-9._-]*", 256)
 
-_MATCHES = OneOrMore(BlockOf(StringMatch))
+_MATCHES = OneOrMore(BlockOf(StringMatch), MAX_ALTERNATIVES)
 
 
 class GroupRef(NameOf):

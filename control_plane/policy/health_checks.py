@@ -14,6 +14,7 @@ from control_plane.policy.kinds import Json, ScalarKind, ValueRefusedError
 from control_plane.policy.names import HEADER_NAME
 from control_plane.policy.scalars import Boolean, Choice, Integer, Percent, Text
 from control_plane.policy.units import Duration
+from ext_proc.core.address import MAX_PORT
 
 StatusRange = tuple[int, int]
 """First and last status, both included."""
@@ -109,7 +110,7 @@ class HealthCheck(Block):
     grpc: GrpcCheck | None = setting(BlockOf(GrpcCheck), default=None, absent=(None, ""), doc="A gRPC health check.")
     tcp: TcpCheck | None = setting(BlockOf(TcpCheck), default=None, absent=(None, ""), doc="A connection, no more.")
     port: int | None = setting(
-        Integer(1, 65535), default=None, absent=(None, "that of the endpoint"), doc="Port that is checked."
+        Integer(1, MAX_PORT), default=None, absent=(None, "that of the endpoint"), doc="Port that is checked."
     )
     interval_s: float = setting(Duration("10ms", "1h"), default=5.0, doc="Time between two checks of an endpoint.")
     timeout_s: float = setting(Duration("1ms", "1h"), default=1.0, doc="How long a check may take; it fails then.")

@@ -23,7 +23,6 @@ from control_plane.policy.identity_kinds import (
     CLAIM,
     ISSUER,
     JWKS,
-    MAX_PORT,
     MODEL_KEY,
     PATTERN,
     PROVIDER_NAME,
@@ -38,6 +37,7 @@ from control_plane.policy.names import HEADER_NAME, MAX_NAME
 from control_plane.policy.scalars import Boolean, Choice, Integer, Text
 from control_plane.policy.security import FILE
 from control_plane.policy.units import Duration
+from ext_proc.core.address import MAX_PORT
 
 ALLOW = "ALLOW"
 DENY = "DENY"

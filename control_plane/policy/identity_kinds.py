@@ -7,23 +7,34 @@ from dataclasses import dataclass
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.kinds import Json, ScalarKind, ValueRefusedError
-from control_plane.policy.names import MAX_NAME
+from control_plane.policy.names import HEADER_PATTERN, MAX_NAME, plain_name
 from control_plane.policy.scalars import Text
+from ext_proc.core.address import MAX_PORT
 
-PROVIDER_NAME = Text("a name (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
-ISSUER = Text("an issuer (printable ASCII without blanks)", "[!-~]+", 2048, code=Code.NOT_A_VALUE)
-TEXT = Text("a text (printable)", r"[^\x00-\x1f\x7f]+", 2048, code=Code.NOT_A_VALUE)
-JWKS = Text("a JSON Web Key Set", r"[^\x00-\x08\x0e-\x1f]+", 1024 * 1024, code=Code.NOT_A_VALUE)
-TOKEN_HEADER = Text("the name of a header", "[A-Za-z0-9][A-Za-z0-9_-]*", MAX_NAME, is_lower_cased=True)
+MAX_TEXT = 2048
+"""Characters of an issuer, an audience, a URI or a pattern: a SPIFFE id has at most 2,048 bytes (SPIFFE-ID standard,
+section 2.3), and the others are no documents either."""
+
+MAX_KEY = 512
+"""Characters of the name of a claim, and of a condition's key with one in it: claims of some issuers are URIs."""
+
+MAX_JWKS = 1024 * 1024
+"""Characters of a key set that stands in the policy: hundreds of keys; more of them come from a file or a server."""
+
+PROVIDER_NAME = plain_name("a name")
+ISSUER = Text("an issuer (printable ASCII without blanks)", "[!-~]+", MAX_TEXT, code=Code.NOT_A_VALUE)
+TEXT = Text("a text (printable)", r"[^\x00-\x1f\x7f]+", MAX_TEXT, code=Code.NOT_A_VALUE)
+JWKS = Text("a JSON Web Key Set", r"[^\x00-\x08\x0e-\x1f]+", MAX_JWKS, code=Code.NOT_A_VALUE)
+TOKEN_HEADER = Text("the name of a header", HEADER_PATTERN, MAX_NAME, is_lower_cased=True)
 CLAIM = Text(
-    "the name of a claim (`.` leads into nested ones)", r"[A-Za-z0-9_:/@$-][A-Za-z0-9_.:/@$-]*", 512,
+    "the name of a claim (`.` leads into nested ones)", r"[A-Za-z0-9_:/@$-][A-Za-z0-9_.:/@$-]*", MAX_KEY,
     code=Code.NOT_A_VALUE,
 )  # fmt: skip
 _PART = r"[^\x00-\x20\x7f*][^\x00-\x1f\x7f*]*"
 PATTERN = Text(
     "a text with at most one `*`, at its start or its end",
     rf"\*|\*?{_PART}|{_PART}\*",
-    2048,
+    MAX_TEXT,
     code=Code.NOT_A_VALUE,
 )
 """What Istio's authorization rules compare with: an exact text, `prefix*`, `*suffix`, or `*` for anything present."""
@@ -32,13 +43,12 @@ _SIDE = r"[^\x00-\x20\x7f*]*[^\x00-\x20\x7f*/]"
 REQUEST_PRINCIPAL = Text(
     "`*` or `issuer/subject`, where `*` may stand at the start or the end of each",
     rf"\*|(?:\*|\*?{_SIDE}|{_SIDE}\*)/(?:\*|\*?[^\x00-\x20\x7f*/]+|[^\x00-\x20\x7f*/]+\*)",
-    2048,
+    MAX_TEXT,
     code=Code.NOT_A_VALUE,
 )
 
 
 _JWKS_URI = r"https?://(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[!-~]*)?"
-MAX_PORT = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ class JwksUri(ScalarKind[str]):
 
     def parse(self, text: str) -> str:
         """The URI; raises ValueRefusedError."""
-        if len(text) > 2048 or re.fullmatch(_JWKS_URI, text) is None:
+        if len(text) > MAX_TEXT or re.fullmatch(_JWKS_URI, text) is None:
             raise ValueRefusedError(f"{quoted(text)} is not {self.noun}")
         if not 1 <= uri_parts(text).port <= MAX_PORT:
             raise ValueRefusedError(f"{quoted(text)} has an impossible port", code=Code.BAD_PORT)
@@ -159,12 +169,12 @@ class ConditionKey(ScalarKind[str]):
         if text.startswith(_UNSUPPORTED_KEYS):
             raise ValueRefusedError(f"{quoted(text)} is not supported", "it belongs to Istio's mesh", Code.UNSUPPORTED)
         found = _KEY.fullmatch(text)
-        if found is None or len(text) > 512:
+        if found is None or len(text) > MAX_KEY:
             hint = f"possible: {', '.join(PLAIN_KEYS)}, request.headers[name], request.auth.claims[name]"
             raise ValueRefusedError(f"{quoted(text)} is no key of a condition", hint, Code.UNKNOWN_WORD)
         if found[1] == "request.headers":
             name = found[2][1:-1]
-            if re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) is None:
+            if re.fullmatch(HEADER_PATTERN, name) is None:
                 raise ValueRefusedError(f"{quoted(name)} is not the name of a header", code=Code.BAD_NAME)
             return f"request.headers[{name.lower()}]"
         return text

@@ -109,6 +109,11 @@ class HttpSettings(Block):
         doc="Requests at once on one HTTP/2 connection; needs `h2UpgradePolicy: UPGRADE`.",
     )
 
+    @property
+    def is_http2(self) -> bool:
+        """Whether Envoy speaks HTTP/2 to the pool."""
+        return self.h2_upgrade_policy == "UPGRADE"
+
 
 @block()
 class ConnectionPool(Block):

@@ -10,9 +10,10 @@ from control_plane.policy.decimals import Decimal
 from control_plane.policy.declare import Block, Shorthand, block, setting
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.kinds import Json, ScalarKind, ValueRefusedError
-from control_plane.policy.names import HEADER_NAME, MAX_NAME, PLACE
+from control_plane.policy.names import HEADER_NAME, MAX_NAME, PLACE, plain_name
 from control_plane.policy.scalars import Boolean, Choice, Integer, Percent, Text
 from control_plane.policy.units import Duration
+from ext_proc.core.address import MAX_PORT
 
 SIMPLE_POLICIES = ("LEAST_REQUEST", "ROUND_ROBIN", "RANDOM")
 """Istio's words for Envoy's plain policies."""
@@ -40,11 +41,7 @@ _TOKEN = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 COOKIE_NAME = Text("the name of a cookie (letters, digits, `-`, `_` and a few more signs)", _TOKEN, MAX_NAME)
 COOKIE_PATH = Text("a path of a cookie, such as `/`", r"/[!-:<-~]*", MAX_NAME)
 QUERY_PARAMETER = Text("the name of a query parameter (printable ASCII without `&`, `=`, `#`)", r"[!-~]+", MAX_NAME)
-METRIC_NAME = Text(
-    "the name of an ORCA metric such as `named_metrics.kv_cache` (letters, digits, `.`, `_`, `-`)",
-    r"[A-Za-z0-9][A-Za-z0-9._-]*",
-    MAX_NAME,
-)
+METRIC_NAME = plain_name("the name of an ORCA metric such as `named_metrics.kv_cache`")
 PLACE_PATTERN = Text(
     "a place such as `us-east/us-east-1a`, `us-east/*` or `*`",
     r"\*|[A-Za-z0-9][A-Za-z0-9._/-]*(?:/\*)*",
@@ -149,7 +146,7 @@ class OutOfBand(Block):
 
     period_s: float = setting(Duration("100ms", "1h"), default=10.0, doc="How often an endpoint is asked to report.")
     port: int | None = setting(
-        Integer(1, 65535), default=None, absent=(None, "that of the requests"), doc="Port of the service."
+        Integer(1, MAX_PORT), default=None, absent=(None, "that of the requests"), doc="Port of the service."
     )
 
 

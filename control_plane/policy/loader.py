@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.checks import check_parts, check_policy
 from control_plane.policy.codes import Code
-from control_plane.policy.diagnostics import Diagnostic, Mark
+from control_plane.policy.diagnostics import Diagnostic, Mark, Severity
 from control_plane.policy.merge import merged
 from control_plane.policy.model import Policy
 from control_plane.policy.nodes import MAX_CHARACTERS, Composed, Node, Problem, compose_start, split_lines
@@ -65,6 +65,12 @@ class Document:
     def mark(self, path: str) -> Mark | None:
         """The place of `path`, or of the nearest thing above it that is written; None for a path of no file."""
         return nearest_mark(self.marks, path)
+
+    def finding(self, path: str, code: Code, message: str, hint: str = "", *, file: str = "") -> Diagnostic:
+        """What is wrong with `path` as somebody found later, so without an excerpt; no such path: `file` as a whole."""
+        place = self.mark(path) or Mark(file, 1, 1)
+        severity: Severity = "warning" if code.is_warning else "error"
+        return Diagnostic(place.file, place.line, place.column, code.value, severity, message, hint, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +157,12 @@ def _read(texts: Mapping[str, str], reader: Reader) -> Policy | None:
     found = [_composed(name, text, reader) for name, text in texts.items()]
     roots = [one.root for one in found if one.root is not None]
     if not all(one.is_whole for one in found):
+        # Where a file breaks off, what stands before is checked all the same, so far as the rest cannot matter to it.
         if roots:
-            _read_start(roots, reader)
+            _read_whole(roots, reader)
+            reader.keep(WITHOUT_THE_REST)
         return None
-    policy: Policy | None = None
-    try:
-        policy = BlockOf(Policy).read(reader, _whole(roots, reader), "")
-    except RefusedError:
-        pass  # the findings are with the reader, and what could be read is still checked
+    policy = _read_whole(roots, reader)
     check_parts(reader)
     return None if policy is None else _with_default_pools(policy)
 
@@ -170,17 +174,13 @@ def _composed(name: str, text: str, reader: Reader) -> Composed:
     return found
 
 
-def _whole(roots: Sequence[Node], reader: Reader) -> Node:
-    return roots[0] if len(roots) == 1 else merged(roots, reader)
-
-
-def _read_start(roots: Sequence[Node], reader: Reader) -> None:
-    """Where a file breaks off, what stands before is checked all the same, so far as the rest cannot matter to it."""
+def _read_whole(roots: Sequence[Node], reader: Reader) -> Policy | None:
+    """None where it cannot be made; the findings are with the reader, and so is what could be read."""
+    root = roots[0] if len(roots) == 1 else merged(roots, reader)
     try:
-        BlockOf(Policy).read(reader, _whole(roots, reader), "")
+        return None if root is None else BlockOf(Policy).read(reader, root, "")
     except RefusedError:
-        pass
-    reader.keep(WITHOUT_THE_REST)
+        return None
 
 
 def _with_default_pools(policy: Policy) -> Policy:

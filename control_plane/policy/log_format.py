@@ -44,7 +44,6 @@ PLAIN_OPERATORS = frozenset((
 
 _HEADER = r"[:A-Za-z0-9_.-]{1,256}(?:\?[:A-Za-z0-9_.-]{1,256})?"
 _PATH = r"[A-Za-z0-9_./-]{1,256}(?::[A-Za-z0-9_./-]{1,256})*"
-_POINT = "(?:DS|US)_(?:RX|TX)_(?:BEG|END)|US_RX_BODY_BEG"
 
 OPERATORS_WITH_ARGUMENT = {
     "REQ": (_HEADER, "REQ(x-team)"),

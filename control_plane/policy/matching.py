@@ -1,22 +1,15 @@
 """`rules[].match`: which requests a rule is for, in the words of Istio's HTTPMatchRequest and some of our own."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
-from control_plane.policy.containers import ListOf, MapOf, check_count
+from control_plane.policy.containers import ListOf, MapOf
 from control_plane.policy.declare import Block, block, setting
-from control_plane.policy.kinds import Json, Kind
 from control_plane.policy.names import HEADER_NAME, MODEL_NAME
-from control_plane.policy.nodes import Node, Sequence
-from control_plane.policy.reader import Reader, RefusedError
-from control_plane.policy.regex import Regex
+from control_plane.policy.regex import MAX_PROGRAM, Regex
 from control_plane.policy.scalars import Boolean, Text
 from control_plane.policy.string_match import ANY_TEXT, SOME_TEXT, StringMatch
-
-T = TypeVar("T")
 
 MAX_CONDITIONS = 32
 """Headers (or query parameters) that one match can ask for: each is looked at for every request that comes so far."""
@@ -26,6 +19,12 @@ MAX_ALTERNATIVES = 64
 
 MAX_WORDS = 256
 """Values of one of the lists: more of them are a prefix or a regular expression."""
+
+MAX_WAYS = 256
+"""Combinations of groups of words that one match may need: each is a few of Envoy's routes."""
+
+_WORDS_PROGRAM = MAX_PROGRAM - 10
+"""Steps of an expression for several words, without what each expression has."""
 
 TASK_PATHS: Mapping[str, str] = {
     "chat": "/v1/chat/completions",
@@ -39,44 +38,6 @@ TASK_PATHS: Mapping[str, str] = {
 # Envoy takes 1..1024 bytes (`QueryParameterMatcher.name`).
 PARAMETER_NAME = Text("the name of a query parameter (printable ASCII without `&`, `=`, `#`)", "[!\"$%'-<>-~]+", 128)
 WORD = Text("a value of a header (printable ASCII)", "[!-~](?:[ -~]*[!-~])?", 256, code=Code.NOT_A_VALUE)
-
-
-@dataclass(frozen=True, slots=True)
-class OneOrMany(Kind[tuple[T, ...]]):
-    """A value, or a list of such values: alternatives. The value is a tuple."""
-
-    item: Kind[T]
-    maximum: int
-
-    def read(self, reader: Reader, node: Node, path: str) -> tuple[T, ...]:
-        """All values; every bad one is reported. An empty list is an error: it could mean "all" and "none"."""
-        if not isinstance(node, Sequence):
-            return (self.item.read(reader, node, path),)
-        check_count(reader, node, len(node.items), 1, self.maximum)
-        values: list[T] = []
-        for index, item in enumerate(node.items):
-            item_path = f"{path}[{index}]"
-            reader.mark(item_path, item)
-            try:
-                values.append(self.item.read(reader, item, item_path))
-            except RefusedError:
-                continue
-        if len(values) < len(node.items):
-            raise RefusedError
-        return tuple(values)
-
-    def schema(self) -> Json:
-        """One of them, or an array."""
-        one = self.item.schema()
-        return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": self.maximum}]}
-
-    def describe(self) -> str:
-        """What a value is, for the reference page."""
-        return f"{self.item.describe()}, or a list of them"
-
-    def blocks(self) -> Iterator[type[Block]]:
-        """The blocks of the values."""
-        return self.item.blocks()
 
 
 @block(one_of=("exact", "prefix", "regex", "present"))
@@ -157,3 +118,18 @@ class RuleMatch(Block):
         absent=((), "any"),
         doc="The listener's `regionHeader` is one of these.",
     )
+
+
+def word_groups(words: Sequence[str]) -> list[list[str]]:
+    """The words of a list in groups of which each fits one expression of Envoy's; a word that is too long is alone."""
+    groups: list[list[str]] = []
+    room = 0
+    for word in words:
+        # A character is a step of the expression, and so is the choice of a word.
+        steps = len(word) + 1
+        if steps > room:
+            groups.append([])
+            room = _WORDS_PROGRAM
+        groups[-1].append(word)
+        room -= steps
+    return groups

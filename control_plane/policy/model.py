@@ -1,9 +1,9 @@
 """The policy: what an operator declares, as frozen values. Each field is its YAML key, its check and its documentation.
 
 The words are Istio's (DestinationRule, VirtualService) wherever Istio has a word. Durations are seconds (`_s`), sizes
-bytes; the YAML key is the field's name in camelCase without `_s`. A new field is one declaration here (or, for what
-protects a pool, in `traffic.py`): the loader, the JSON Schema and the reference page follow from it. Rules between
-values are in `checks.py`.
+bytes; the YAML key is the field's name in camelCase without `_s`. Blocks that are a subject of their own are in modules
+beside this one (`routing.py`, `traffic.py`, `security.py`, …). A new field is one declaration in its block: the loader,
+the JSON Schema and the reference page follow from it. Rules between values are in `checks.py`.
 """
 
 from collections.abc import Mapping
@@ -38,20 +38,15 @@ from control_plane.policy.names import (
 )
 from control_plane.policy.outliers import OutlierDetection
 from control_plane.policy.patches import EnvoyPatch
-from control_plane.policy.percentages import Percentage
 from control_plane.policy.rate_limits import MAX_RATE_LIMITS, RateLimit
 from control_plane.policy.routing import (
-    MAX_MIRRORS,
     ROUTE_KIND,
     BlueGreen,
     Forwarding,
-    Mirror,
-    MirrorTarget,
     Rewrite,
     RouteTarget,
     Rule,
     VirtualHost,
-    mirrors_of,
     pool_shorthand,
     targets_of,
 )
@@ -195,7 +190,7 @@ class Listener(Block):
 
 
 @block(planned={"fallback": "degradation to another model"}, one_of=("pool", "route", "blueGreen"))
-class Model(Block):
+class Model(Forwarding):
     """A model that clients may ask for, and where its requests go."""
 
     name: str = setting(MODEL_NAME, doc="The model's name, as the engines know it.")
@@ -218,42 +213,11 @@ class Model(Block):
     rewrite: Rewrite | None = setting(
         BlockOf(Rewrite), default=None, absent=(None, "`name`"), doc="What the engine is asked for."
     )
-    mirror: MirrorTarget | None = setting(
-        BlockOf(MirrorTarget), default=None, absent=(None, "none"), doc="A pool that gets copies of the requests."
-    )
-    mirror_percentage: Percentage | None = setting(
-        BlockOf(Percentage), default=None, absent=(None, "all"), doc="Share of the requests that `mirror` gets."
-    )
-    mirrors: tuple[Mirror, ...] = setting(
-        ListOf(BlockOf(Mirror), maximum=MAX_MIRRORS), default=(), doc="Several mirrors, each with its share."
-    )
-    timeout_s: float | None = setting(
-        Duration("1ms", "24h"), default=None, absent=(None, "`timeouts.request` of the pool"), doc="The whole request."
-    )
-    retries: Retries | None = setting(
-        BlockOf(Retries), default=None, absent=(None, "`retries` of the pool"), doc="When a request is tried again."
-    )
-    rate_limit: tuple[RateLimit, ...] = setting(
-        ListOf(BlockOf(RateLimit), maximum=MAX_RATE_LIMITS),
-        default=(),
-        doc="How many of its requests each Envoy lets through, at each listener, beside the listener's own limits.",
-    )
-    fault: Fault | None = setting(
-        BlockOf(Fault),
-        default=None,
-        absent=(None, "the listener's"),
-        doc="Delays and errors on purpose, for its requests.",
-    )
 
     @property
     def targets(self) -> tuple[RouteTarget, ...]:
         """The pools by weight."""
         return targets_of(self.route, self.blue_green)
-
-    @property
-    def all_mirrors(self) -> tuple[Mirror, ...]:
-        """The pools that get copies."""
-        return mirrors_of(self.mirror, self.mirror_percentage, self.mirrors)
 
 
 @block()
@@ -353,7 +317,8 @@ class Policy(Block):
         RUNTIME,
         default_factory=dict,
         hash=False,
-        doc="Values for Envoy's runtime, such as `envoy.reloadable_features.…` flags; they take effect without a restart.",
+        doc="Values for Envoy's runtime, such as `envoy.reloadable_features.…` flags; they take effect without a "
+        "restart.",
     )
 
     feedback: Feedback = setting(BlockOf(Feedback), default=Feedback(), doc="What Envoy reads from answers.")

@@ -14,8 +14,14 @@ MAX_LABEL = 256
 MAX_LABELS = 64
 """Labels of one endpoint: they travel with every endpoint to every Envoy."""
 
-POOL_NAME = Text("the name of a pool (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
-LISTENER_NAME = Text("the name of a listener (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
+
+def plain_name(what: str) -> Text:
+    """The kind of a name without signs that mean anything to Envoy; `what` is "the name of a pool"."""
+    return Text(f"{what} (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
+
+
+POOL_NAME = plain_name("the name of a pool")
+LISTENER_NAME = plain_name("the name of a listener")
 # Engines serve under the name of a repository (`meta-llama/Llama-3-70B`), a path (`/models/llama`) or a tune (`ft:…`).
 MODEL_NAME = Text("the name of a model (letters, digits, `.`, `_`, `-`, `/`, `:`)", "[A-Za-z0-9._/:-]+", MAX_MODEL_NAME)
 PLACE = Text("a region or zone (letters, digits, `.`, `_`, `-`, `/`)", "[A-Za-z0-9][A-Za-z0-9._/-]*", MAX_NAME)
@@ -28,15 +34,17 @@ def _any_case(text: str) -> str:
     return "".join(f"[{char}{char.upper()}]" if char.isalpha() else char for char in text)
 
 
+HEADER_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]*"
+
 # What a client sends under these prefixes is removed by Envoy, so no session can be read from there.
 _OWN_HEADERS = "|".join(_any_case(prefix) for prefix in ("x-kvpilot-", "x-gateway-destination-", "x-envoy-"))
 HEADER_NAME = Text(
     "the name of a header of the client's own (letters, digits, `-`, `_`)",
-    f"(?!{_OWN_HEADERS})[A-Za-z0-9][A-Za-z0-9_-]*",
+    f"(?!{_OWN_HEADERS}){HEADER_PATTERN}",
     MAX_NAME,
     is_lower_cased=True,
 )
 RESPONSE_HEADER_NAME = Text(
-    "the name of a header (letters, digits, `-`, `_`)", "[A-Za-z0-9][A-Za-z0-9_-]*", MAX_NAME, is_lower_cased=True
+    "the name of a header (letters, digits, `-`, `_`)", HEADER_PATTERN, MAX_NAME, is_lower_cased=True
 )
 """A header of an answer: any name, for what endpoints say is theirs."""

@@ -221,11 +221,14 @@ class _Builder:
             node, children, _ = self._open[-1]
             is_pair = isinstance(node, Mapping) and len(children) % 2 == 0
             del children[max(0, len(children) - 1 - is_pair) :]
-        while self._open:
-            node, children, _ = self._open[-1]
-            if isinstance(node, Mapping) and len(children) % 2:
-                children.pop()  # a key that is still without its value
-            self._end()
+        try:
+            while self._open:
+                node, children, _ = self._open[-1]
+                if isinstance(node, Mapping) and len(children) % 2:
+                    children.pop()  # a key that is still without its value
+                self._end()
+        except _StopError:
+            return None  # there is too much of it already
         return self.root
 
     def feed(self, event: yaml.Event) -> None:

@@ -48,7 +48,7 @@ class FailurePercentage(Block):
     )
 
 
-@block()
+@block(planned={"consecutiveErrors": "Istio's old word; write `consecutiveGatewayErrors`"})
 class OutlierDetection(Block):
     """When Envoy stops using an endpoint that fails, on the path without a pick."""
 

@@ -9,7 +9,7 @@ from control_plane.policy.codes import Code
 from control_plane.policy.containers import ListOf
 from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.json_value import JsonValue
-from control_plane.policy.names import MAX_NAME
+from control_plane.policy.names import MAX_NAME, plain_name
 from control_plane.policy.reader import Reader
 from control_plane.policy.scalars import Choice, Text
 
@@ -22,7 +22,7 @@ PATCH_OPERATIONS = ("add", "remove", "replace", "move", "copy", "test")
 MAX_OPERATIONS = 100
 """Operations of one patch: more are a policy of their own, and each costs time with every change of the fleet."""
 
-_PATCH_NAME = Text("the name of a patch (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
+_PATCH_NAME = plain_name("the name of a patch")
 _RESOURCE_NAME = Text("the name of an Envoy resource (printable ASCII without blanks)", "[!-~]+", 2 * MAX_NAME)
 # RFC 6901, section 3; a `~` is only ever `~0` or `~1`.
 _POINTER = Text(

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from control_plane.policy.blocks import BlockOf
-from control_plane.policy.codes import Code
 from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.kinds import Json, Kind
 from control_plane.policy.names import HEADER_NAME
@@ -12,11 +11,16 @@ from control_plane.policy.nodes import Node, Scalar
 from control_plane.policy.reader import Reader
 from control_plane.policy.regex import Regex
 from control_plane.policy.scalars import Integer
-from control_plane.policy.string_match import ANY_TEXT, SOME_TEXT
+from control_plane.policy.string_match import ANY_TEXT, SOME_TEXT, check_condition
 from control_plane.policy.units import Duration
 
 MAX_REQUESTS = 10_000_000
 """Of a limit: more than any gateway serves in its `per`, and small enough for Envoy's uint32 after scaling."""
+
+LIMITED_STATUS = 423
+"""What Envoy's filter answers, for `compile.local_replies` to turn into a 429. The picker's own 429 passes the same
+mappers, and the filter sets its response flag too late for them: only a status that nobody else uses tells them
+apart."""
 
 MAX_RATE_LIMITS = 16
 """Limits in one place; each is looked at for every request."""
@@ -86,7 +90,4 @@ class RateLimit(Block):
 
 def check_rate_limit_header(header: RateLimitHeader, path: str, reader: Reader) -> None:
     """At most one condition."""
-    given = [name for name in ("exact", "prefix", "regex") if getattr(header, name) is not None]
-    for name in given[1:]:
-        message = f"`{given[0]}` and `{name}` are two conditions"
-        reader.report_at(f"{path}.{name}", Code.EXCLUSIVE_KEYS, message, "keep one of them; a regex can say both")
+    check_condition(header, path, reader)

@@ -1,8 +1,9 @@
 """What is collected while a tree of nodes is read into dataclasses: findings, places, names and references to names."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import Diagnostic, Mark, quoted
@@ -139,6 +140,13 @@ class Reader:
     def _position(self, found: Diagnostic) -> tuple[int, int, int, str, str]:
         file = list(self._lines).index(found.file) if len(self._lines) > 1 else 0
         return file, found.line, found.column, found.code, found.message
+
+
+BlockRule = Callable[[Any, str, Reader], None]
+"""A rule between values: looks at a block and its path, and reports to the reader."""
+
+ListRule = Callable[[Items, Reader], None]
+"""Looks at the items of a list that could be read, and reports to the reader."""
 
 
 def nearest_mark(marks: Mapping[str, Mark], path: str) -> Mark | None:

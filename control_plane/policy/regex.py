@@ -71,7 +71,7 @@ class Regex(ScalarKind[str]):
 
     def describe(self) -> str:
         """What a value is, for the reference page."""
-        return "regular expression (RE2)"
+        return f"regular expression (RE2, at most about {MAX_PROGRAM} characters)"
 
 
 def regex_problem(text: str) -> str:

@@ -3,22 +3,21 @@
 The words are those of Istio's VirtualService wherever it has one. `Model` itself is in `model.py`.
 """
 
-from typing import Protocol
-
+from control_plane.policy.alternatives import OneOrMore
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import ListOf
 from control_plane.policy.declare import Block, Shorthand, block, setting
 from control_plane.policy.faults import Fault
-from control_plane.policy.matching import MAX_ALTERNATIVES, OneOrMany, RuleMatch
-from control_plane.policy.names import MAX_NAME, MODEL_NAME
+from control_plane.policy.matching import MAX_ALTERNATIVES, RuleMatch
+from control_plane.policy.names import MODEL_NAME, plain_name
 from control_plane.policy.percentages import ALL_REQUESTS, Percentage
 from control_plane.policy.rate_limits import MAX_RATE_LIMITS, RateLimit
 from control_plane.policy.scalars import MAX_UINT32, Choice, Integer, NameOf, Text
 from control_plane.policy.traffic import Retries
 from control_plane.policy.units import Duration
 
-RULE_NAME = Text("the name of a rule (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
-HOST_NAME = Text("the name of a virtual host (letters, digits, `.`, `_`, `-`)", "[A-Za-z0-9][A-Za-z0-9._-]*", MAX_NAME)
+RULE_NAME = plain_name("the name of a rule")
+HOST_NAME = plain_name("the name of a virtual host")
 
 MAX_DOMAIN = 253
 """Characters of a host name (RFC 1035, section 2.3.4, without the dots at its ends)."""
@@ -43,7 +42,14 @@ MESSAGE = Text("a text without control characters", "[^\\x00-\\x1f\\x7f]+", MAX_
 DEFAULT_MESSAGE = "This gateway does not serve the request."
 
 
-@block(planned={"headers": "changes of headers", "subset": "parts of a pool; make it a pool of its own"})
+@block(
+    planned={
+        "headers": "changes of headers",
+        "subset": "parts of a pool; make it a pool of its own",
+        "destination": "hosts; name a `pool`",
+    },
+    stand_ins={"pool": ("destination",)},
+)
 class RouteTarget(Block):
     """A pool's share of the requests."""
 
@@ -69,14 +75,17 @@ class BlueGreen(Block):
         return self.blue if self.active == "blue" else self.green
 
 
-@block()
+_HOST = {"host": "hosts; name a `pool`", "subset": "parts of a pool; make it a pool of its own"}
+
+
+@block(planned=_HOST, stand_ins={"pool": ("host",)})
 class MirrorTarget(Block):
     """A pool that gets copies of requests."""
 
     pool: str = setting(NameOf("pools"), doc="The pool. Its answers, and its failures, are thrown away.")
 
 
-@block()
+@block(planned=_HOST, stand_ins={"pool": ("host",)})
 class Mirror(Block):
     """A pool that gets copies of a share of the requests."""
 
@@ -106,92 +115,10 @@ def targets_of(route: tuple[RouteTarget, ...], blue_green: BlueGreen | None) -> 
     return route if blue_green is None else (RouteTarget(pool=blue_green.pool),)
 
 
-def mirrors_of(
-    mirror: MirrorTarget | None, percentage: Percentage | None, mirrors: tuple[Mirror, ...]
-) -> tuple[Mirror, ...]:
-    """All mirrors, however they were written."""
-    if mirror is None:
-        return mirrors
-    return (Mirror(pool=mirror.pool, percentage=percentage or ALL_REQUESTS), *mirrors)
-
-
-class Forwarding(Protocol):
+@block()
+class Forwarding(Block):
     """What models and rules have in common: where their requests go, and how."""
 
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def targets(self) -> tuple[RouteTarget, ...]:
-        """The pools by weight; none for an answer of Envoy's own."""
-
-    @property
-    def all_mirrors(self) -> tuple[Mirror, ...]:
-        """The pools that get copies."""
-
-    @property
-    def rewrite(self) -> Rewrite | None:
-        """What the engine is asked for."""
-
-    @property
-    def timeout_s(self) -> float | None:
-        """The whole request, None for the pools' own."""
-
-    @property
-    def retries(self) -> Retries | None:
-        """Second tries, None for the pools' own."""
-
-
-ROUTE_KIND = ListOf(BlockOf(RouteTarget), minimum=1)
-
-
-def _to_one_pool(pool: str) -> tuple[RouteTarget, ...]:
-    return (RouteTarget(pool=pool),)
-
-
-def pool_shorthand(doc: str) -> Shorthand:
-    """`pool: a` for `route: [{pool: a}]`."""
-    return Shorthand("pool", NameOf("pools"), _to_one_pool, ("[0]", "[0].pool"), doc)
-
-
-@block(
-    planned={
-        "fallback": "degradation to another model",
-        "redirect": "redirects",
-    },
-    one_of=("pool", "route", "blueGreen", "directResponse"),
-)
-class Rule(Block):
-    """A route by content. The first rule that matches decides, in the order of the file, before the models' routes."""
-
-    name: str = setting(RULE_NAME, doc="The rule's name; its routes in Envoy are `rule/<name>`.")
-    match: tuple[RuleMatch, ...] = setting(
-        OneOrMany(BlockOf(RuleMatch), MAX_ALTERNATIVES),
-        default=(),
-        absent=((), "every request"),
-        doc="Which requests it is for. Of a list one match is enough. An inference call must still be a JSON object "
-        "that names a model; which one matters only where `models` says so.",
-    )
-    route: tuple[RouteTarget, ...] = setting(
-        ROUTE_KIND,
-        default=(),
-        absent=((), "none"),
-        doc="The pools that serve, by weight. Exactly one of `pool`, `route`, `blueGreen` and `directResponse`.",
-        shorthand=pool_shorthand("The one pool that serves."),
-    )
-    blue_green: BlueGreen | None = setting(
-        BlockOf(BlueGreen), default=None, absent=(None, "none"), doc="Two pools of which one serves."
-    )
-    direct_response: DirectResponse | None = setting(
-        BlockOf(DirectResponse),
-        default=None,
-        absent=(None, "none"),
-        doc="An answer of Envoy's own instead of a pool's.",
-    )
-    rewrite: Rewrite | None = setting(
-        BlockOf(Rewrite), default=None, absent=(None, "none"), doc="What the engine is asked for, whatever was written."
-    )
     mirror: MirrorTarget | None = setting(
         BlockOf(MirrorTarget), default=None, absent=(None, "none"), doc="A pool that gets copies of the requests."
     )
@@ -220,14 +147,84 @@ class Rule(Block):
     )
 
     @property
+    def name(self) -> str:
+        """Its name."""
+        raise NotImplementedError
+
+    @property
     def targets(self) -> tuple[RouteTarget, ...]:
         """The pools by weight; none for an answer of Envoy's own."""
-        return targets_of(self.route, self.blue_green)
+        raise NotImplementedError
+
+    @property
+    def rewrite(self) -> Rewrite | None:
+        """What the engine is asked for."""
+        raise NotImplementedError
 
     @property
     def all_mirrors(self) -> tuple[Mirror, ...]:
-        """The pools that get copies."""
-        return mirrors_of(self.mirror, self.mirror_percentage, self.mirrors)
+        """The pools that get copies, however they were written."""
+        if self.mirror is None:
+            return self.mirrors
+        return (Mirror(pool=self.mirror.pool, percentage=self.mirror_percentage or ALL_REQUESTS), *self.mirrors)
+
+
+ROUTE_KIND = ListOf(BlockOf(RouteTarget), minimum=1)
+
+
+def _to_one_pool(pool: str) -> tuple[RouteTarget, ...]:
+    return (RouteTarget(pool=pool),)
+
+
+def pool_shorthand(doc: str) -> Shorthand:
+    """`pool: a` for `route: [{pool: a}]`."""
+    return Shorthand("pool", NameOf("pools"), _to_one_pool, ("[0]", "[0].pool"), doc)
+
+
+@block(
+    planned={
+        "fallback": "degradation to another model",
+        "redirect": "redirects",
+        "headers": "changes of headers",
+        "corsPolicy": "rules for browsers; an `envoyPatch` can add them",
+    },
+    one_of=("pool", "route", "blueGreen", "directResponse"),
+)
+class Rule(Forwarding):
+    """A route by content. The first rule that matches decides, in the order of the file, before the models' routes."""
+
+    name: str = setting(RULE_NAME, doc="The rule's name; its routes in Envoy are `rule/<name>`.")
+    match: tuple[RuleMatch, ...] = setting(
+        OneOrMore(BlockOf(RuleMatch), MAX_ALTERNATIVES),
+        default=(),
+        absent=((), "every request"),
+        doc="Which requests it is for. Of a list one match is enough. An inference call must still be a JSON object "
+        "that names a model; which one matters only where `models` says so.",
+    )
+    route: tuple[RouteTarget, ...] = setting(
+        ROUTE_KIND,
+        default=(),
+        absent=((), "none"),
+        doc="The pools that serve, by weight. Exactly one of `pool`, `route`, `blueGreen` and `directResponse`.",
+        shorthand=pool_shorthand("The one pool that serves."),
+    )
+    blue_green: BlueGreen | None = setting(
+        BlockOf(BlueGreen), default=None, absent=(None, "none"), doc="Two pools of which one serves."
+    )
+    direct_response: DirectResponse | None = setting(
+        BlockOf(DirectResponse),
+        default=None,
+        absent=(None, "none"),
+        doc="An answer of Envoy's own instead of a pool's.",
+    )
+    rewrite: Rewrite | None = setting(
+        BlockOf(Rewrite), default=None, absent=(None, "none"), doc="What the engine is asked for, whatever was written."
+    )
+
+    @property
+    def targets(self) -> tuple[RouteTarget, ...]:
+        """The pools by weight; none for an answer of Envoy's own."""
+        return targets_of(self.route, self.blue_green)
 
 
 @block()

@@ -1,18 +1,21 @@
 """Kinds of single values: texts, numbers, words, names.
 
-Durations and sizes are in `units.py`, addresses in `addresses.py`.
+Durations and sizes are in `units.py`, numbers with a decimal point in `decimals.py`, addresses in `addresses.py`.
 All read the text as written; quotes do not matter, so that `"503"` and `503` are one number and `1.10` one text.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.kinds import Json, ScalarKind, ValueRefusedError, scalar_text
 from control_plane.policy.nodes import Node
 from control_plane.policy.reader import Named, Reader, RefusedError
+
+_N = TypeVar("_N", int, float)
 
 MAX_UINT32 = 2**32 - 1
 """Largest value of most of Envoy's numbers (`google.protobuf.UInt32Value`)."""
@@ -58,41 +61,65 @@ class Text(ScalarKind[str]):
 
 
 @dataclass(frozen=True, slots=True)
-class Integer(ScalarKind[int]):
-    """A whole number in decimal digits."""
+class Number(ScalarKind[_N]):
+    """A number from `minimum` to `maximum`; subclasses say how one is written."""
 
-    minimum: int
-    maximum: int
+    FORM: ClassVar[str]
+    """The form of its digits, also for JSON Schema."""
+    JSON_TYPE: ClassVar[str]
+    WHAT: ClassVar[str]
+    """What a text of that form is, for messages."""
+    HINT: ClassVar[str]
+
+    minimum: _N
+    maximum: _N
     unit: str = ""
 
     @property
     def noun(self) -> str:
         """What a value is called in messages."""
-        return f"a whole number from {self.minimum} to {self.maximum}"
+        return f"{self.WHAT} from {self.show(self.minimum)} to {self.show(self.maximum)}"
 
-    def parse(self, text: str) -> int:
+    def parse(self, text: str) -> _N:
         """The number; raises ValueRefusedError."""
-        # A leading zero means octal in YAML 1.1 and decimal in 1.2: neither is taken for the other here.
-        if re.fullmatch("-?(?:0|[1-9][0-9]*)", text) is None:
-            hint = "write it in decimal digits, without leading zeros, signs, separators or units"
-            raise ValueRefusedError(f"{quoted(text)} is not a whole number", hint)
-        if len(text) > _DIGITS or not self.minimum <= int(text) <= self.maximum:
-            message = f"{quoted(text)} is not in {self.minimum}..{self.maximum}"
+        if re.fullmatch(self.FORM, text) is None:
+            raise ValueRefusedError(f"{quoted(text)} is not {self.WHAT}", self.HINT)
+        if len(text) > _DIGITS or not self.minimum <= self.value_of(text) <= self.maximum:
+            message = f"{quoted(text)} is not in {self.show(self.minimum)}..{self.show(self.maximum)}"
             raise ValueRefusedError(message, code=Code.OUT_OF_BOUNDS)
-        return int(text)
+        return self.value_of(text)
+
+    def value_of(self, text: str) -> _N:
+        """The number that a text of the right form stands for."""
+        raise NotImplementedError
 
     def schema(self) -> Json:
         """A number within its bounds, or its digits in quotes."""
         return {
-            "type": ["integer", "string"],
+            "type": [self.JSON_TYPE, "string"],
             "minimum": self.minimum,
             "maximum": self.maximum,
-            "pattern": "^-?(?:0|[1-9][0-9]*)$",
+            "pattern": f"^{self.FORM}$",
         }
 
     def describe(self) -> str:
         """What a value is, for the reference page."""
-        return f"{self.minimum}..{self.maximum}{self.unit and ' ' + self.unit}"
+        return f"{self.show(self.minimum)}..{self.show(self.maximum)}{self.unit and ' ' + self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Integer(Number[int]):
+    """A whole number in decimal digits."""
+
+    # A leading zero means octal in YAML 1.1 and decimal in 1.2: neither is taken for the other here.
+    FORM: ClassVar[str] = "-?(?:0|[1-9][0-9]*)"
+    JSON_TYPE: ClassVar[str] = "integer"
+    WHAT: ClassVar[str] = "a whole number"
+    HINT: ClassVar[str] = "write it in decimal digits, without leading zeros, signs, separators or units"
+
+    def value_of(self, text: str) -> int:
+        """The digits as a number."""
+        return int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +251,10 @@ class NameOf(ScalarKind[str]):
         """What a value is called in messages."""
         return f"the name of a {singular(self.what)}"
 
+    def parse(self, text: str) -> str:
+        """The name itself, whether there is such a thing or not."""
+        return text
+
     def read(self, reader: Reader, node: Node, path: str) -> str:
         """The name, noted as a reference."""
         name = scalar_text(reader, node, self.noun)
@@ -250,6 +281,10 @@ class AliasFor(ScalarKind[str]):
     def noun(self) -> str:
         """What a value is called in messages."""
         return self.text.noun
+
+    def parse(self, text: str) -> str:
+        """The name itself, whether it is free or not; raises ValueRefusedError."""
+        return self.text.parse(text)
 
     def read(self, reader: Reader, node: Node, path: str) -> str:
         """The name, noted as an alias."""

@@ -92,10 +92,18 @@ class CertificateFiles:
 
     def preview(self, policy: Policy) -> Materials:
         """What `apply` would make the materials, without applying it: for an edit that may yet be refused."""
+        return self._trial(policy).materials
+
+    def missing(self, policy: Policy) -> tuple[tuple[NamedFile, str], ...]:
+        """What of the files of `policy` would have no content that can be used, and why."""
+        trial = self._trial(policy)
+        return tuple((named, trial._faults[named]) for named in trial._named if named not in trial._good)
+
+    def _trial(self, policy: Policy) -> "CertificateFiles":
         trial = CertificateFiles(self._base, is_quiet=True)
         trial._good = dict(self._good)
         trial.apply(policy)
-        return trial.materials
+        return trial
 
     def resolved(self, envoy: EnvoyTls) -> EnvoyTls:
         """The same with whole paths, for an Envoy that reads these files itself."""

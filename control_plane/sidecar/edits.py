@@ -9,6 +9,7 @@ file, from `reload` and from `rollback`; endpoints have a lane of their own (`en
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from control_plane.compile.findings import findings
@@ -19,6 +20,7 @@ from control_plane.policy.loader import load_files
 from control_plane.policy.model import Policy, StaticEndpoint
 from control_plane.policy.security import ControlPlane
 from control_plane.sidecar import policy_state as states
+from control_plane.sidecar.awaited_files import awaited
 from control_plane.sidecar.certificates import CertificateFiles
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.fixed_ports import as_opened
@@ -37,6 +39,9 @@ log = logging.getLogger("kvpilot")
 
 PREPARE_WAIT_S = 2.0
 """How long an edit waits for first answers of the sources that it names in addition; the others go on meanwhile."""
+
+REWRITE_S = 5.0
+"""Until a history that could not be written is tried again: a full disk is mended by a person."""
 
 FORCE_HINT = "`kvpilot reload --force` applies it all the same"
 
@@ -97,14 +102,18 @@ class Edits:
         self._lock = asyncio.Lock()
         self._was_failed = ""
         self._was_candidate: str | None = None
+        self._waiting: tuple[Files, Document, str] | None = None
         self._moving = False
         self._saving: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     # Edits
 
     async def begin(self, files: Files, newer: Files | None) -> None:
         """The start: what is served goes into the history, if it is the file's; `newer` comes as an edit of it."""
         if newer is not None:
+            if self._parts.slow_loop is not None:
+                self._parts.slow_loop.await_comeback(self._parts.clock())
             await self.submit(newer)
         elif self.state.source == states.FROM_FILE:
             self._parts.history.record(self.document.version, files, states.APPLIED, self._parts.wall_clock())
@@ -161,6 +170,7 @@ class Edits:
         """Whether these files are served now, if only to some; `state` says what became of them."""
         async with self._lock:
             diagnostics: tuple[Diagnostic, ...] = ()
+            self._waiting = None
             try:
                 document, diagnostics = await asyncio.to_thread(read, files, self._parts.messages)
                 if document is None:
@@ -168,26 +178,52 @@ class Edits:
                     return False
                 document, kept = as_opened(document, self._parts.opened, self._parts.ports)
                 diagnostics = (*diagnostics, *kept)
-                refused = "" if force else removal(self.document.policy, document.policy)
+                # Who forces it insists on the file; a rollback says nothing of what discovery found.
+                release = force and source == states.FROM_FILE
+                await self._parts.sources.prepare(document.policy, PREPARE_WAIT_S)
+                fleet = self._fleet(document.policy, self._parts.sources.fleet_for(document.policy), release=release)
+                refused = "" if force else self._removal(document.policy, fleet) or self._awaited(document)
                 if refused:
                     self._reject(states.REFUSED, diagnostics, f"{refused}; {FORCE_HINT}")
+                    self._waiting = (files, document, source) if self._awaited(document) else None
                     return False
-                made = await self._prepared(document)
+                made = await self._prepared(document, fleet)
             except Exception as error:  # whatever the compiler trips over, traffic goes on under the last good policy
                 log.exception("%s: this policy cannot be compiled", self._parts.source.path)
                 self._reject(states.REJECTED, diagnostics, f"{type(error).__name__}: {error}")
                 return False
             self.state.diagnostics, self.state.source = diagnostics, source
-            self._switch(document, made, files, force=force)
+            self._switch(document, made, files, force=force, release=release)
             for warning in kept:
                 log.warning("%s", format_text(warning))
             return True
 
-    async def _prepared(self, document: Document) -> "_Prepared":
+    def _awaited(self, document: Document) -> str:
+        """Why an edit has to wait for files that it names; empty if it has not."""
+        return awaited(self.document.policy, document, self._parts.certificates.missing(document.policy))
+
+    async def look_for_files(self) -> None:
+        """Applies the edit that waits for files, if there is one and they have come."""
+        if self._waiting is None or self._lock.locked():  # a newer edit is under way
+            return
+        files, document, source = self._waiting
+        if not self._awaited(document):
+            await self.submit(files, source=source)
+
+    def _fleet(self, policy: Policy, found: Fleet, *, release: bool) -> Fleet:
+        """What `policy` gets of what discovery found: a pool whose last result was too few keeps what it has, if the
+        policy leaves it as it is and nobody releases it."""
+        before = {pool.name: pool.endpoints for pool in self.document.policy.pools}
+        same = frozenset(pool.name for pool in policy.pools if before.get(pool.name) == pool.endpoints)
+        return found if release else self._endpoints.without_held_back(found, same)
+
+    def _removal(self, policy: Policy, fleet: Fleet) -> str:
+        """Why the edit takes away too much; what counts is what there is, in whatever words a policy says it."""
+        return self._endpoints.removal(fleet, policy.safety.max_removed_percent)
+
+    async def _prepared(self, document: Document, fleet: Fleet) -> "_Prepared":
         """All that may take long or fail, before anything changes."""
         parts = self._parts
-        await parts.sources.prepare(document.policy, PREPARE_WAIT_S)
-        fleet = parts.sources.fleet_for(document.policy)
         job: Callable[[], Proposal | None] = _nothing
         if parts.slow_loop is not None:
             job = parts.slow_loop.prepare(document, fleet, parts.certificates.preview(document.policy))
@@ -197,14 +233,15 @@ class Edits:
 
         return await asyncio.to_thread(work)
 
-    def _switch(self, document: Document, made: "_Prepared", files: Files, *, force: bool) -> None:
+    def _switch(self, document: Document, made: "_Prepared", files: Files, *, force: bool, release: bool) -> None:
         """The edit itself."""
         parts = self._parts
         parts.sources.apply(document.policy)
         parts.certificates.apply(document.policy)
+        found = parts.sources.fleet
+        now = self._fleet(document.policy, found, release=release)
         self.document = document
-        now = parts.sources.fleet
-        self._endpoints.reset(now, document.policy.safety.max_removed_percent)
+        self._endpoints.reset(now, document.policy.safety.max_removed_percent, found)
         # What discovery found while the policy was compiled.
         late = [name for name, found in now.pools.items() if found != made.fleet.pools.get(name)]
         if parts.slow_loop is not None and made.proposal is not None:
@@ -291,7 +328,8 @@ class Edits:
         if rollout.failed and rollout.failed != self._was_failed:
             self._rolled_back(loop, rollout.failed, rollout.reason)
         elif self._was_candidate is not None and rollout.candidate is None:
-            self.state.state = states.APPLIED
+            if self.state.state == states.ROLLING_OUT:  # else there is a newer edit, which is not served
+                self.state.state = states.APPLIED
             self._parts.history.mark(rollout.stable, state=states.APPLIED)
         self._was_failed, self._was_candidate = rollout.failed, rollout.candidate
         self._parts.history.remember_rejections(as_json(loop.quarantine))
@@ -303,12 +341,15 @@ class Edits:
         self.state.state, self.state.error = states.ROLLED_BACK, reason
         parts.history.mark(version, state=states.ROLLED_BACK)
         if self.document is not loop.document:
+            policy = loop.document.policy
+            parts.sources.apply(policy)
+            parts.certificates.apply(policy)
+            found = parts.sources.fleet
+            fleet = self._fleet(policy, found, release=False)
             self.document = loop.document
             self.state.version = self.document.version
-            parts.sources.apply(self.document.policy)
-            parts.certificates.apply(self.document.policy)
-            self._endpoints.reset(parts.sources.fleet, self.document.policy.safety.max_removed_percent)
-            loop.fleet_changed(parts.sources.fleet, [pool.name for pool in self.document.policy.pools])
+            self._endpoints.reset(fleet, policy.safety.max_removed_percent, found)
+            loop.fleet_changed(fleet, [pool.name for pool in self.document.policy.pools])
 
     def accepted(self, version: str) -> None:
         """All Envoys of some group have accepted a version."""
@@ -327,20 +368,35 @@ class Edits:
             self._saving = asyncio.create_task(self._write(), name="history")
 
     async def _write(self) -> None:
-        while (pending := self._parts.history.pending()) is not None:
+        history = self._parts.history
+        while (pending := history.pending()) is not None:
             try:
-                await asyncio.to_thread(self._parts.history.write, pending)
+                await asyncio.to_thread(history.write, pending)
             except OSError as error:
-                log.error("history: %s", error)
+                history.failed(pending)
+                self._lament(error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), REWRITE_S)
+                if self._stopping.is_set():
+                    return
+            else:
+                self.state.history_error = ""
+
+    def _lament(self, error: OSError) -> None:
+        text = f"{self._parts.history.directory}: {error.strerror or error}: a restart would not know the last policies"
+        if text != self.state.history_error:
+            log.error("history: %s", text)
+        self.state.history_error = text
 
     async def stop(self) -> None:
         """Ends when what is to be kept is kept."""
+        self._stopping.set()
         if self._saving is not None:
             await asyncio.gather(self._saving, return_exceptions=True)
         try:
             self._parts.history.write(self._parts.history.pending())
         except OSError as error:
-            log.error("history: %s", error)
+            self._lament(error)
 
 
 def read(files: Files, messages: Messages) -> tuple[Document | None, tuple[Diagnostic, ...]]:

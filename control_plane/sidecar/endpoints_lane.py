@@ -20,16 +20,10 @@ log = logging.getLogger("kvpilot")
 class EndpointsLane:
     """Mutable: the fleet that is served, the pools to be made, the task that makes them; on one event loop."""
 
-    def __init__(
-        self,
-        sources: FleetSources,
-        slow_loop: SlowLoop | None,
-        state: PolicyState,
-        served: Callable[[frozenset[str]], None],
-    ) -> None:
+    def __init__(self, sources: FleetSources, state: PolicyState, served: Callable[[frozenset[str]], None]) -> None:
         """`served` is called when other endpoints of these pools are ready to be pushed."""
         self._sources = sources
-        self._slow_loop = slow_loop
+        self._slow_loop: SlowLoop | None = None
         self._state = state
         self._served = served
         self._max_removed_percent = 100
@@ -38,11 +32,35 @@ class EndpointsLane:
         self._working: asyncio.Task[None] | None = None
         self.fleet = Fleet(pools={})
 
-    def reset(self, fleet: Fleet, max_removed_percent: int) -> None:
-        """A policy was applied, with this fleet."""
+    def begin(self, before: Fleet, max_removed_percent: int) -> Fleet:
+        """The fleet of a start: what discovery has found by now, as it may follow on what an earlier process had."""
+        self.reset(before, max_removed_percent)
+        self.changed(frozenset({**before.pools, **self._sources.fleet.pools}))
+        return self.fleet
+
+    def attach(self, slow_loop: SlowLoop | None, served: Fleet) -> None:
+        """From now on there is somebody to make them for, who has `served` so far."""
+        self._slow_loop = slow_loop
+        late = frozenset(pool for pool, has in self.fleet.pools.items() if has != served.pools.get(pool))
+        if late:
+            self._make(late)
+
+    def reset(self, fleet: Fleet, max_removed_percent: int, found: Fleet | None = None) -> None:
+        """A policy was applied, with this fleet; pools that discovery `found` otherwise are still held back."""
         self.fleet, self._max_removed_percent = fleet, max_removed_percent
-        self._held_back = frozenset()
-        self._state.fleet_error = ""
+        held = () if found is None else (name for name, has in found.pools.items() if has != fleet.pools.get(name))
+        self._held_back = frozenset(held)
+        if not self._held_back:
+            self._state.fleet_error = ""
+
+    def without_held_back(self, found: Fleet, pools: frozenset[str]) -> Fleet:
+        """`found`, but those of the `pools` whose result was refused have what they have."""
+        kept = {pool: self.fleet.pools.get(pool, ()) for pool in self._held_back & pools}
+        return Fleet(pools={**found.pools, **kept})
+
+    def removal(self, fleet: Fleet, max_removed_percent: int) -> str:
+        """Why going on to `fleet` takes away too much; empty if it does not."""
+        return refusal(_inventory(self.fleet), _inventory(fleet), max_removed_percent)
 
     def changed(self, pools: frozenset[str], *, force: bool = False) -> None:
         """Discovery found other endpoints for these pools."""

@@ -6,21 +6,16 @@
     await asyncio.to_thread(history.write, history.pending())      # or history.write(...) where waiting does no harm
 
 A policy is kept as the text of its files, in a file of its own that is written once; one small index has their order
-and state. Each file begins with the checksum of what follows, is written beside its place, flushed to the disk and then
-renamed, so that a crash at any moment leaves the old content or the new one. What is damaged is skipped with a word in
-the log: a history that cannot be read must not keep anybody from starting. Files that a policy names (private keys!)
-are never stored.
+and state (`kept_files` has how they are written and read). Files that a policy names (private keys!) are never stored.
 """
 
-import hashlib
-import json
 import logging
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from control_plane.sidecar import kept_files
 from control_plane.sidecar.policy_source import Files
 
 log = logging.getLogger("kvpilot")
@@ -31,9 +26,10 @@ MAX_ENTRIES = 20
 APPLIED = "applied"
 ROLLING_OUT = "rolling-out"
 ROLLED_BACK = "rolled-back"
+REPLACED = "replaced"
+"""Was with the groups that go first when a newer edit took its place."""
 
 _INDEX = "index"
-_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +40,10 @@ class Entry:
     time: float
     state: str
     accepted: bool = False
+
+
+_KEYS = frozenset(field.name for field in fields(Entry))
+"""What is read of an entry: a newer kvpilot may have written more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,12 @@ class History:
         return next((e for e in reversed(self.entries) if e.accepted and e.state == APPLIED), None)
 
     def record(self, version: str, files: Files, state: str, now: float) -> None:
-        """A policy was applied; one that was there before becomes the newest. Beyond `MAX_ENTRIES` the oldest go, but
-        never the last that was accepted."""
+        """A policy was applied; one that was there before becomes the newest, and one that was under way is so no more.
+        Beyond `MAX_ENTRIES` the oldest go, but never the last that was accepted."""
         before = self._entries.pop(version, None)
+        for name, entry in self._entries.items():
+            if entry.state == ROLLING_OUT:
+                self._entries[name] = replace(entry, state=REPLACED)
         accepted = before is not None and before.accepted
         self._entries[version] = Entry(version=version, time=now, state=state, accepted=accepted)
         self._files[version] = files
@@ -129,7 +132,7 @@ class History:
             return None
         self._stale = False
         contents = {
-            version: _encoded([[name, data.decode("utf-8", "replace")] for name, data in files])
+            version: kept_files.encoded([[name, data.decode("utf-8", "replace")] for name, data in files])
             for version, files in self._files.items()
             if version not in self._written
         }
@@ -142,15 +145,19 @@ class History:
         obsolete = tuple(sorted(self._written - self._files.keys()))
         self._written = set(self._files)
         # The index last: what it names is there then.
-        return Pending({**contents, _INDEX: _encoded(index)}, obsolete)
+        return Pending({**contents, _INDEX: kept_files.encoded(index)}, obsolete)
+
+    def failed(self, pending: Pending) -> None:
+        """`write` could not do it: all of it is still to be done."""
+        self._written = (self._written - pending.contents.keys()) | set(pending.obsolete)
+        self._stale = True
 
     def write(self, pending: Pending | None) -> None:
         """Does it; raises OSError. Blocks for as long as the disk takes."""
         if pending is None or self.directory is None:
             return
-        self.directory.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
         for name, content in pending.contents.items():
-            _write(self.directory / f"{name}.json", content)
+            kept_files.write(self.directory / f"{name}.json", content)
         for name in pending.obsolete:
             (self.directory / f"{name}.json").unlink(missing_ok=True)
 
@@ -162,7 +169,7 @@ class History:
         try:
             self._rejections = tuple(index["rejections"])
             for item in index["entries"]:
-                entry = Entry(**item)
+                entry = Entry(**{key: value for key, value in item.items() if key in _KEYS})
                 files = self._read(entry.version)
                 if files is not None:
                     self._entries[entry.version] = entry
@@ -174,34 +181,4 @@ class History:
     def _read(self, name: str) -> Any:
         if self.directory is None:
             return None
-        path = self.directory / f"{name}.json"
-        try:
-            checksum, _, body = path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            log.warning("history: %s cannot be read: %s", path, error)
-            return None
-        if hashlib.sha256(body).hexdigest().encode() != checksum:
-            log.warning("history: %s is damaged and left out", path)
-            return None
-        return json.loads(body)
-
-
-def _encoded(value: object) -> bytes:
-    body = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
-    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_suffix(".new")
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename, too
-    finally:
-        os.close(directory)
+        return kept_files.read(self.directory / f"{name}.json")

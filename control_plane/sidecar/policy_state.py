@@ -37,6 +37,8 @@ class PolicyState:
     """Why the last result of discovery is not served."""
     file_error: str = ""
     """Why the file cannot be read any more; what it said last goes on."""
+    history_error: str = ""
+    """Why what is served cannot be kept for a restart."""
     reloads_applied: int = 0
     reloads_rejected: int = 0
     applied_at: float = 0.0

@@ -19,16 +19,19 @@ from control_plane.admin.server import AdminServer
 from control_plane.compile import AdsVariant, Node, Services, bootstrap
 from control_plane.compile.grouping import group_of, listeners_of
 from control_plane.compile.materials import Materials
+from control_plane.fleet.merge import Found, pool_endpoints
+from control_plane.fleet.model import Fleet
 from control_plane.fleet.resolver import SystemResolver
 from control_plane.fleet.sources import FleetSources
 from control_plane.policy import Diagnostic, format_text
 from control_plane.policy.model import Policy
-from control_plane.sidecar.certificates import CertificateError, CertificateFiles, server_credentials
+from control_plane.sidecar.certificates import POLL_S, CertificateError, CertificateFiles, server_credentials
 from control_plane.sidecar.edits import Edits, Parts
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
 from control_plane.sidecar.fixed_ports import EXT_PROC, PORT_OF_ROLE, XDS, tls_of
 from control_plane.sidecar.history import History
+from control_plane.sidecar.last_found import LastFound
 from control_plane.sidecar.picker_lane import PickerLane, settings_of
 from control_plane.sidecar.pod_contexts import PodContexts
 from control_plane.sidecar.policy_source import PolicySource
@@ -132,7 +135,9 @@ class Sidecar:
     sources: FleetSources | None = None
     certificates: CertificateFiles | None = None
     _endpoints: EndpointsLane | None = None
+    _first_fleet: Fleet = field(default_factory=lambda: Fleet(pools={}))
     _lane: PickerLane | None = None
+    _last_found: LastFound | None = None
     _settings: PickerSettings | None = None
     """What the picker began with."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -172,6 +177,7 @@ class Sidecar:
         assert self.edits is not None, "made above"
         self._run(source.watch(first.files, self.edits.changed, self.edits.lost), "policy watch")
         await self.edits.begin(first.files, first.newer)
+        self._run(self._look_for_files(self.edits), "files that an edit waits for")
         if self.options.envoy is not None and "xds" in self.options.roles:
             self._start_envoy(self.options.envoy, self._own_listens(self.options.envoy, first.document.policy))
 
@@ -184,12 +190,24 @@ class Sidecar:
         self.certificates = CertificateFiles(source.base, self._materials_changed)
         self.certificates.start(policy)
         resolver = SystemResolver(self.options.dns)
-        self.sources = FleetSources(source.base, self._fleet_changed, self.clock, self.rng, resolver)
+        self._last_found = LastFound(self.options.state_dir / "endpoints.json" if self.options.state_dir else None)
+        remembered = await asyncio.to_thread(self._last_found.load)
+        self.sources = FleetSources(
+            source.base, self._fleet_changed, self.clock, self.rng, resolver, remembered=remembered
+        )
         await self.sources.start(policy, FIRST_ANSWERS_S)
+        self._endpoints = EndpointsLane(self.sources, self.state, self._endpoints_ready)
+        before = Fleet(pools={pool.name: pool_endpoints(pool, remembered) for pool in policy.pools})
+        self._first_fleet = self._endpoints.begin(before, policy.safety.max_removed_percent)
+        self._run(self._last_found.follow(self._found), "last found")
+
+    def _found(self) -> Found | None:
+        """What a restart should know; nothing new while it is doubtful."""
+        return self.sources.found if self.sources is not None and not self.state.fleet_error else None
 
     async def _start_picker(self, first: Beginning) -> None:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
-        settings = settings_of(first.document, self.sources.fleet, self.options.region, self.options.zone)
+        settings = settings_of(first.document, self._first_fleet, self.options.region, self.options.zone)
         self._settings = settings
         picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock())
         self.picker = PickerService(
@@ -207,7 +225,7 @@ class Sidecar:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
         services = Services(ext_proc=parse_address(self.ext_proc_address or self.options.ext_proc))
         materials = self.certificates.materials
-        loop = SlowLoop(load_messages(), services, first.document, self.sources.fleet, materials)
+        loop = SlowLoop(load_messages(), services, first.document, self._first_fleet, materials)
         self.slow_loop = loop
         restore(loop.quarantine, history.rejections)
         if first.accepted is not None:
@@ -221,6 +239,7 @@ class Sidecar:
             observer=loop,
             rng=self.rng,
             identifier=loop.identifier_for,
+            objection=loop.objection,
         )
         loop.remember = self.xds.remember
         credentials = self._credentials(first.document.policy, XDS)
@@ -228,8 +247,7 @@ class Sidecar:
 
     def _start_edits(self, first: Beginning, source: PolicySource, history: History) -> None:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
-        self._endpoints = EndpointsLane(self.sources, self.slow_loop, self.state, self._endpoints_ready)
-        self._endpoints.reset(self.sources.fleet, first.document.policy.safety.max_removed_percent)
+        assert self._endpoints is not None, "made with the sources"
         if self.picker is not None and self._settings is not None:
             streams = self.slow_loop.streams if self.slow_loop else None
             self._lane = PickerLane(self.picker, self._settings, self.clock, streams)
@@ -255,9 +273,15 @@ class Sidecar:
             self.slow_loop.accepted = self.edits.accepted
             self.slow_loop.delegate = self._do_elsewhere
             self._run(self._roll_out(self.slow_loop), "rollout")
+        self._endpoints.attach(self.slow_loop, self._first_fleet)
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+    async def _look_for_files(self, edits: Edits) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            await edits.look_for_files()
 
     async def _roll_out(self, loop: SlowLoop) -> None:
         while True:
@@ -330,6 +354,8 @@ class Sidecar:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._last_found is not None:
+            self._last_found.save(self._found())
         for lane in (self.sources, self.certificates, self._endpoints, self._lane, self.edits):
             if lane is not None:
                 await lane.stop()

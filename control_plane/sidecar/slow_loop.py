@@ -51,9 +51,20 @@ MAX_VARIANTS = 256
 control plane sees. A client that invents localities must not fill the memory; past the bound the oldest is compiled
 anew."""
 
+MAX_GONE = 1_024
+"""Envoys that have gone in a rollout and are remembered by name: a first group is a few of the fleet."""
+
 INLINE_ENDPOINTS = 1_000
 """Endpoints up to which a build for one more kind of Envoy is made on the event loop: some 20 ms at the most. With more
 it is made in a thread, so that no pick waits for it."""
+
+RETURN_S = 5.0
+"""How long an Envoy of a first group may be without a stream in a rollout and count as before. It comes back within a
+second where the stream ended for its age; one that is away for longer may have died of the new policy."""
+
+COMEBACK_S = 30.0
+"""How long a rollout at the start waits for Envoys of the first groups to come back: that is the longest pause between
+two tries of an Envoy (`retry_initial_delay` 0.5 s, `retry_max_delay` 30 s by default, Envoy's page on xDS retries)."""
 
 _KINDS = {TYPE_URL_PREFIX + message: kind for kind, message in MESSAGE_OF_KIND.items()}
 
@@ -118,6 +129,9 @@ class SlowLoop:
         self._effective: dict[tuple[str, Variant], tuple[Snapshot, int, Effective]] = {}
         self._versions: dict[str, _Version] = {}
         self._under_way: set[tuple[str, Variant]] = set()
+        self._gone: dict[str, float] = {}
+        self._now = 0.0
+        self._comeback_until = float("-inf")
         self.streams = Streams()
         self.quarantine = Quarantine()
         self.rollout = Rollout(document.version)
@@ -231,8 +245,14 @@ class SlowLoop:
         if force:
             self.quarantine.forget_all()
         self.quarantine.forget_suspects()
+        self._gone.clear()
+        self._now = now
         self.rollout.offer(document.version, Pace(staged=staged, soak_s=safety.soak_s, timeout_s=safety.timeout_s), now)
         self._prune()
+
+    def await_comeback(self, now: float) -> None:
+        """The process has just begun: that no Envoy of the first groups is connected says nothing for a while."""
+        self._comeback_until = now + COMEBACK_S
 
     def restore(self, proposal: Proposal) -> None:
         """An earlier policy that Envoys had accepted before this process began: what is served in place of a resource
@@ -304,17 +324,27 @@ class SlowLoop:
 
     def connected(self, node: Node, identity: Identity | None) -> str | None:
         """Refuses a node that claims a group which its certificate does not entitle it to."""
+        objection = self.objection(node, identity)
+        if not objection:
+            self.streams.open(node)
+        return objection
+
+    def objection(self, node: Node, identity: Identity | None) -> str | None:
+        """Why this node may not have what it would get, None if it may; asked again when the policy changes."""
         for document in {self.stable.version: self.stable, self.document.version: self.document}.values():
-            group = group_named(document.policy, group_of(document.policy, node))
+            group = group_named(document.policy, self._kind(node, document).group)
             if group is not None and not allowed(identity, group.identities):
                 who = identity or "a client without TLS"
                 return f"node {node.id!r} claims to be in the group {group.name!r}, which {who} may not"
-        self.streams.open(node)
         return None
 
     def disconnected(self, node: Node) -> None:
         """Forgets the stream, and what it had refused for reasons of its own machine."""
         stream = self.streams.close(node)
+        if stream is not None and stream.version == self.rollout.candidate:
+            self._gone[node.id] = self._now
+            while len(self._gone) > MAX_GONE:
+                del self._gone[next(iter(self._gone))]
         if stream is not None and stream.local:
             self.quarantine.forget(stream.local)
             self.changed()
@@ -356,10 +386,23 @@ class SlowLoop:
 
     def tick(self, now: float) -> Event | None:
         """Moves a rollout on; called regularly."""
+        self._now = now
         if self.rollout.candidate is None:
             return None
         asked = [stream for stream in self.streams if stream.version == self.rollout.candidate]
-        event = self.rollout.observe(all_accepted=all(stream.has_all() for stream in asked), now=now)
+        lacking = [stream.node.id for stream in asked if not stream.has_all()]
+        for stream in asked:
+            if stream.has_all():
+                self._gone.pop(stream.node.id, None)
+        away = [node_id for node_id in self._gone if node_id not in lacking]
+        returning = {node_id for node_id, since in self._gone.items() if now - since < RETURN_S}
+        if not asked and now < self._comeback_until:
+            self.rollout.postpone(now)
+            return None
+        if returning and returning >= {*lacking, *away}:
+            return None  # nothing can be said of them yet
+        words = ", ".join([*lacking, *(f"{node_id}, which has gone" for node_id in away)])
+        event = self.rollout.observe(all_accepted=not words, now=now, lacking=words)
         if event is not None:
             log.info("rollout: %s (%s)", event.value, self.rollout.reason or self.rollout.stable)
             self._prune()
@@ -424,7 +467,8 @@ class SlowLoop:
 
     def _state_of(self, group: str, version: str, members: list[LiveStream]) -> str:
         if version == self.rollout.candidate:
-            return "soaking" if self.rollout.stage is Stage.SOAKING else "rolling-out"
+            is_soaking = self.rollout.stage is Stage.SOAKING and not self._gone
+            return "soaking" if is_soaking else "rolling-out"
         if group in self.rollout.pins:
             return "rolled-back"
         if self.rollout.candidate is not None:

@@ -11,13 +11,14 @@ The rules, each with its test in `tests/unit/control_plane/xds/test_rollout.py`:
 - without groups that go first a new version is everybody's at once;
 - else it goes to them alone, and to the rest when all their connected Envoys have accepted all of it and go on doing so
   for the soak; nobody connected is nobody who objects, so then the soak alone is waited for;
-- one refusal, or the timeout before the soak has begun, gives the first groups the version back that the rest has;
+- one refusal gives the first groups the version back that the rest has, and so does the timeout, which bounds how long
+  Envoys of theirs may lack it in all: before the soak, and when one comes or vanishes in it;
 - a newer offer takes the place of one that is under way, and clears what earlier ones left behind;
 - a group in which a refusal cannot be pinned on a resource goes back to the last version that all its Envoys accepted,
   until there is a new version.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 
 
@@ -54,8 +55,15 @@ class Pace:
 class _Candidate:
     version: str
     pace: Pace
-    offered_at: float
+    lacking_since: float | None
+    """None while all have accepted it."""
+    lacked_s: float = 0.0
+    """How long somebody has lacked it, before the present time."""
     accepted_since: float | None = None
+
+    def lacked_at(self, now: float) -> float:
+        """How long somebody has lacked it in all."""
+        return self.lacked_s + (0.0 if self.lacking_since is None else now - self.lacking_since)
 
 
 @dataclass(slots=True)
@@ -102,23 +110,31 @@ class Rollout:
             return self._candidate.version
         return self.pins.get(group, self.stable)
 
-    def observe(self, *, all_accepted: bool, now: float) -> Event | None:
-        """Tells whether every connected Envoy of the first groups has accepted the candidate; what came of it."""
+    def observe(self, *, all_accepted: bool, now: float, lacking: str = "") -> Event | None:
+        """Tells whether every Envoy of the first groups has accepted the candidate, and who has not, in words; what
+        came of it."""
         candidate = self._candidate
         if candidate is None:
             return None
+        lacked_s = candidate.lacked_at(now)
         if not all_accepted:
-            self._candidate = _Candidate(candidate.version, candidate.pace, candidate.offered_at)
-            if now - candidate.offered_at < candidate.pace.timeout_s:
+            self._candidate = replace(candidate, lacking_since=now, lacked_s=lacked_s, accepted_since=None)
+            if lacked_s < candidate.pace.timeout_s:
                 return None
-            self._give_up(f"not accepted within {candidate.pace.timeout_s:g} s")
+            by = f" by {lacking}" if lacking else ""
+            self._give_up(f"not accepted within {candidate.pace.timeout_s:g} s{by}")
             return Event.TIMED_OUT
         since = now if candidate.accepted_since is None else candidate.accepted_since
         if now - since < candidate.pace.soak_s:
-            self._candidate = _Candidate(candidate.version, candidate.pace, candidate.offered_at, since)
+            self._candidate = replace(candidate, lacking_since=None, lacked_s=lacked_s, accepted_since=since)
             return None
         self.stable, self._candidate = candidate.version, None
         return Event.PROMOTED
+
+    def postpone(self, now: float) -> None:
+        """Nobody can be asked yet: the time up to `now` does not count."""
+        if self._candidate is not None:
+            self._candidate = replace(self._candidate, lacking_since=now, accepted_since=None)
 
     def refuse(self, reason: str) -> None:
         """An Envoy of the first groups has refused what the candidate brought: all of them go back."""
@@ -149,7 +165,8 @@ class Rollout:
             return None
         if candidate.accepted_since is not None:
             return candidate.accepted_since + candidate.pace.soak_s
-        return candidate.offered_at + candidate.pace.timeout_s
+        lacking_since = candidate.lacking_since or 0.0  # somebody lacks it, or it would be accepted
+        return lacking_since + candidate.pace.timeout_s - candidate.lacked_s
 
     def needed(self) -> frozenset[str]:
         """The versions that some Envoy has or may be given again."""

@@ -86,8 +86,9 @@ class XdsServer:
 
     `snapshot_for` says what an Envoy is to hold; None keeps it waiting (it goes on with what it has). `clock` gives
     monotonic seconds. `left_out` says in words what a node is not given, for the status; `places` where in the
-    policy a resource comes from, for the log. `observer` is told how Envoys take it and may refuse one; `rng` spreads
-    the ends of streams. Mutable: the open streams, the rows of those that have gone, and what was served before.
+    policy a resource comes from, for the log. `observer` is told how Envoys take it and may refuse one; `objection` is
+    asked of open streams with each `publish`: a text ends them with PERMISSION_DENIED. `rng` spreads the ends of
+    streams. Mutable: the open streams, the rows of those that have gone, and what was served before.
     """
 
     def __init__(
@@ -101,9 +102,11 @@ class XdsServer:
         observer: Observer | None = None,
         rng: random.Random | None = None,
         identifier: Callable[[Node], str] = lambda node: IDENTIFIER,
+        objection: Callable[[Node, Identity | None], str | None] = lambda node, identity: None,
     ) -> None:
         self._left_out = left_out
         self._identifier = identifier
+        self._objection = objection
         self._places = places
         self._reader = RequestReader(messages)
         self._writer = ResponseWriter(messages)
@@ -149,9 +152,19 @@ class XdsServer:
             await server.stop(STOP_GRACE_S)
 
     def publish(self) -> None:
-        """Asks for every Envoy's snapshot again and pushes what differs."""
+        """Asks for every Envoy's snapshot again and pushes what differs; one that may not be here any more is told."""
         for stream in list(self._streams):
-            self._offer(stream)
+            if not self._is_expelled(stream):
+                self._offer(stream)
+
+    def _is_expelled(self, stream: Stream) -> bool:
+        if stream.node is None or stream.ended:
+            return stream.ended
+        refusal = self._objection(stream.node, stream.identity)
+        if refusal:
+            _log.error("%s at %s: its stream ends: %s", stream.node.id, stream.address, refusal)
+            stream.expel(refusal)
+        return bool(refusal)
 
     def remember(self, snapshot: Snapshot) -> None:
         """Says what was served before this process began, so that Envoys that still hold it lose no cluster that their
@@ -203,9 +216,9 @@ class XdsServer:
         host, identity = host_of(address), identity_of(context)
         if len(self._streams) >= MAX_STREAMS or not self._hosts.enter(host):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many streams, here or from this host")
-        stream = Stream(address, session, self._clock() + MAX_AGE_S * self._rng.uniform(1.0, 1.5))
+        stream = Stream(address, session, self._clock() + MAX_AGE_S * self._rng.uniform(1.0, 1.5), identity)
         self._streams.add(stream)
-        reading = asyncio.create_task(self._read(stream, identity, read, requests), name=f"xds-read {address}")
+        reading = asyncio.create_task(self._read(stream, read, requests), name=f"xds-read {address}")
         try:
             await self._write(stream, context)
         finally:
@@ -213,6 +226,8 @@ class XdsServer:
             reading.cancel()
             self._forget(stream, host)
             [outcome] = await asyncio.gather(reading, return_exceptions=True)
+        if stream.refusal:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, stream.refusal)
         if isinstance(outcome, RefusedRequestError):
             await context.abort(grpc.StatusCode[outcome.code], str(outcome))
         if isinstance(outcome, Exception) and not isinstance(outcome, grpc.RpcError | grpc.aio.UsageError):
@@ -239,20 +254,18 @@ class XdsServer:
             async with asyncio.timeout(PARTING_S):
                 await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"a response was not taken within {STUCK_S:g} s")
 
-    async def _read(
-        self, stream: Stream, identity: Identity | None, read: _Read, requests: AsyncIterator[bytes]
-    ) -> None:
+    async def _read(self, stream: Stream, read: _Read, requests: AsyncIterator[bytes]) -> None:
         try:
             async for data in requests:
                 node, request = read(data)
                 if stream.node is None:
-                    await self._admit(stream, identity, node)
+                    await self._admit(stream, node)
                 await stream.room()
                 self._receive(stream, request)
         finally:
             stream.end()
 
-    async def _admit(self, stream: Stream, identity: Identity | None, node: Node | None) -> None:
+    async def _admit(self, stream: Stream, node: Node | None) -> None:
         # Only the first message is sure to carry the node.
         if node is None or not node.id:
             raise RefusedRequestError("INVALID_ARGUMENT", "the first discovery request of a stream needs a node.id")
@@ -261,7 +274,7 @@ class XdsServer:
             raise RefusedRequestError("UNAVAILABLE", "too many Envoys at once; come back")
         if wait_s:
             await asyncio.sleep(wait_s)
-        refusal = self._observer.connected(node, identity)
+        refusal = self._observer.connected(node, stream.identity)
         if refusal:
             _log.error("%s refused from %s: %s", node.id, stream.address, refusal)
             raise RefusedRequestError("PERMISSION_DENIED", refusal)

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from control_plane.compile.node import Node
 from control_plane.xds import ledger
+from control_plane.xds.identity import Identity
 from control_plane.xds.requests import Push
 from control_plane.xds.session import Session
 
@@ -23,13 +24,15 @@ class Stream:
     the client has answered. `ends_at` is in seconds of the server's clock.
     """
 
-    def __init__(self, address: str, session: "Session[Any]", ends_at: float) -> None:
+    def __init__(self, address: str, session: "Session[Any]", ends_at: float, identity: Identity | None = None) -> None:
         self.address = address
+        self.identity = identity
         self.session = session
         self.ends_at = ends_at
         self.node: Node | None = None
         self.outbox: deque[Push] = deque()
         self.ended = False
+        self.refusal = ""
         self._changed = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -44,6 +47,12 @@ class Stream:
         self.ended = True
         self._changed.set()
 
+    def expel(self, refusal: str) -> None:
+        """Has the handler return at once, with this word to the client; nothing more is written."""
+        self.refusal = refusal
+        self.outbox.clear()
+        self.end()
+
     async def room(self) -> None:
         """Waits until the client has taken enough of what it was sent."""
         while len(self.outbox) >= MAX_OUTBOX:
@@ -52,7 +61,7 @@ class Stream:
 
     async def next_push(self) -> Push | None:
         """Waits for what is to be written next; None when the stream has ended."""
-        while not self.outbox:
+        while not self.outbox or self.refusal:
             if self.ended:
                 return None
             self._changed.clear()

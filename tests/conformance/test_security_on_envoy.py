@@ -112,6 +112,8 @@ listeners:
         required: true
       - {name: second, issuer: https://second.corp, jwksFile: second.json, required: true}
       - {name: extra, issuer: https://extra.corp, jwksFile: second.json, fromHeaders: [{name: x-extra}]}
+rules:
+  - {name: suspended, match: {headers: {x-tenant: {exact: suspended}}}, directResponse: {status: 429, message: "Pay."}}
 models:
   - {name: m, pool: plain}
   - {name: secure, pool: secure}
@@ -387,6 +389,18 @@ async def test_claims_become_headers(lab: Lab) -> None:
     assert "Authorization" not in answer["headers"]
     _, answer = await lab.ask("tokens", headers={**bearer(org={"tier": "premium"}), "x-tenant": "forged"})
     assert "x-tenant" not in answer["headers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [("/v1/chat/completions", "POST"), ("/v1/chat/completions", "GET"), ("/v1/chat/x", "POST")]
+)
+async def test_rules_see_claims_as_headers(lab: Lab, path: str, method: str) -> None:
+    """A rule on such a header decides for calls and for all other requests, by the token and not by the client."""
+    claims = {"org": {"tier": "premium", "tenant": "suspended"}}
+    status, answer = await lab.ask("tokens", path, method=method, headers=bearer(**claims))
+    assert (status, answer["error"]["message"]) == (429, "Pay.")
+    forged = {**bearer(org={"tier": "premium"}), "x-tenant": "suspended"}
+    assert (await lab.ask("tokens", path, method=method, headers=forged))[0] == 200
 
 
 async def test_tokens_that_are_not_required(lab: Lab) -> None:

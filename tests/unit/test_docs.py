@@ -1,6 +1,7 @@
 """The documents speak of what is there: files, commands and links that they name exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_verbs_exist(document: Path) -> None:
     """Every `kvpilot VERB` in backticks is a verb."""
     for verb in re.findall(r"`kvpilot ([a-z]+)", document.read_text()):
         assert verb in VERBS, f"{document.name} names kvpilot {verb}"
+
+
+def test_every_dependency_has_its_reason() -> None:
+    """What `pyproject.toml` asks for stands in the page of dependencies."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    names = {re.split(r"[^\w-]", text, maxsplit=1)[0] for text in wanted}
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert {name for name in names if not name.startswith("types-")} <= explained
 
 
 def test_make_targets_exist() -> None:

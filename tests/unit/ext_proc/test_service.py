@@ -190,7 +190,8 @@ async def test_record_before_the_stream_ends() -> None:
     async with running() as it:
         call = it.stream()
         decision = envoy.metadata(await ask(call, envoy.body()))["kvpilot-decision"]
-        await it.log(envoy.log_entry("DownstreamEnd", customTags={"decision": decision, "cached_tokens": "5"}))
+        told = {"cached_tokens": "5", "prompt_tokens": "7"}
+        await it.log(envoy.log_entry("DownstreamEnd", customTags={"decision": decision, **told}))
         assert it.service.open_reservations == 0
         await call.done_writing()
         await settled(lambda: it.service.open_streams == 0)
@@ -200,6 +201,7 @@ async def test_record_before_the_stream_ends() -> None:
         assert found["outcome"]["status"] == 200
         assert found["outcome"]["cached_tokens"] == 5
         assert it.service.counters.ended == {"ok": 1}
+        assert it.service.counters.tokens == {"prompt": 7, "cached": 5}
 
 
 async def test_age_ends_what_nothing_else_does() -> None:

@@ -37,6 +37,7 @@ async def test_the_whole(tmp_path: Path) -> None:
             "error": "",
             "file_error": "",
             "fleet_error": "",
+            "history_error": "",
         }
         assert [entry["version"] for entry in found["history"]] == [sidecar.state.version]
         assert found["groups"] == {

@@ -23,34 +23,29 @@ def test_over_a_unix_socket(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
-        thread = threading.Thread(target=_answer_once, args=(listening,))
+        thread = threading.Thread(
+            target=_answer_once, args=(listening, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        )
         thread.start()
         assert ask(f"unix:{path}", "GET", "/status") == (200, {})
         thread.join()
 
 
-def _answer_once(listening: socket.socket) -> None:
+def _answer_once(listening: socket.socket, answer: bytes) -> None:
     connection, _ = listening.accept()
     with connection:
         connection.recv(65536)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        connection.sendall(answer)
 
 
 def test_something_that_speaks_no_http(tmp_path: Path) -> None:
     """An answer that is none is an error with words."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=_answer_nonsense, args=(listening,))
+        thread = threading.Thread(target=_answer_once, args=(listening, b"SSH-2.0\r\n\r\n"))
         thread.start()
         with pytest.raises(AdminError, match="no sidecar answers"):
             ask(f"127.0.0.1:{listening.getsockname()[1]}", "GET", "/status")
         thread.join()
-
-
-def _answer_nonsense(listening: socket.socket) -> None:
-    connection, _ = listening.accept()
-    with connection:
-        connection.recv(65536)
-        connection.sendall(b"SSH-2.0\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,18 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"kvpilot {verb}" in capsys.readouterr().out
 
 
+def test_a_check_loads_no_servers(tmp_path: Path) -> None:
+    """A policy without files is checked in a fraction of a second: what only a sidecar needs is not loaded."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GOOD)
+    heavy = ("aiohttp", "google.protobuf", "grpc", "numpy", "rich")
+    program = f"from control_plane.cli import main; assert main(['check', {str(policy)!r}]) == 0; import sys; " + (
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
 def test_render_survives_a_reader_that_leaves(tmp_path: Path) -> None:
     """`kvpilot render … | head -1` is no error and prints no traceback."""
     policy = tmp_path / "policy.yaml"

@@ -48,3 +48,12 @@ def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
     """A missing file, an impossible name, an empty directory."""
     monkeypatch.chdir(tmp_path)
     assert [one.code for one in load_file(name).diagnostics] == ["KP100"]
+
+
+def test_a_group_that_there_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who asks for a group gets the document only if the policy has it."""
+    path = tmp_path / "a.yaml"
+    path.write_text(GOOD)
+    assert read_policy(path, "default") is not None
+    assert read_policy(path, "edge") is None
+    assert capsys.readouterr().err == "there is no group edge; there is default\n"

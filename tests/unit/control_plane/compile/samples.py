@@ -11,6 +11,9 @@ from ext_proc.core.address import SocketAddress
 EVERYTHING = capabilities(Node(id="new", version=NEWEST_TESTED))
 OLDEST = capabilities(Node(id="old", version=(1, 36, 0)))
 NOTHING = capabilities(Node(id="bare", version=(1, 20, 0), extensions=frozenset()))
+TO_A = (RouteTarget(pool="a"),)
+PLAIN = Model(name="m", route=TO_A)
+NICKNAMED = Model(name="m", aliases=("n", "o"), route=TO_A)
 SERVICES = Services(ext_proc=SocketAddress("127.0.0.1", 9002))
 
 

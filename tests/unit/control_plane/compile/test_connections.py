@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from control_plane.compile.connections import http_options, keepalive, speaks_http2
+from control_plane.compile.connections import http_options, keepalive
 from control_plane.policy.limits import ConnectionPool, HttpSettings, TcpKeepalive, TcpSettings
 from control_plane.policy.model import Pool, Timeouts, TrafficPolicy
 from tests.unit.control_plane.compile.samples import pool
@@ -42,12 +42,12 @@ def test_limits_of_a_connection() -> None:
 def test_http2_only_where_it_is_asked_for() -> None:
     """Istio's UPGRADE is prior knowledge; the other two words are HTTP/1.1."""
     upgraded = pool_with(HttpSettings(h2_upgrade_policy="UPGRADE"))
-    assert speaks_http2(upgraded)
+    assert upgraded.traffic_policy.connection_pool.http.is_http2
     assert http_options(upgraded)["explicitHttpConfig"] == {"http2ProtocolOptions": {}}
     bounded = pool_with(HttpSettings(h2_upgrade_policy="UPGRADE", max_concurrent_streams=7))
     assert http_options(bounded)["explicitHttpConfig"] == {"http2ProtocolOptions": {"maxConcurrentStreams": 7}}
     for word in ("DEFAULT", "DO_NOT_UPGRADE"):
-        assert not speaks_http2(pool_with(HttpSettings(h2_upgrade_policy=word)))
+        assert not HttpSettings(h2_upgrade_policy=word).is_http2
 
 
 def test_the_kernel_counts_whole_seconds() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from control_plane.compile import Node
-from control_plane.compile.grouping import group_named, group_of, listeners_of
+from control_plane.compile.grouping import group_named, group_names, group_of, listeners_of
 from control_plane.policy import load
 from control_plane.policy.model import Policy
 
@@ -63,3 +63,8 @@ def test_by_name() -> None:
     assert found is not None
     assert found.name == "west"
     assert group_named(policy(), "default") is None
+
+
+def test_names_of_groups() -> None:
+    """Those of the policy in its order, then the one that is always there."""
+    assert group_names(policy()) == ("canary", "west", "staged", "default")

@@ -8,7 +8,7 @@ from control_plane.compile import Capabilities, Feature
 from control_plane.compile.local_replies import local_reply_config
 from control_plane.compile.names import ANSWER_HEADER
 from control_plane.compile.needs import Needs
-from control_plane.compile.rate_limits import LIMITED_STATUS
+from control_plane.policy.rate_limits import LIMITED_STATUS
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING
 
 FLAGGED: dict[str, Any] = {"responseFlagFilter": {}}

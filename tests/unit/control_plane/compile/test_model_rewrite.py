@@ -9,8 +9,7 @@ from control_plane.compile.model_rewrite import (
     rewrite_filter,
     rewrite_of,
 )
-from tests.unit.control_plane.compile.samples import EVERYTHING, manager, policy
-from tests.unit.control_plane.compile.test_needs import NICKNAMED, PLAIN
+from tests.unit.control_plane.compile.samples import EVERYTHING, NICKNAMED, PLAIN, manager, policy
 
 WITHOUT_LUA = Capabilities(EVERYTHING.features - {Feature.FAIL_OPEN_REWRITE})
 

@@ -4,13 +4,10 @@ from typing import Any
 
 from control_plane.compile.needs import ORDINARY, Needs, all_engine_names, engine_names, hosts_of, needs_of
 from control_plane.policy.matching import RuleMatch
-from control_plane.policy.model import Model, Policy, RouteTarget, Rule, VirtualHost
+from control_plane.policy.model import Model, Policy, Rule, VirtualHost
 from control_plane.policy.routing import DirectResponse, Rewrite
-from tests.unit.control_plane.compile.samples import listener, policy, pool
+from tests.unit.control_plane.compile.samples import NICKNAMED, PLAIN, TO_A, listener, policy, pool
 
-TO_A = (RouteTarget(pool="a"),)
-PLAIN = Model(name="m", route=TO_A)
-NICKNAMED = Model(name="m", aliases=("n", "o"), route=TO_A)
 REWRITTEN = Model(name="m", aliases=("n",), route=TO_A, rewrite=Rewrite(model="engine"))
 
 

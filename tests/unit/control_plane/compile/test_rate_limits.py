@@ -6,9 +6,9 @@ import pytest
 
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
-from control_plane.compile.rate_limits import LIMITED_STATUS, RATE_LIMIT_FILTER, rate_limit_filter, with_owner
+from control_plane.compile.rate_limits import RATE_LIMIT_FILTER, rate_limit_filter, with_owner
 from control_plane.policy.model import Model, RouteTarget
-from control_plane.policy.rate_limits import RateLimit, RateLimitHeader
+from control_plane.policy.rate_limits import LIMITED_STATUS, RateLimit, RateLimitHeader
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, listener, manager, policy, routes
 
 TEN = RateLimit(requests=10)

@@ -138,3 +138,13 @@ def test_the_filters_stand_behind_the_model() -> None:
     order = [names.index(name) for name in ("envoy.filters.http.json_to_metadata", ALLOW_FILTER)]
     assert order == sorted(order)
     assert names.index(ALLOW_FILTER) < names.index("envoy.filters.http.ext_proc")
+
+
+def test_long_hosts() -> None:
+    """Envoy takes no longer expressions, so these are compared as texts."""
+    name = f"{'a' * 60}.{'b' * 60}.corp"
+    [exact, with_port] = permission(hosts=(name,))["orRules"]["rules"]
+    assert exact["header"]["stringMatch"] == {"exact": name, "ignoreCase": True}
+    assert with_port["header"]["stringMatch"] == {"prefix": f"{name}:", "ignoreCase": True}
+    assert permission(hosts=(f"*.{name}",))["header"]["stringMatch"] == {"suffix": f".{name}", "ignoreCase": True}
+    assert "safeRegex" in permission(hosts=(name[:80],))["header"]["stringMatch"]

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from control_plane.compile.evaluate import Request, evaluate
 from control_plane.compile.names import PICKED_PATHS
 from control_plane.compile.snapshot import rendered
-from control_plane.policy.checks_routing import holds
 from control_plane.policy.matching import TASK_PATHS, RuleMatch, ValueMatch
 from control_plane.policy.model import Model, Policy, RouteTarget, Rule
 from control_plane.policy.routing import DirectResponse, Rewrite
-from control_plane.policy.string_match import StringMatch
+from control_plane.policy.string_match import StringMatch, holds
 from protos.messages import load
 from tests.unit.control_plane.compile.samples import compiled, policy, pool
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.compile.typed import any_of, duration, extension, socket_address
+from control_plane.compile.typed import any_of, duration, extension, from_ads, set_header, socket_address
 from ext_proc.core.address import SocketAddress, UnixAddress
 from protos.messages import load
 
@@ -41,3 +41,14 @@ def test_addresses_in_envoys_words() -> None:
     """Sockets and Unix sockets have a form each."""
     assert socket_address(SocketAddress("::1", 80)) == {"socketAddress": {"address": "::1", "portValue": 80}}
     assert socket_address(UnixAddress("/run/k.sock")) == {"pipe": {"path": "/run/k.sock"}}
+
+
+def test_headers_are_set_whatever_was_there() -> None:
+    """An option for responses, health checks and mutations alike."""
+    assert set_header("a", "b") == {"header": {"key": "a", "value": "b"}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def test_sources_are_values_of_their_own() -> None:
+    """Who gets one may change it."""
+    assert from_ads() == {"ads": {}, "resourceApiVersion": "V3"}
+    assert from_ads() is not from_ads()

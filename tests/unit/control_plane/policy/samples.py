@@ -47,7 +47,7 @@ pools:
   llama-8b:
     endpoints: [{address: 10.0.0.10:8000}]
 """
-"""Every key that there is, most of them away from their defaults."""
+"""Keys of most blocks, away from their defaults."""
 
 MINIMAL = """\
 kvpilot: v1
@@ -93,3 +93,18 @@ def with_pool(lines: str) -> str:
         "models: [{name: llama, pool: chat}]\n"
         f"pools:\n  chat:\n{body}"
     )
+
+
+TWO_POOLS = "pools: {p: {endpoints: [{address: 10.0.0.1:80}]}, q: {endpoints: [{address: 10.0.0.2:80}]}}\n"
+_HEAD = "kvpilot: v1\nlisteners: [{name: a, address: 127.0.0.1:80}]\n"
+
+
+def with_models(models: str) -> str:
+    """A policy with two pools and these models, in line 3."""
+    return f"{_HEAD}models: [{models}]\n{TWO_POOLS}"
+
+
+def with_rule(rule: str) -> str:
+    """A policy with two pools and one rule, in line 5."""
+    models = "[{name: m, aliases: [n], route: [{pool: p}, {pool: q}]}]"
+    return f"{_HEAD}models: {models}\n{TWO_POOLS}rules: [{{{rule}}}]\n"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.policy.addresses import EndpointAddress, ListenAddress
+from control_plane.policy.addresses import EndpointAddress, ListenAddress, is_ip
 from control_plane.policy.codes import Code
 from control_plane.policy.kinds import ValueRefusedError
 from ext_proc.core.address import SocketAddress
@@ -91,3 +91,12 @@ def test_any_text(text: str) -> None:
     except ValueRefusedError:
         return
     assert EndpointAddress().parse(address) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("10.0.0.1", True), ("fd00::1", True), ("[fd00::1]", False), ("10.0.0.1:80", False), ("a.b", False), ("", False)],
+)
+def test_what_is_an_ip_address(text: str, expected: bool) -> None:
+    """The address alone, as the host part of a URI or a name in a certificate."""
+    assert is_ip(text) is expected

@@ -15,7 +15,7 @@ from control_plane.policy.loader import MAX_BYTES, MAX_FILES, load_files
 from tests.unit.control_plane.policy.findings_of import findings_of
 from tests.unit.control_plane.policy.json_schema_check import is_valid
 from tests.unit.control_plane.policy.samples import MINIMAL, place
-from tests.unit.control_plane.policy.test_schema import Yaml12Loader
+from tests.unit.control_plane.policy.yaml12 import Yaml12Loader
 
 BAD = Path(__file__).parents[3] / "data" / "bad"
 FILES = sorted(BAD.glob("*.yaml"))

@@ -4,10 +4,16 @@ from typing import Any
 
 import pytest
 
-from control_plane.policy.blocks import BlockOf
+from control_plane.policy.blocks import NOT_YET, BlockOf
 from control_plane.policy.containers import ListOf
 from control_plane.policy.declare import Block, Shorthand, block, setting
+from control_plane.policy.discovery import StaticEndpoint
+from control_plane.policy.limits import TcpSettings
+from control_plane.policy.load_balancing import LoadBalancer
+from control_plane.policy.matching import RuleMatch
+from control_plane.policy.model import Policy
 from control_plane.policy.reader import Reader, RefusedError
+from control_plane.policy.routing import MirrorTarget, VirtualHost
 from control_plane.policy.scalars import Integer
 from tests.unit.control_plane.policy.samples import parsed, place
 
@@ -18,7 +24,7 @@ def _one(value: int) -> tuple[int, ...]:
     return (value,)
 
 
-@block(planned={"later": "something", "other": "something else"}, stand_ins={"first": ("other",)})
+@block(planned={"later": "something", "other": "something else; write `first`"}, stand_ins={"first": ("other",)})
 class Sample(Block):
     """A block to try."""
 
@@ -55,6 +61,57 @@ def _read(text: str) -> tuple[Reader, Any]:
 def test_findings(text: str, found: list[str]) -> None:
     """Everything wrong with the keys, each at its own place; a planned key in place of a required one is one error."""
     assert [place(finding) for finding in _read(text)[0].diagnostics()] == found
+
+
+def test_what_to_write_instead() -> None:
+    """A planned key's own words say what there is in its place; otherwise it can only go."""
+    later, other = _read("{first: 1, later: 2, other: 3}")[0].diagnostics()
+    assert (later.message, later.hint) == ("`later` is not supported in this version (something)", NOT_YET)
+    assert other.message == "`other` is not supported in this version (something else)"
+    assert other.hint == "write `first`"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("headers: {x-a: premium}", "write {exact: premium}"),
+        ("uri: /v1", "write {exact: /v1}"),
+        ("headers: {x-a: }", "write {} for nothing but defaults"),
+    ],
+)
+def test_a_text_in_place_of_a_block(text: str, hint: str) -> None:
+    """Where it is clear under which key it belongs, the hint writes it."""
+    reader, root = parsed(f"{{{text}}}")
+    with pytest.raises(RefusedError):
+        BlockOf(RuleMatch).read(reader, root, "")
+    assert [finding.hint for finding in reader.diagnostics()] == [hint]
+
+
+@pytest.mark.parametrize(
+    ("cls", "hint"),
+    [
+        (MirrorTarget, "write {pool: x}"),
+        (StaticEndpoint, ""),
+        (LoadBalancer, ""),
+        (Sample, ""),
+        (TcpSettings, ""),
+        (VirtualHost, ""),
+    ],
+)
+def test_no_guess_where_it_is_not_clear(cls: type[Block], hint: str) -> None:
+    """The text must be a value of the only required key, or of the first one if that has texts."""
+    reader, root = parsed("x")
+    with pytest.raises(RefusedError):
+        BlockOf(cls).read(reader, root, "")
+    assert [finding.hint for finding in reader.diagnostics()] == [hint]
+
+
+def test_any_block_may_meet_a_text() -> None:
+    """It is an error of the file, whatever the block."""
+    for cls in BlockOf(Policy).blocks():
+        reader, root = parsed("x")
+        with pytest.raises(RefusedError):
+            BlockOf(cls).read(reader, root, "")
 
 
 def test_unknown_keys_leave_the_block() -> None:

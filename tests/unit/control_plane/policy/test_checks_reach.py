@@ -3,8 +3,7 @@
 import pytest
 
 from control_plane.policy import load
-from tests.unit.control_plane.policy.samples import FILE, places
-from tests.unit.control_plane.policy.test_routing import POOLS, with_rule
+from tests.unit.control_plane.policy.samples import FILE, TWO_POOLS, places, with_rule
 
 MODELS = "models: [{name: m, aliases: [n], pool: p}, {name: k, pool: q}]\n"
 
@@ -12,7 +11,7 @@ MODELS = "models: [{name: m, aliases: [n], pool: p}, {name: k, pool: q}]\n"
 def found(first: str, second: str, listener: str = "") -> list[str]:
     """The findings of two rules `one` and `two` with these matches, each in a line of its own from 6 on."""
     return places(
-        f"kvpilot: v1\nlisteners: [{{name: a, address: 127.0.0.1:80{listener}}}]\n{MODELS}{POOLS}rules:\n"
+        f"kvpilot: v1\nlisteners: [{{name: a, address: 127.0.0.1:80{listener}}}]\n{MODELS}{TWO_POOLS}rules:\n"
         f"  - {{name: one, match: {first}, pool: p}}\n  - {{name: two, match: {second}, pool: q}}\n"
     )
 

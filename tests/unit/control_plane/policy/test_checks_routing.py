@@ -3,10 +3,7 @@
 import pytest
 
 from control_plane.policy import load
-from control_plane.policy.checks_routing import holds
-from control_plane.policy.matching import ValueMatch
-from tests.unit.control_plane.policy.samples import FILE, places
-from tests.unit.control_plane.policy.test_routing import with_models, with_rule
+from tests.unit.control_plane.policy.samples import FILE, places, with_models, with_rule
 
 
 @pytest.mark.parametrize(
@@ -41,6 +38,17 @@ def test_conditions_that_nobody_meets(match: str, expected: list[str]) -> None:
     assert places(with_rule(f"name: r, pool: q, match: {{{match}}}")) == expected
 
 
+def test_words_that_are_too_many_routes() -> None:
+    """Each list for itself is fine, but every group of one would have to stand beside every group of the other."""
+    long = [f"{index:080}" for index in range(17)]
+    words = ", ".join(long[:16])
+    assert places(with_rule(f"name: r, pool: q, match: {{userTier: [{words}], region: [{words}]}}")) == []
+    words = ", ".join(long)
+    assert places(with_rule(f"name: r, pool: q, match: {{region: [{words}], userTier: [{words}]}}"))[0].endswith(
+        "KP207"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
@@ -66,13 +74,3 @@ def test_answers_have_no_pools() -> None:
         "`timeout` does nothing beside `directResponse`",
         "`rewrite` does nothing beside `directResponse`",
     ]
-
-
-def test_conditions_hold() -> None:
-    """The same as Envoy's: a regular expression is about the whole text."""
-    assert holds(ValueMatch(exact="a"), "a")
-    assert not holds(ValueMatch(exact="a"), "ab")
-    assert holds(ValueMatch(prefix="a"), "ab")
-    assert holds(ValueMatch(regex="a.?"), "ab")
-    assert not holds(ValueMatch(regex="a"), "ab")
-    assert not holds(ValueMatch(present=True), "a")

@@ -81,3 +81,24 @@ def test_types_are_known_to_the_checker() -> None:
 def test_yaml_key(field: str, unit: str, key: str) -> None:
     """camelCase, without the unit and without the underscore that Python needs."""
     assert yaml_key(field, unit) == key
+
+
+@block()
+class Shared(Block):
+    """What several blocks have."""
+
+    later: int = setting(Integer(0, 9), default=1, doc="Something.")
+
+
+@block()
+class Own(Shared):
+    """A block with more."""
+
+    first: int = setting(Integer(0, 9), default=2, doc="Something else.")
+
+
+def test_shared_fields_come_last() -> None:
+    """What a block has of its own is what a reader looks for."""
+    assert [one.key for one in settings_of(Own)] == ["first", "later"]
+    assert Own(later=5) == Own(first=2, later=5)
+    assert not hasattr(Own(), "__dict__")

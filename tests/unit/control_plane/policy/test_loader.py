@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from control_plane.policy import LoadResult, load, load_bytes
+from control_plane.policy.codes import Code
 from control_plane.policy.loader import MAX_BYTES
 from control_plane.policy.model import (
     ConnectionPool,
@@ -320,3 +321,11 @@ def _damaged(draw: st.DrawFn) -> str:
 def test_any_damage(text: str) -> None:
     """The same for policies with a slip of the pen."""
     _assert_sound(text, load(text, FILE))
+
+
+def test_findings_of_others() -> None:
+    """What is found out later about a path stands where the path is; without a place, at the beginning of a file."""
+    found = document(FULL).finding("models.llama-3-70b.aliases", Code.NO_EFFECT, "a", "b")
+    assert (found.file, found.line, found.code, found.severity, found.hint) == (FILE, 11, "KP902", "warning", "b")
+    found = document(FULL).finding("nowhere", Code.ENVOY_REFUSES, "a", file="x")
+    assert (found.file, found.line, found.column, found.severity) == ("x", 1, 1, "error")

@@ -76,7 +76,7 @@ def test_the_version_is_that_of_the_contents() -> None:
         ((MINIMAL, "# nothing\n"), ["b.yaml:1:1 KP105"]),
         ((MINIMAL, "- a\n"), ["b.yaml:1:1 KP204"]),
         (("- a\n", "b\n"), ["a.yaml:1:1 KP204", "b.yaml:1:1 KP204"]),
-        ((MODELS, "a: [\n", POOLS + "\t- x\n"), ["b.yaml:1:4 KP103", "c.yaml:3:1 KP104"]),
+        ((MODELS, "a: [\n", POOLS + "\t- x\n"), ["b.yaml:1:1 KP201", "b.yaml:1:4 KP103", "c.yaml:3:1 KP104"]),
         ((MODELS.replace("chat", "none"), LISTENERS.replace("8080", "0"), POOLS),
          ["a.yaml:2:30 KP301", "b.yaml:2:37 KP211"]),
         ((MINIMAL, "kvpilot: v1\npools: {b: {endpoints: *x}}\n"), ["b.yaml:2:24 KP110"]),

@@ -12,6 +12,7 @@ from control_plane.policy.names import (
     MODEL_NAME,
     PLACE,
     POOL_NAME,
+    plain_name,
 )
 from control_plane.policy.scalars import Text
 
@@ -68,3 +69,13 @@ def test_headers_of_our_own(name: str) -> None:
 def test_headers_are_lower_case() -> None:
     """HTTP does not tell cases apart; Envoy's attributes are lower case."""
     assert HEADER_NAME.parse("X-Session-ID") == "x-session-id"
+
+
+def test_plain_names() -> None:
+    """Letters, digits and a few signs, none of which means anything to Envoy."""
+    kind = plain_name("the name of a thing")
+    assert kind.parse("a-1_b.c") == "a-1_b.c"
+    for text in ("", "-a", "a b", "a/b", "a" * (MAX_NAME + 1)):
+        with pytest.raises(ValueRefusedError):
+            kind.parse(text)
+    assert kind.noun == "the name of a thing (letters, digits, `.`, `_`, `-`)"

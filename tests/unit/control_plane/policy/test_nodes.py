@@ -15,6 +15,7 @@ from control_plane.policy.nodes import (
     Scalar,
     Sequence,
     compose,
+    compose_start,
     split_lines,
 )
 
@@ -51,6 +52,27 @@ def test_texts_stay_as_written() -> None:
 def test_duplicate_keys_are_kept() -> None:
     """Which of two equal keys counts is not decided here."""
     assert _tree("{a: 1, a: 2}") == [("a", "1"), ("a", "2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (
+            "a: 1\nb: [x, {c: d, e: f}, {g: h, i: j\n",
+            [("a", "1"), ("b", ["x", [("c", "d"), ("e", "f")], [("g", "h")]])],
+        ),
+        ("a: 1\nb:\n  - c: d\n    e: f\n   g: h\n", [("a", "1"), ("b", [])]),
+        ("a: 'x\nb: c\n", []),
+        ("a: {b: *c}\n", [("a", [])]),
+        ("- x\n" * (MAX_NODES + 1), None),
+    ],
+)
+def test_what_stands_before_a_break(text: str, start: object) -> None:
+    """Without what was read last, which may be anything; nothing where a bound was broken."""
+    found = compose_start(text)
+    assert not found.is_whole
+    assert (_plain(found.root) if found.root else None) == start
+    assert compose(text) == (None, found.problems)
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,7 @@ import pytest
 
 from control_plane.policy.model import Policy
 from control_plane.policy.routing import BlueGreen, Mirror, RouteTarget
-from tests.unit.control_plane.policy.samples import document, places
-
-HEAD = "kvpilot: v1\nlisteners: [{name: a, address: 127.0.0.1:80}]\n"
-POOLS = "pools: {p: {endpoints: [{address: 10.0.0.1:80}]}, q: {endpoints: [{address: 10.0.0.2:80}]}}\n"
-
-
-def with_models(models: str) -> str:
-    """A policy with these models, in line 3."""
-    return f"{HEAD}models: [{models}]\n{POOLS}"
-
-
-def with_rule(rule: str) -> str:
-    """A policy with one rule, in line 5."""
-    return f"{HEAD}models: [{{name: m, aliases: [n], route: [{{pool: p}}, {{pool: q}}]}}]\n{POOLS}rules: [{{{rule}}}]\n"
+from tests.unit.control_plane.policy.samples import document, places, with_models, with_rule
 
 
 def loaded(text: str) -> Policy:

@@ -11,24 +11,10 @@ import yaml
 from control_plane.policy import json_schema, load, part_schema
 from tests.unit.control_plane.policy.json_schema_check import is_valid
 from tests.unit.control_plane.policy.samples import FILE, FULL, MINIMAL, with_pool
+from tests.unit.control_plane.policy.yaml12 import Yaml12Loader
 
 ROOT = Path(__file__).parents[4]
 ENDPOINT = "endpoints: [{address: 10.0.0.1:8000}]\n"
-
-
-class Yaml12Loader(yaml.SafeLoader):
-    """YAML as editors see it: the core schema of YAML 1.2, in which `on` is a text and `1.10` a number."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-
-
-for _tag, _pattern, _first in (
-    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", "[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
-):
-    Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def _agrees(text: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from control_plane.fleet.model import Endpoint, Fleet
+from control_plane.fleet.sources import FleetSources
+from control_plane.sidecar import watch
 from control_plane.sidecar.edits import EditRefusedError, Edits, NoSuchVersionError
 from control_plane.sidecar.history import History
 from control_plane.sidecar.sidecar import PolicyInvalidError, Sidecar
@@ -147,6 +149,46 @@ class TestGuard:
             assert named(sidecar) == []
             assert sidecar.state.fleet_error == ""
 
+    async def test_an_edit_does_not_let_in_what_was_held_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither an edit of something else nor a rollback is the order to take a doubtful result of discovery; one
+        that itself takes too much away is refused by what there really is, not by what the policy names."""
+
+        def found(*addresses: str) -> None:
+            fleet = Fleet(pools={"p": tuple(Endpoint(pool="p", address=address) for address in addresses)})
+            monkeypatch.setattr(FleetSources, "fleet", property(lambda self: fleet))
+            monkeypatch.setattr(FleetSources, "fleet_for", lambda self, policy: fleet)
+
+        listed = policy_text(FIRST).replace(f"{{address: {FIRST}}}", "{dns: many.internal:8000}")
+        found(*MANY)
+        async with restarted(tmp_path, listed) as sidecar:
+            found(FIRST)
+            sidecar._fleet_changed(frozenset({"p"}))
+            assert sidecar.state.fleet_error
+            await edit(sidecar, listed + "runtime: {a: 1}\n")
+            assert sidecar.state.state == "applied"
+            assert named(sidecar) == list(MANY)
+            assert sidecar.slow_loop is not None
+            assert len(sidecar.slow_loop.fleet.pools["p"]) == len(MANY)
+            assert sidecar.state.fleet_error
+            await edits_of(sidecar).rollback()
+            assert named(sidecar) == list(MANY)
+            await edit(sidecar, listed.replace("many.internal", "few.internal"))
+            assert (sidecar.state.state, named(sidecar)) == ("refused", list(MANY))
+            assert "7 of 8 endpoints" in sidecar.state.error
+            await edits_of(sidecar).reload(force=True)
+            assert (named(sidecar), sidecar.state.fleet_error) == ([FIRST], "")
+
+    async def test_the_same_endpoints_in_other_words(self, tmp_path: Path) -> None:
+        """A list that becomes a file with the same addresses takes nothing away."""
+        (tmp_path / "targets.json").write_text(f'[{{"targets": {list(MANY)!r}}}]'.replace("'", '"'))
+        async with running(tmp_path, policy_text(*MANY)) as sidecar:
+            text = policy_text(FIRST).replace(f"{{address: {FIRST}}}", "{file: targets.json}")
+            await edit(sidecar, text)
+            assert (sidecar.state.state, sidecar.state.error) == ("applied", "")
+            assert named(sidecar) == list(MANY)
+
     async def test_discovery_reaches_envoy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A new endpoint is pushed alone, and named when Envoy has it; also where it is made in a thread."""
         monkeypatch.setattr("control_plane.sidecar.endpoints_lane.INLINE_ENDPOINTS", 1)
@@ -186,6 +228,22 @@ class TestStages:
             await eventually(lambda: named(sidecar) == [FIRST, SECOND])
             assert sidecar.state.state == "applied"
             assert [state for _, state in history(sidecar)] == ["applied", "applied"]
+
+    async def test_a_broken_edit_meanwhile(self, tmp_path: Path) -> None:
+        """The rollout goes on, and when it is over the file is still not what is served."""
+        async with running(tmp_path, policy_text(FIRST) + CANARY) as sidecar, envoy(sidecar, "canary-1") as canary:
+            await edit(sidecar, policy_text(SECOND) + CANARY)
+            candidate = sidecar.state.version
+            await canary.answer()
+            await edit(sidecar, policy_text(THIRD) + CANARY + "nonsense: 1\n")
+            assert sidecar.state.state == "rejected"
+            assert sidecar.slow_loop is not None
+            loop = sidecar.slow_loop
+            await eventually(lambda: loop.rollout.deadline() == sidecar.clock() + 5.0)
+            move(sidecar, 5.0)
+            await eventually(lambda: loop.stable.version == candidate and history(sidecar)[-1][1] == "applied")
+            assert (sidecar.state.state, sidecar.state.version) == ("rejected", candidate)
+            assert sidecar.state.diagnostics
 
     async def test_refusal(self, tmp_path: Path) -> None:
         """Everything is as before, and the version counts as rolled back, also for the next start."""
@@ -323,14 +381,32 @@ class TestHistory:
         async with restarted(tmp_path, policy_text(FIRST)) as sidecar:
             await edit(sidecar, policy_text(THIRD))
             assert named(sidecar) == [THIRD]
-        assert "No space left on device" in caplog.text
+            await eventually(lambda: "No space left on device" in sidecar.state.history_error)
+        assert caplog.text.count("No space left on device") == 1
+
+    async def test_a_disk_that_has_room_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What could not be written is written then, without another edit, and the state has no more to say."""
+        monkeypatch.setattr("control_plane.sidecar.edits.REWRITE_S", 0.01)
+        (tmp_path / "state").write_text("in the way")
+        async with restarted(tmp_path, policy_text(FIRST)) as sidecar:
+            await eventually(lambda: bool(sidecar.state.history_error))
+            (tmp_path / "state").unlink()
+            await eventually(lambda: not sidecar.state.history_error)
+            kept = History(tmp_path / "state" / "history")
+            kept.load()
+            assert [entry.version for entry in kept.entries] == [sidecar.state.version]
 
 
-async def test_a_file_that_is_gone(tmp_path: Path) -> None:
-    """What it said last is served on, and it does not count as well until the file is there again."""
+async def test_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it said last is served on, and does not count as well until the file is there again."""
+    monkeypatch.setattr(watch, "LOST_POLLS", 1)
     async with running(tmp_path) as sidecar:
-        edits_of(sidecar).lost("No such file or directory")
-        assert sidecar.state.file_error == f"{tmp_path / 'policy.yaml'}: No such file or directory"
-        assert (sidecar.state.state, sidecar.state.is_successful) == ("applied", False)
-        edits_of(sidecar).lost("")
-        assert (sidecar.state.file_error, sidecar.state.is_successful) == ("", True)
+        policy, version = tmp_path / "policy.yaml", sidecar.state.version
+        policy.rename(tmp_path / "away")
+        await eventually(lambda: not sidecar.state.is_successful)
+        assert sidecar.state.file_error == f"{policy}: No such file or directory"
+        assert (sidecar.state.state, sidecar.state.version) == ("applied", version)
+        (tmp_path / "away").rename(policy)
+        await eventually(lambda: sidecar.state.is_successful)
+        assert sidecar.state.file_error == ""
+        assert sidecar.state.reloads_applied == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.sidecar import history as module
+from control_plane.sidecar import kept_files
 from control_plane.sidecar.history import APPLIED, ROLLED_BACK, ROLLING_OUT, History
 
 
@@ -102,6 +103,41 @@ def test_written_once(tmp_path: Path) -> None:
     assert list(pending.contents) == ["index"]
 
 
+def test_a_disk_that_was_full(tmp_path: Path) -> None:
+    """What could not be written is still to be written, texts and all, and what was to go still goes."""
+    history = recorded(tmp_path, "a")
+    history.record("b", files("b"), APPLIED, 1.0)
+    lost = history.pending()
+    assert lost is not None
+    history.failed(lost)
+    again = history.pending()
+    assert again is not None
+    assert set(again.contents) == {"b", "index"}
+    history.failed(module.Pending({}, ("a",)))
+    assert history.pending() is not None
+    history.write(again)
+    assert [e.version for e in reloaded(tmp_path).entries] == ["a", "b"]
+
+
+def test_one_rollout_at_a_time() -> None:
+    """A version that a newer one overtook is not said to be under way any more."""
+    history = recorded(None, "a")
+    history.record("b", files("b"), "rolling-out", 1.0)
+    history.record("c", files("c"), "rolling-out", 2.0)
+    assert [(e.version, e.state) for e in history.entries] == [("a", APPLIED), ("b", "replaced"), ("c", "rolling-out")]
+
+
+def test_an_entry_with_more_than_we_know(tmp_path: Path) -> None:
+    """A newer kvpilot ran here before: its entries are read as far as they are understood."""
+    history = recorded(tmp_path, "a")
+    history.record("b", files("b"), APPLIED, 1.0)
+    history.write(history.pending())
+    index = json.loads((tmp_path / "index.json").read_bytes().split(b"\n", 1)[1])
+    index["entries"][0]["author"] = "somebody"
+    (tmp_path / "index.json").write_bytes(kept_files.encoded(index))
+    assert [e.version for e in reloaded(tmp_path).entries] == ["a", "b"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"x", b"\x00" * 100])
 def test_a_damaged_text(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """That version is left out, with a word; the others are there."""
@@ -123,7 +159,7 @@ def test_a_damaged_index(tmp_path: Path) -> None:
 def test_an_index_of_another_shape(tmp_path: Path, value: object) -> None:
     """As from another version of the program: nothing is read, and nothing raises."""
     tmp_path.mkdir(exist_ok=True)
-    (tmp_path / "index.json").write_bytes(module._encoded(value))
+    (tmp_path / "index.json").write_bytes(kept_files.encoded(value))
     assert reloaded(tmp_path).entries == ()
 
 

@@ -473,6 +473,46 @@ class TestGroups:
         assert addresses_of(served(loop, canary)) == {SECOND, THIRD}
         assert addresses_of(served(loop, rest)) == {FIRST}
 
+    def test_a_canary_that_dies_of_it(self) -> None:
+        """One that goes and does not come back has not accepted: the rest never sees the policy, and its name is told.
+        One that is back at once breaks no soak."""
+        loop = started(FIRST, more=CANARY)
+        canary = connect(loop, Node(id="canary-1"))
+        accept(loop, canary)
+        offer(loop, SECOND, more=CANARY, now=0.0)
+        accept(loop, canary)
+        assert loop.tick(1.0) is None
+        loop.disconnected(canary)
+        assert loop.tick(5.9) is None
+        canary = connect(loop, Node(id="canary-1"))
+        accept(loop, canary)
+        assert loop.tick(6.0) is Event.PROMOTED
+        offer(loop, THIRD, more=CANARY, now=10.0)
+        accept(loop, canary)
+        loop.tick(11.0)
+        loop.disconnected(canary)
+        assert [loop.tick(now) for now in (15.9, 16.0, 44.9)] == [None, None, None]
+        assert loop.tick(45.0) is Event.TIMED_OUT
+        assert "by canary-1, which has gone" in loop.rollout.reason
+
+    def test_nobody_has_come_back_yet(self) -> None:
+        """Right after a start an empty first group is no acceptance; after a while it is."""
+        loop = started(FIRST, more=CANARY)
+        loop.await_comeback(100.0)
+        offer(loop, SECOND, more=CANARY, now=100.0)
+        assert [loop.tick(now) for now in (100.1, 129.0, 130.0)] == [None, None, None]
+        assert loop.tick(135.0) is Event.PROMOTED
+
+    def test_one_who_comes_back_late_has_his_time(self) -> None:
+        """The wait for a comeback does not count against the one who comes back at the end of it."""
+        loop = started(FIRST, more=CANARY)
+        loop.await_comeback(100.0)
+        offer(loop, SECOND, more=CANARY, now=100.0)
+        assert loop.tick(129.0) is None
+        connect(loop, Node(id="canary-1"))
+        assert loop.tick(158.9) is None
+        assert loop.tick(159.0) is Event.TIMED_OUT
+
     def test_identities(self) -> None:
         """A node that claims a group must prove that it may; a group without identities is open."""
         policy = document(FIRST, more=CANARY)
@@ -488,6 +528,19 @@ class TestGroups:
         assert loop.connected(Node(id="canary-1"), Identity(("spiffe://corp/edge/1",), "")) is None
         assert loop.connected(Node(id="canary-2"), Identity((), "edge-gw")) is None
         assert loop.connected(Node(id="other"), None) is None
+
+    def test_an_edit_shuts_somebody_out(self) -> None:
+        """Who may be in a group is asked of the newest policy, also for those who are there already."""
+        loop = started(FIRST, more=CANARY)
+        canary, rest = connect(loop, Node(id="canary-1")), connect(loop, Node(id="other"))
+        edge = Identity(("spiffe://corp/edge/1",), "")
+        assert loop.objection(canary, edge) is None
+        newer = document(SECOND, more=CANARY)
+        group = replace(newer.policy.groups[0], identities=("edge-gw",))
+        closed = replace(newer, policy=replace(newer.policy, groups=(group,)))
+        loop.apply(loop.propose(closed, static_fleet(closed.policy)))
+        assert "'canary', which spiffe://corp/edge/1 may not" in (loop.objection(canary, edge) or "")
+        assert loop.objection(rest, edge) is None
 
     def test_all_have_accepted(self) -> None:
         """A version is good for a group when each of its Envoys has all of it; whoever asks is told once."""

@@ -62,6 +62,36 @@ def test_timeout() -> None:
     assert (rollout.failed, rollout.reason) == ("v2", "not accepted within 30 s")
 
 
+def test_the_timeout_is_for_lacking_it() -> None:
+    """A soak may be longer than the timeout: one who comes late into it has his time, but all lacking counts together,
+    so that one who comes and goes for ever ends it. Who lacked it is told."""
+    rollout = Rollout("v1")
+    rollout.offer("v2", Pace(staged=True, soak_s=600.0, timeout_s=30.0), 0.0)
+    assert rollout.observe(all_accepted=True, now=10.0) is None
+    assert rollout.observe(all_accepted=False, now=300.0) is None
+    assert rollout.deadline() == 320.0
+    assert rollout.observe(all_accepted=False, now=305.0) is None
+    assert rollout.observe(all_accepted=True, now=310.0) is None
+    assert rollout.deadline() == 910.0
+    assert rollout.observe(all_accepted=False, now=400.0, lacking="canary-1") is None
+    assert rollout.observe(all_accepted=False, now=409.9, lacking="canary-1") is None
+    assert rollout.observe(all_accepted=False, now=410.0, lacking="canary-1") is Event.TIMED_OUT
+    assert (versions(rollout), rollout.reason) == (("v1", "v1"), "not accepted within 30 s by canary-1")
+
+
+def test_time_in_which_nobody_can_be_asked() -> None:
+    """It does not count, neither for the timeout nor for the soak."""
+    rollout = Rollout("v1")
+    rollout.postpone(0.0)
+    rollout.offer("v2", STAGED, 0.0)
+    rollout.postpone(20.0)
+    assert rollout.deadline() == 50.0
+    rollout.observe(all_accepted=True, now=21.0)
+    rollout.postpone(25.0)
+    assert rollout.observe(all_accepted=True, now=26.0) is None
+    assert rollout.observe(all_accepted=True, now=31.0) is Event.PROMOTED
+
+
 def test_a_refusal_rolls_back() -> None:
     """One refusal is enough, also during the soak; a later one changes nothing."""
     rollout = Rollout("v1")

@@ -70,7 +70,15 @@ class Desk:
         self.broken: set[str] = set()
         self.nodes: list[Node] = []
         self.notes = Notes()
-        self.server = XdsServer(load(), self._snapshot_for, lambda: self.now, observer=self.notes, rng=random.Random(1))
+        self.objections: dict[str, str] = {}
+        self.server = XdsServer(
+            load(),
+            self._snapshot_for,
+            lambda: self.now,
+            observer=self.notes,
+            rng=random.Random(1),
+            objection=lambda node, identity: self.objections.get(node.id),
+        )
         self.address = ""
 
     def _snapshot_for(self, node: Node) -> Snapshot | None:
@@ -392,6 +400,25 @@ class TestObserver:
         await eventually(lambda: desk.notes.lines[-1] == "envoy-1 disconnected")
         assert desk.notes.lines == ["intruder connected, None", "envoy-1 connected, None", "envoy-1 disconnected"]
         assert [node.id for node in desk.nodes] == ["envoy-1"]
+
+    async def test_an_open_stream_that_is_not_wanted_any_more(self, desk: Desk) -> None:
+        """A policy that shuts somebody out ends its stream and says why; it is not sent what comes with that policy,
+        and others are."""
+        async with desk.client() as client, desk.client(delta=True, node="intruder") as intruder:
+            await client.send(CLUSTERS)
+            await intruder.send(CLUSTERS)
+            first = await client.receive()
+            await client.send(CLUSTERS, versionInfo=first.version_info, responseNonce=first.nonce)
+            await intruder.send(CLUSTERS, responseNonce=(await intruder.receive()).nonce)
+            await eventually(lambda: [row["types"]["CDS"]["acks"] for row in desk.server.status()] == [1, 1])
+            desk.objections["intruder"] = "intruder may not"
+            desk.publish(snapshot("a", "secret"))
+            desk.server.publish()  # before its handler has noticed anything
+            with pytest.raises(grpc.aio.AioRpcError):
+                await intruder.call.read()
+            assert await intruder.end() == (grpc.StatusCode.PERMISSION_DENIED, "intruder may not")
+            assert len((await client.receive()).resources) == 2
+            await eventually(lambda: desk.notes.lines[-1] == "intruder disconnected")
 
     async def test_one_that_fails_harms_nobody(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         """The stream goes on, and the failure is in the log."""

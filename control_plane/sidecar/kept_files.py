@@ -1,0 +1,54 @@
+"""Files that outlive a restart: a JSON value behind its checksum, replaced as a whole.
+
+Each begins with the checksum of what follows, is written beside its place, flushed to the disk and then renamed, so
+that a crash at any moment leaves the old content or the new one. What is damaged is left out with a word in the log: it
+must not keep anybody from starting.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("kvpilot")
+
+_FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
+
+
+def encoded(value: object) -> bytes:
+    """The content of a file with this JSON value."""
+    body = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replaces the file; its directory is made if need be. Raises OSError. Blocks for as long as the disk takes."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
+    beside = path.with_suffix(".new")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # the rename, too
+    finally:
+        os.close(directory)
+
+
+def read(path: Path) -> Any:
+    """The value in a file; None where there is none, or none that can be trusted."""
+    try:
+        checksum, _, body = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("%s cannot be read: %s", path, error)
+        return None
+    if hashlib.sha256(body).hexdigest().encode() != checksum:
+        log.warning("%s is damaged and left out", path)
+        return None
+    return json.loads(body)
