@@ -250,8 +250,8 @@ async def simulate(address: str, process: int, number: int) -> None:
             while (data := await call.read()) is not grpc.aio.EOF:
                 counted[is_first] += len(data)
                 is_first = False
-                # Of what a response carries an Envoy needs only the nonce here, which is written last; reading all of
-                # it a thousand times on one machine would be most of what is measured.
+                # Of what a response carries an Envoy needs only the nonce here, which is written near the end; reading
+                # all of it a thousand times on one machine would be most of what is measured.
                 answer = request(type_url=ENDPOINTS, response_nonce=nonce_of(data))
                 await call.write(answer.SerializeToString())
 
@@ -269,11 +269,18 @@ async def simulate(address: str, process: int, number: int) -> None:
 
 
 def nonce_of(response: bytes) -> str:
-    """The nonce of a response: our server appends the field (number 5, at most 127 characters) behind all others."""
+    """The nonce of a delta response: our server appends the field (number 5, at most 127 characters) behind all others
+    but the sender (number 7, with its name as the only field)."""
+    for length in range(2, 127):
+        if response[-length - 2 : -length + 2] == bytes((0x3A, length, 0x0A, length - 2)):
+            rest = response[: -length - 2]
+            break
+    else:
+        raise ValueError("no sender at the end of the response")
     for length in range(1, 20):
-        if response[-length - 2] == 0x2A and response[-length - 1] == length:
-            return response[-length:].decode()
-    raise ValueError("no nonce at the end of the response")
+        if rest[-length - 2] == 0x2A and rest[-length - 1] == length:
+            return rest[-length:].decode()
+    raise ValueError("no nonce before the sender")
 
 
 COLUMNS = ("streams", "pools", "of", "p50 ms", "p99 ms", "most ms", "B/change", "B at first", "held ms", "CPU ms")

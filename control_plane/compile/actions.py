@@ -17,8 +17,7 @@ def routed_retries(policy: Policy) -> frozenset[str]:
     That is where a model or a rule with `retries` of its own leads to: what a cluster says about retries wins over what
     the route says (seen on Envoy 1.40), so such a pool's cluster must not say anything.
     """
-    owners: tuple[Forwarding, ...] = (*policy.models, *policy.rules)
-    return frozenset(target.pool for owner in owners if owner.retries is not None for target in owner.targets)
+    return frozenset(target.pool for owner in policy.owners if owner.retries is not None for target in owner.targets)
 
 
 def cluster_capabilities(pool: Pool, routed: frozenset[str], capabilities: Capabilities) -> Capabilities:

@@ -41,7 +41,7 @@ def hash_policies(pool: Pool, capabilities: Capabilities) -> list[Json]:
 
 
 def _fallback(settings: LoadBalancer, capabilities: Capabilities) -> Json:
-    by_place = bool(settings.locality_lb_setting.enabled and settings.locality_lb_setting.distribute)
+    by_place = settings.locality_lb_setting.has_shares
     if settings.consistent_hash is not None:
         hashed = _hashed(settings.consistent_hash, by_place, capabilities)
         if hashed is not None:

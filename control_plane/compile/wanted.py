@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from control_plane.compile.capability import Capabilities, Feature
 from control_plane.compile.needs import needs_of
 from control_plane.policy.load_balancing import LoadBalancer
-from control_plane.policy.model import Forwarding, Policy
+from control_plane.policy.model import Policy
 from control_plane.policy.traffic import Retries
 
 _Use = Callable[[Policy], bool]
@@ -25,13 +25,9 @@ def is_wanted(feature: Feature, policy: Policy) -> bool:
     return use is None or use(policy)
 
 
-def _owners(policy: Policy) -> tuple[Forwarding, ...]:
-    return (*policy.models, *policy.rules)
-
-
 def _retries(policy: Policy) -> Iterator[Retries]:
     yield from (pool.retries for pool in policy.pools)
-    yield from (owner.retries for owner in _owners(policy) if owner.retries is not None)
+    yield from (owner.retries for owner in policy.owners if owner.retries is not None)
 
 
 def _any_balancer(holds: Callable[[LoadBalancer], object]) -> _Use:
@@ -39,12 +35,12 @@ def _any_balancer(holds: Callable[[LoadBalancer], object]) -> _Use:
 
 
 def _has_limits(policy: Policy) -> bool:
-    limits = (*(each.rate_limit for each in policy.listeners), *(each.rate_limit for each in _owners(policy)))
+    limits = (*(each.rate_limit for each in policy.listeners), *(each.rate_limit for each in policy.owners))
     return any(limits)
 
 
 def _has_faults(policy: Policy) -> bool:
-    faults = (*(each.fault for each in policy.listeners), *(each.fault for each in _owners(policy)))
+    faults = (*(each.fault for each in policy.listeners), *(each.fault for each in policy.owners))
     return any(fault is not None for fault in faults)
 
 
@@ -60,7 +56,7 @@ def _has_tls(policy: Policy) -> bool:
 
 
 def _has_splits(policy: Policy) -> bool:
-    return any(len(owner.targets) > 1 for owner in _owners(policy))
+    return any(len(owner.targets) > 1 for owner in policy.owners)
 
 
 def _rewrites(policy: Policy) -> bool:
@@ -68,7 +64,7 @@ def _rewrites(policy: Policy) -> bool:
 
 
 def _has_shares(balancer: LoadBalancer) -> bool:
-    return bool(balancer.locality_lb_setting.enabled and balancer.locality_lb_setting.distribute)
+    return balancer.locality_lb_setting.has_shares
 
 
 def _detects_degraded(policy: Policy) -> bool:

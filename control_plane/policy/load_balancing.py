@@ -242,6 +242,11 @@ class LocalityLbSetting(Block):
         "on as soon as less than 72 % of a place is healthy, at 100 with the first that is lost, at 1000 below 10 %.",
     )
 
+    @property
+    def has_shares(self) -> bool:
+        """Whether places may have fixed shares, instead of nearest first."""
+        return self.enabled and bool(self.distribute)
+
 
 def _for(duration_s: float) -> Warmup:
     return Warmup(duration_s=duration_s)

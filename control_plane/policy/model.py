@@ -328,6 +328,11 @@ class Policy(Block):
         doc="Changes of Envoy's resources, in this order, after everything else: for what the policy has no word for.",
     )
 
+    @property
+    def owners(self) -> tuple[Forwarding, ...]:
+        """Whatever has routes of its own: the models, then the rules."""
+        return (*self.models, *self.rules)
+
     def pool(self, name: str) -> Pool:
         """The pool of that name; raises KeyError."""
         for pool in self.pools:

@@ -9,10 +9,10 @@ from control_plane.policy.nodes import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
 _INTRODUCTION = f"""\
 # Policy reference
 
-Generated from the declarations in `control_plane/policy/model.py` by `kvpilot schema --output markdown`; do not edit.
+Generated from the declarations in `control_plane/policy/` by `kvpilot schema --output markdown`; do not edit.
 
-A policy is one YAML document that starts with `kvpilot: {FORMAT}`. `kvpilot check FILE` reports everything that is
-wrong with it at once, with file, line and column; `kvpilot schema` prints the JSON Schema for editors.
+A policy is one YAML document, or a directory of them, each starting with `kvpilot: {FORMAT}`. `kvpilot check FILE`
+reports everything that is wrong with it at once, with file, line and column; `kvpilot schema` prints the JSON Schema for editors.
 
 - The type of a value is that of its key, whatever YAML would make of it: `1.10`, `on` and `12:30:00` are texts where a
   text is wanted, and quotes never matter (`"503"` is a number where a number is wanted).
@@ -21,6 +21,7 @@ wrong with it at once, with file, line and column; `kvpilot schema` prints the J
 - Unknown keys, keys that are there twice and names that lead nowhere are errors. A key without a value is one, too:
   remove the key for its default.
 - Anchors and aliases (`&a`, `*a`) are fine; merge keys (`<<`) and tags (`!x`) are not.
+- Every code of an error has a page in [codes](codes).
 - Bounds: {MAX_CHARACTERS:,} characters, {MAX_NODES:,} values with aliases expanded, {MAX_DEPTH} levels of nesting.
 """
 

@@ -21,9 +21,12 @@ from control_plane.sidecar import kept_files
 
 log = logging.getLogger("kvpilot")
 
-SAVE_EVERY_S = 10.0
-"""How often what was found is written if it has changed: it may change fifty times a second, and it is only a stand-in
-for an answer that is missing."""
+LOOK_EVERY_S = 1.0
+"""How soon what was found is written if it has changed; a look costs a comparison of references."""
+
+REST_LOOKS = 10
+"""Looks from one writing to the next: it may change fifty times a second, and it is only a stand-in for an answer that
+is missing."""
 
 
 class LastFound:
@@ -46,9 +49,14 @@ class LastFound:
 
     async def follow(self, found: Callable[[], Found | None]) -> None:
         """Writes what there is whenever it has changed, until cancelled; None stands for nothing new."""
+        looks = REST_LOOKS
         while True:
-            await asyncio.sleep(SAVE_EVERY_S)
-            await asyncio.to_thread(self.save, found())
+            await asyncio.sleep(LOOK_EVERY_S)
+            looks += 1
+            now = found() if looks >= REST_LOOKS else None
+            if now is not None and now != self._written:
+                await asyncio.to_thread(self.save, now)
+                looks = 0
 
     def save(self, found: Found | None) -> None:
         """Writes it, if it is not what was written last. Blocks; never raises, and complains once."""

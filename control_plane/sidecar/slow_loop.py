@@ -335,13 +335,17 @@ class SlowLoop:
             group = group_named(document.policy, self._kind(node, document).group)
             if group is not None and not allowed(identity, group.identities):
                 who = identity or "a client without TLS"
+                stream = self.streams.of(node)
+                if stream is not None:
+                    stream.is_unwanted = True
                 return f"node {node.id!r} claims to be in the group {group.name!r}, which {who} may not"
         return None
 
     def disconnected(self, node: Node) -> None:
         """Forgets the stream, and what it had refused for reasons of its own machine."""
         stream = self.streams.close(node)
-        if stream is not None and stream.version == self.rollout.candidate:
+        # One that the candidate itself shuts out must not keep it from being rolled out.
+        if stream is not None and stream.version == self.rollout.candidate and not stream.is_unwanted:
             self._gone[node.id] = self._now
             while len(self._gone) > MAX_GONE:
                 del self._gone[next(iter(self._gone))]
@@ -387,9 +391,10 @@ class SlowLoop:
     def tick(self, now: float) -> Event | None:
         """Moves a rollout on; called regularly."""
         self._now = now
-        if self.rollout.candidate is None:
+        candidate = self.rollout.candidate
+        if candidate is None:
             return None
-        asked = [stream for stream in self.streams if stream.version == self.rollout.candidate]
+        asked = [stream for stream in self.streams if stream.version == candidate and not stream.is_unwanted]
         lacking = [stream.node.id for stream in asked if not stream.has_all()]
         for stream in asked:
             if stream.has_all():

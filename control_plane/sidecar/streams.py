@@ -36,6 +36,8 @@ class LiveStream:
     """Type → name → (version, error) of its refusals."""
     local: list[Rejected] = field(default_factory=list)
     """Those of its refusals that its own machine was the reason of."""
+    is_unwanted: bool = False
+    """Whether a policy shuts it out, and it is to end."""
     confirmed: tuple[str, ...] = ()
     """The versions of clusters, listeners and routes that it has accepted as a whole."""
 

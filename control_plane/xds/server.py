@@ -246,9 +246,10 @@ class XdsServer:
         try:
             while (push := await stream.next_push()) is not None:
                 assert stream.node is not None, "nobody is answered before it is known"
-                response = self._writer.write(dialect, push, self._identifier(stream.node))
+                identifier = self._identifier(stream.node)
                 async with asyncio.timeout(STUCK_S):
-                    await context.write(response)
+                    # Without a name for the bytes: they would be kept for as long as the stream is idle.
+                    await context.write(self._writer.write(dialect, push, identifier))
         except TimeoutError:
             _log.warning("%s takes nothing; its stream ends", stream.address)
             async with asyncio.timeout(PARTING_S):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.fleet.merge import Found, SourceKey
 from control_plane.fleet.targets import Target
 from control_plane.sidecar import kept_files, last_found
 from control_plane.sidecar.last_found import LastFound
@@ -68,15 +69,30 @@ def test_a_disk_that_takes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert LastFound(tmp_path / "state" / "endpoints.json").load() == {KEY: TARGETS}
 
 
-async def test_it_is_written_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is killed has left it behind, too."""
-    monkeypatch.setattr(last_found, "SAVE_EVERY_S", 0.001)
-    path = tmp_path / "endpoints.json"
-    task = asyncio.create_task(LastFound(path).follow(lambda: {KEY: TARGETS}))
+@pytest.mark.parametrize("rest", [1, 1_000_000])
+async def test_it_is_written_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rest: int) -> None:
+    """A process that is killed has left it behind, too: at once at first, and after a rest from then on."""
+    monkeypatch.setattr(last_found, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(last_found, "REST_LOOKS", rest)
+    path, looks = tmp_path / "endpoints.json", 0
+    found: dict[SourceKey, tuple[Target, ...]] = {KEY: TARGETS}
+
+    def now() -> Found:
+        nonlocal looks
+        looks += 1
+        return dict(found)
+
+    task = asyncio.create_task(LastFound(path).follow(now))
     await eventually(path.exists)
+    found[KEY] = TARGETS[:1]
+    if rest == 1:
+        await eventually(lambda: LastFound(path).load() == found)
+    else:
+        await asyncio.sleep(0.01)
+        assert LastFound(path).load() == {KEY: TARGETS}
+        assert looks == 1
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert LastFound(path).load() == {KEY: TARGETS}
 
 
 async def test_a_restart_while_the_source_is_down(tmp_path: Path) -> None:

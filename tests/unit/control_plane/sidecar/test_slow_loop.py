@@ -539,8 +539,12 @@ class TestGroups:
         group = replace(newer.policy.groups[0], identities=("edge-gw",))
         closed = replace(newer, policy=replace(newer.policy, groups=(group,)))
         loop.apply(loop.propose(closed, static_fleet(closed.policy)))
+        assert served(loop, canary).types is not None  # as if it had been offered the candidate before
         assert "'canary', which spiffe://corp/edge/1 may not" in (loop.objection(canary, edge) or "")
         assert loop.objection(rest, edge) is None
+        assert loop.tick(1.0) is None
+        loop.disconnected(canary)
+        assert loop.tick(6.0) is Event.PROMOTED, "who is shut out has no say in it"
 
     def test_all_have_accepted(self) -> None:
         """A version is good for a group when each of its Envoys has all of it; whoever asks is told once."""

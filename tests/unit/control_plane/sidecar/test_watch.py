@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.sidecar.watch import LOST_POLLS, ContentWatch
+from control_plane.sidecar.watch import LOST_POLLS, RESTLESS_POLLS, ContentWatch
 
 
 def test_a_new_content_counts_once_it_has_settled() -> None:
@@ -32,14 +32,24 @@ def test_a_missing_file_changes_nothing() -> None:
 
 @given(st.lists(st.sampled_from([None, b"a", b"b", b"c"])))
 def test_reports_are_changes_that_were_seen_twice(contents: list[bytes | None]) -> None:
-    """Whatever happens, a report differs from the one before and was observed twice in a row."""
+    """Whatever happens, a report differs from the one before and was observed twice in a row, unless all looks for a
+    while have found something new."""
     state, current = ContentWatch(b"a"), b"a"
     for number, content in enumerate(contents):
         reported = state.observe(content)
         if reported is not None:
-            assert reported != current
-            assert contents[number - 1] == reported == content
+            assert reported == content != current
+            last = contents[max(0, number + 1 - RESTLESS_POLLS) : number + 1]
+            is_restless = len(last) == RESTLESS_POLLS and not {None, current} & set(last)
+            assert contents[number - 1] == content or is_restless
             current = reported
+
+
+def test_what_never_settles() -> None:
+    """A file that is another one at every look counts now and then all the same."""
+    state = ContentWatch(b"old")
+    looks = [state.observe(str(number).encode()) for number in range(2 * RESTLESS_POLLS)]
+    assert [number for number, found in enumerate(looks) if found] == [RESTLESS_POLLS - 1, 2 * RESTLESS_POLLS - 1]
 
 
 def test_lost() -> None:

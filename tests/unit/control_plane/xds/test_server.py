@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -166,6 +168,21 @@ class TestStreams:
             desk.now = REMOVAL_WAIT_S
             desk.server.tick()
             assert list((await client.receive()).removed_resources) == ["a"]
+
+    async def test_an_idle_stream_keeps_no_response(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What was written is let go, or a thousand idle Envoys would keep a thousand copies of everything."""
+        written: list[bytes] = []
+        write = desk.server._writer.write
+
+        def noted(*push: Any) -> bytes:
+            written.append(write(*push))
+            return written[-1]
+
+        monkeypatch.setattr(desk.server._writer, "write", noted)
+        async with desk.client() as client:
+            await client.send(CLUSTERS)
+            await client.receive()
+            await eventually(lambda: sys.getrefcount(written[0]) == 2)  # the list here, and the question itself
 
     async def test_several_streams_of_one_node(self, desk: Desk) -> None:
         """Each is served, and has its row."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bench.push import nonce_of
 from control_plane.compile.node import Node
 from control_plane.xds.errors import RefusedRequestError
 from control_plane.xds.kinds import CLUSTERS
@@ -199,3 +200,10 @@ class TestWriting:
         message: Any = load()["envoy.service.discovery.v3.DeltaDiscoveryResponse"]
         assert [message.FromString(data).control_plane.identifier for data in found] == ["kvpilot/1", "kvpilot/2"]
         assert writer.serialised == 1
+
+    @pytest.mark.parametrize("nonce", ["7", "123456"])
+    def test_the_nonce_is_where_the_benchmark_looks_for_it(self, nonce: str) -> None:
+        """`bench.push` takes it from the end of the bytes, since reading all of them would be what it measures."""
+        push = Push(type_url=CLUSTERS, nonce=nonce, version="v1", resources=PUSH.resources)
+        for identifier in (IDENTIFIER, f"{IDENTIFIER}/0123456789abcdef"):
+            assert nonce_of(ResponseWriter(load()).write("delta", push, identifier)) == nonce
