@@ -9,17 +9,24 @@ running request; all effects of a step (tokens, gauges, freed memory) appear at 
         events = engine.advance(at)
 
 Scheduling follows vLLM's V1 scheduler: running requests first, in order of admission, then waiting ones, first come
-first served; each step has a token budget that decodes and prefill chunks share; a request that cannot get a block
-makes the newest running one give all of its blocks back and start over (preemption), at the head of the queue.
+first served; each step has a token budget that decodes and prefill chunks share; a waiting request is admitted when
+its whole prompt would fit (vLLM: `scheduler_reserve_full_isl`, the default); a request that cannot get a block makes
+the newest running one give all of its blocks back and start over (preemption), at the head of the queue.
 
 Time inside is integer nanoseconds, so that one long `advance` and many short ones end in exactly the same state.
+
+Fast by what it does not do: the budget covers one token for each of the largest batch, and only the newest running
+request can be in the middle of its prompt, so every decoding request gets one token in every step, and nothing has to
+be done for it in most of them (`sim.decodes`).
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections import abc, deque
+from operator import attrgetter
 
-from sim.blocks import BlockCache, Hold
+from sim.blocks import BlockCache
+from sim.decodes import Decodes, Sequence
 from sim.events import Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
+from sim.pace import NS, Pace, Row
 from sim.profile import DEMO, Profile
 
 __all__ = [
@@ -36,41 +43,27 @@ __all__ = [
     "Usage",
 ]
 
-_NS = 1_000_000_000
-
-
-class _Sequence:
-    """One unfinished request inside the engine."""
-
-    __slots__ = ("aborted", "cached", "computed", "generated", "hold", "is_over", "known", "request")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.hold = Hold()
-        self.computed = 0  # tokens whose KV is stored
-        self.generated = 0  # tokens given out
-        self.known = request.prompt_tokens  # tokens to be computed before the next one: prompt + generated
-        self.cached: int | None = None  # prompt tokens found at the first admission
-        self.aborted = False
-        self.is_over = False
-
 
 class Engine:
     """One engine. Not thread-safe; every method is called with a clock that never goes back."""
 
     # What changes: the queue, the running list, the step in flight, totals, slowdown. Single writer: the caller.
-    def __init__(self, profile: Profile = DEMO) -> None:
-        """Start idle and cold."""
+    def __init__(self, profile: Profile = DEMO, *, tokens: bool = True) -> None:
+        """Start idle and cold. Without `tokens` there are no `Token` events, most of what a long replay would cost."""
         self.profile = profile
         self.cache = BlockCache(profile.kv_blocks)
-        self._sequences: dict[str, _Sequence] = {}
-        self._waiting: deque[_Sequence] = deque()
-        self._running: list[_Sequence] = []
-        self._scheduled: list[tuple[_Sequence, int]] = []
+        self._wants_tokens = tokens
+        self._sequences: dict[str, Sequence] = {}
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self._admissions = 0
+        self._prefills: list[Sequence] = []
+        self._prefill_tokens = self._pairs = 0
+        self._decodes = Decodes(profile.block_size)
+        self._aborting: list[Sequence] = []
+        self._is_blocked = False
         self._step_ends: int | None = None
-        self._step_lasts = 0
-        self._decodes_only = False
-        self._slowdown = 1.0
+        self._pace = Pace(profile)
         self._prompt_tokens = self._cached_tokens = self._generation_tokens = 0
         self._prefix_queries = self._prefix_hits = self._preemptions = 0
         self._finished = self._aborted = self._steps = 0
@@ -90,6 +83,27 @@ class Engine:
         """Requests that have been submitted and have neither finished nor been aborted."""
         return len(self._sequences)
 
+    def __contains__(self, request_id: str) -> bool:
+        """Whether this request has been submitted and has neither finished nor been aborted."""
+        return request_id in self._sequences
+
+    @property
+    def backlog_tokens(self) -> int:
+        """Tokens that unfinished requests have to compute before their next one, apart from decodes.
+
+        What waits counts without what is cached for it at this moment; the chunks of the step in flight count in full.
+        """
+        size = self.profile.block_size
+        tokens = sum(s.known - s.computed for s in self._prefills if not s.is_aborted)
+        for sequence in self._waiting:
+            tokens += sequence.known - self.cache.match(sequence.request.blocks, (sequence.known - 1) // size) * size
+        return tokens
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long as the profile says each step lasts."""
+        return self._pace.slowdown
+
     def submit(self, request: Request, now: float) -> None:
         """Queue a request at `now` (seconds). An idle engine starts a step at once.
 
@@ -102,7 +116,7 @@ class Engine:
             )
         if request.id in self._sequences:
             raise ValueError(f"request id {request.id!r} is in use")
-        sequence = _Sequence(request)
+        sequence = Sequence(request)
         self._sequences[request.id] = sequence
         self._waiting.append(sequence)
         if self._step_ends is None:
@@ -118,28 +132,46 @@ class Engine:
         sequence = self._sequences.pop(request_id, None)
         if sequence is None:
             return False
-        sequence.aborted = True
+        sequence.is_aborted = True
         self._aborted += 1
         if sequence in self._waiting:
             self._waiting.remove(sequence)
+            self._is_blocked = False
+        else:
+            self._aborting.append(sequence)
         return True
 
     def set_slowdown(self, factor: float) -> None:
         """Make every later step last `factor` times as long. Raises ValueError unless it is positive."""
-        if not factor > 0:
-            raise ValueError("the slowdown must be positive")
-        self._slowdown = factor
+        self._pace.set_slowdown(factor)
 
     def next_event_at(self) -> float | None:
         """When the step in flight ends (seconds); None while there is nothing to do."""
-        return None if self._step_ends is None else self._step_ends / _NS
+        return None if self._step_ends is None else self._step_ends / NS
+
+    def next_change_at(self) -> float | None:
+        """No first token and no end comes before this time (seconds), unless something is submitted or aborted.
+
+        It is the end of a step, at or after `next_event_at`; to sleep until then makes virtual time fast. None while
+        there is nothing to do.
+        """
+        if self._step_ends is None:
+            return None
+        count = self._quiet_steps()
+        decoding = self._decodes.count
+        if count > 0 and decoding * (count // self.profile.block_size + 1) > self.cache.available:
+            # A preemption may come, and it makes the later steps shorter: not beyond the next need of a block.
+            count = min(count, self._decodes.next_visit() - self._steps - 1)
+        if count <= 0:
+            return self._step_ends / NS
+        return (self._step_ends + self._row().total(count)) / NS
 
     def advance(self, now: float) -> list[Event]:
         """Let time pass until `now`; return what happened since, in order.
 
         Tokens that one request gets in a row may come as one `Token` event when `now` lies several steps ahead.
         """
-        now_ns = round(now * _NS)
+        now_ns = round(now * NS)
         events: list[Event] = []
         while self._step_ends is not None and self._step_ends <= now_ns:
             self._finish_step(self._leap(now_ns), events)
@@ -149,7 +181,7 @@ class Engine:
         """What `/metrics` shows: the state at the end of the last step."""
         return Gauges(*self._published)
 
-    def cached_tokens(self, blocks: Sequence[int], prompt_tokens: int) -> int:
+    def cached_tokens(self, blocks: abc.Sequence[int], prompt_tokens: int) -> int:
         """Tokens of such a prompt that would not be computed if it were admitted now.
 
         At least the last token is always computed, so a prompt that is here entirely has its last block recomputed.
@@ -158,76 +190,91 @@ class Engine:
         return self.cache.match(blocks, (prompt_tokens - 1) // size) * size
 
     def _checked(self, now: float) -> int:
-        now_ns = round(now * _NS)
+        now_ns = round(now * NS)
         if self._step_ends is not None and now_ns > self._step_ends:
             raise ValueError(f"a step ended at {self.next_event_at()}: advance to {now} first")
         return now_ns
 
-    # --- one step ---------------------------------------------------------------------------------------------------
+    # --- the start of a step ----------------------------------------------------------------------------------------
 
     def _start_step(self, now_ns: int) -> None:
         """Choose what the next step computes, get the memory for it, and say when it ends."""
-        self._scheduled = []
+        self._prefills = []
+        self._prefill_tokens = self._pairs = 0
+        self._is_blocked = False
         preempted = self._preemptions
-        budget = self._schedule_running(self.profile.token_budget)
-        if preempted == self._preemptions:
-            budget = self._schedule_waiting(budget)
-        if not self._scheduled:
+        self._visit_decodes()
+        self._continue_prefill()
+        if self._waiting and preempted == self._preemptions:
+            self._admit()
+        if not self._running:
             # A lone request always fits (see `submit`), so this is an idle engine.
-            assert not self._running, "a running request was not scheduled"
             assert not self._waiting, "an idle engine left its queue alone"
             self._step_ends = None
             return
-        decodes = sum(self._is_decode(sequence, count) for sequence, count in self._scheduled)
-        prefill_tokens = self.profile.token_budget - budget - decodes
-        self._decodes_only = decodes == len(self._running)
-        self._step_lasts = self._duration_ns(len(self._scheduled), prefill_tokens)
-        self._step_ends = now_ns + self._step_lasts
+        context = self._decodes.context(self._steps)
+        self._step_ends = now_ns + self._pace.step(len(self._running), self._prefill_tokens, self._pairs, context)
 
-    def _schedule_running(self, budget: int) -> int:
-        size = self.profile.block_size
-        index = 0
-        while index < len(self._running) and budget:
-            sequence = self._running[index]
-            count = min(sequence.known - sequence.computed, budget)
-            end = sequence.computed + count
-            if end % size == 0 or end > sequence.hold.blocks * size:  # else the last block has room and stays open
-                if not self._make_room(sequence, count):
-                    break
-                self._grow(sequence, count)
-            self._scheduled.append((sequence, count))
-            budget -= count
-            index += 1
-        return budget
+    def _visit_decodes(self) -> None:
+        """Give their blocks to the decoding requests that need one now, and share those that get full."""
+        step = self._steps
+        while (sequence := self._decodes.take_visit(step)) is not None:
+            end = step - sequence.base + 1
+            if self._make_room(sequence, end):
+                self._grow(sequence, end)
+                self._decodes.plan(sequence)
 
-    def _schedule_waiting(self, budget: int) -> int:
-        size = self.profile.block_size
-        while self._waiting and budget and len(self._running) < self.profile.max_batch:
+    def _continue_prefill(self) -> None:
+        """Compute more of the prompt that did not fit into the budget of the last step; only the newest can be it."""
+        if len(self._running) == self._decodes.count:
+            return
+        sequence = self._running[-1]
+        count = min(sequence.known - sequence.computed, self.profile.token_budget - self._decodes.count)
+        if self._make_room(sequence, sequence.computed + count):
+            self._prefill(sequence, count)
+
+    def _admit(self) -> None:
+        """Let waiting requests in, first come first served, while budget, batch and memory last."""
+        profile, cache, size = self.profile, self.cache, self.profile.block_size
+        budget = profile.token_budget - self._decodes.count - self._prefill_tokens
+        while self._waiting and budget and len(self._running) < profile.max_batch:
             sequence = self._waiting[0]
             blocks = sequence.request.blocks
-            hits = self.cache.match(blocks, (sequence.known - 1) // size)
-            count = min(sequence.known - hits * size, budget)
-            wanted = -(-count // size)
-            if self.cache.available - self.cache.idle_among(blocks[:hits]) < wanted:
+            hits = cache.match(blocks, (sequence.known - 1) // size)
+            wanted = -(-sequence.known // size) - hits
+            if wanted > cache.available or wanted > cache.available - cache.idle_among(blocks[:hits]):
+                self._is_blocked = True
                 break
             self._waiting.popleft()
             self._running.append(sequence)
-            self.cache.pin(sequence.hold, blocks[:hits])
+            self._admissions += 1
+            sequence.order = self._admissions
+            cache.pin(sequence.hold, blocks[:hits])
             sequence.computed = hits * size
             if sequence.cached is None:
                 sequence.cached = sequence.computed
                 self._prefix_queries += sequence.known
                 self._prefix_hits += sequence.computed
-            self._grow(sequence, count)
-            self._scheduled.append((sequence, count))
+            count = min(sequence.known - sequence.computed, budget)
+            self._prefill(sequence, count)
             budget -= count
-        return budget
 
-    def _make_room(self, sequence: _Sequence, count: int) -> bool:
-        """Preempt the newest running requests until `sequence` can get its blocks; False when it went itself."""
-        while self._blocks_wanted(sequence, count) > self.cache.available:
+    def _prefill(self, sequence: Sequence, count: int) -> None:
+        start = sequence.computed
+        self._grow(sequence, start + count)
+        sequence.chunk = count
+        self._prefills.append(sequence)
+        self._prefill_tokens += count
+        self._pairs += count * (2 * start + count + 1) // 2
+
+    def _make_room(self, sequence: Sequence, end: int) -> bool:
+        """Preempt the newest running requests until `sequence` can hold `end` tokens; False when it went itself."""
+        while -(-end // self.profile.block_size) - sequence.hold.blocks > self.cache.available:
             victim = self._running.pop()
             self.cache.release(victim.hold)
+            if victim.is_decoding:
+                victim.known = self._steps - victim.base + 1
+                self._decodes.leave(victim)
             victim.computed = 0
             self._preemptions += 1
             self._waiting.appendleft(victim)
@@ -235,70 +282,91 @@ class Engine:
                 return False
         return True
 
-    def _blocks_wanted(self, sequence: _Sequence, count: int) -> int:
-        return max(0, -(-(sequence.computed + count) // self.profile.block_size) - sequence.hold.blocks)
-
-    def _grow(self, sequence: _Sequence, count: int) -> None:
-        """Give a request the blocks for `count` more tokens; those that get full are shared from now on, as in vLLM."""
-        hold, blocks = sequence.hold, sequence.request.blocks
-        self.cache.take(hold, self._blocks_wanted(sequence, count))
-        full = min((sequence.computed + count) // self.profile.block_size, len(blocks))
+    def _grow(self, sequence: Sequence, end: int) -> None:
+        """Give a request the blocks for `end` tokens; those that get full are shared from now on, as in vLLM."""
+        hold, blocks, size = sequence.hold, sequence.request.blocks, self.profile.block_size
+        wanted = -(-end // size) - hold.blocks
+        if wanted > 0:
+            self.cache.take(hold, wanted)
+        full = min(end // size, len(blocks))
         for index in range(hold.sealed, full):
             self.cache.seal(hold, blocks[index])
 
-    def _is_decode(self, sequence: _Sequence, count: int) -> bool:
-        return count == 1 and sequence.generated > 0 and sequence.computed + 1 == sequence.known
-
-    def _duration_ns(self, requests: int, prefill_tokens: int) -> int:
-        """Length of a step: a fixed part, a part per request of the batch, and the prefill at its own rate."""
-        profile = self.profile
-        seconds = (profile.step_base_ms + profile.step_per_request_ms * requests) / 1e3
-        seconds += prefill_tokens / profile.prefill_tokens_per_s
-        return max(1, round(seconds * self._slowdown * _NS))
+    # --- the end of a step ------------------------------------------------------------------------------------------
 
     def _finish_step(self, leapt: int, events: list[Event]) -> None:
         """Apply the step in flight (and `leapt` equal ones before it), publish the gauges, start the next one."""
         assert self._step_ends is not None
-        at = self._step_ends / _NS
+        at = self._step_ends / NS
+        steps = 1 + leapt
+        self._steps += steps
+        self._generation_tokens += self._decodes.count * steps
         ended = False
-        for sequence, count in self._scheduled:
-            if sequence.aborted:
+        for sequence in self._touched():
+            if sequence.is_aborted:
+                self._generation_tokens -= sequence.is_decoding
                 self._let_go(sequence)
                 ended = True
-                continue
-            sequence.computed += count
-            if sequence.computed == sequence.known:
-                ended |= self._emit(sequence, at, 1 + leapt, events)
+            elif sequence.is_decoding:
+                if self._wants_tokens:
+                    events.append(Token(sequence.request.id, at, steps))
+                if sequence.ends == self._steps:
+                    self._end(sequence, at, events)
+                    ended = True
+            else:
+                sequence.computed += sequence.chunk
+                if sequence.computed == sequence.known:
+                    ended |= self._first_token(sequence, at, events)
+        self._aborting.clear()
         if ended:
             self._running = [sequence for sequence in self._running if not sequence.is_over]
-        self._steps += 1 + leapt
         self._published = self._state()
         self._start_step(self._step_ends)
 
-    def _emit(self, sequence: _Sequence, at: float, count: int, events: list[Event]) -> bool:
-        """Give out the token just computed; True when it was the last one."""
+    def _touched(self) -> list[Sequence]:
+        """Requests of which more is to be told than one token, in the order of admission; all when tokens are told."""
+        due = self._decodes.take_ended(self._steps)
+        if self._wants_tokens:
+            return self._running
+        if self._aborting:
+            due = [sequence for sequence in due if not sequence.is_aborted]
+            due += [sequence for sequence in self._aborting if sequence not in self._prefills]
+            due.sort(key=attrgetter("order"))
+        return due + self._prefills
+
+    def _first_token(self, sequence: Sequence, at: float, events: list[Event]) -> bool:
+        """Give out the token after the last one of the prompt (or of what a preemption took); True when it was all."""
         request = sequence.request
         cached = sequence.cached or 0
-        if sequence.generated:
-            events.append(Token(request.id, at, count))
+        if sequence.known > request.prompt_tokens:
+            if self._wants_tokens:
+                events.append(Token(request.id, at, 1))
         else:
             self._prompt_tokens += request.prompt_tokens
             self._cached_tokens += cached
             events.append(FirstToken(request.id, at, cached))
-        sequence.generated += 1
-        sequence.known += 1
         self._generation_tokens += 1
-        if sequence.generated < request.output_tokens:
-            return False
+        sequence.known += 1
+        left = request.prompt_tokens + request.output_tokens - sequence.known
+        if not left:
+            self._end(sequence, at, events)
+            return True
+        self._decodes.join(sequence, self._steps, left)
+        return False
+
+    def _end(self, sequence: Sequence, at: float, events: list[Event]) -> None:
+        request = sequence.request
         self._let_go(sequence)
         del self._sequences[request.id]
         self._finished += 1
-        events.append(Finished(request.id, at, Usage(request.prompt_tokens, cached, request.output_tokens)))
-        return True
+        usage = Usage(request.prompt_tokens, sequence.cached or 0, request.output_tokens)
+        events.append(Finished(request.id, at, usage))
 
-    def _let_go(self, sequence: _Sequence) -> None:
+    def _let_go(self, sequence: Sequence) -> None:
         self.cache.release(sequence.hold)
         sequence.is_over = True
+        if sequence.is_decoding:
+            self._decodes.leave(sequence)
 
     def _state(self) -> tuple[int, int, float, int, int, int, int, int, int, int, int, int]:
         return (
@@ -318,45 +386,58 @@ class Engine:
 
     # --- several equal steps at once --------------------------------------------------------------------------------
 
-    def _leap(self, now_ns: int) -> int:
-        """Let the step in flight be the last of as many equal ones as fit before `now_ns`; return how many came before.
+    def _quiet_steps(self) -> int:
+        """How many steps after the one in flight can start before anybody ends or joins, if memory lasts.
 
-        Only while all running requests decode, none joins or ends, and no preemption comes: then nothing that anybody
-        could see differs from taking the steps one by one.
+        Only while all running requests decode: then nothing that anybody could see differs from taking the steps one
+        by one. A waiting request that lacks memory has no better chance before the next block is taken or filled.
+        """
+        if self._prefills or self._aborting:
+            return 0
+        count = self._decodes.next_end() - self._steps - 1
+        if self._waiting and len(self._running) < self.profile.max_batch:
+            if not self._is_blocked:
+                return 0
+            count = min(count, self._decodes.next_visit() - self._steps - 1)
+        return count
+
+    def _row(self) -> Row:
+        """The steps after the one in flight, while all decode on."""
+        return self._pace.row(self._decodes.count, self._decodes.context(self._steps + 1))
+
+    def _leap(self, now_ns: int) -> int:
+        """Take as many decode steps as end by `now_ns`, the last one left in flight; return how many came before it.
+
+        It stops before a step that would need a preemption.
         """
         assert self._step_ends is not None
-        if not self._decodes_only or (self._waiting and len(self._running) < self.profile.max_batch):
+        left = now_ns - self._step_ends
+        if not left:
             return 0
-        count = (now_ns - self._step_ends) // self._step_lasts
-        for sequence in self._running:
-            if sequence.aborted:
-                return 0
-            count = min(count, sequence.request.output_tokens - sequence.generated - 1)
-        while count > 0 and self._blocks_for(count) > self.cache.available:
-            count //= 2
-        if count > 0:
-            self._grow_by(count)
-            self._step_ends += count * self._step_lasts
-        return max(0, count)
+        count = self._quiet_steps()
+        if count <= 0:
+            return 0
+        row = self._row()
+        count = min(count, row.fitting(left))
+        count = self._grow_until(count)
+        self._step_ends += row.total(count)
+        return count
 
-    def _blocks_for(self, count: int) -> int:
-        """Blocks that the running requests need for `count` tokens each, after the one in flight."""
-        return sum(self._blocks_wanted(sequence, 1 + count) for sequence in self._running)
-
-    def _grow_by(self, count: int) -> None:
-        """Compute `count` tokens for each running request, crossing block borders in the order of single steps."""
-        size = self.profile.block_size
-        crossings: list[tuple[int, int]] = []
-        for index, sequence in enumerate(self._running):
-            # The token in flight is number `computed + 1`. A block gets full at a multiple of the size, and the token
-            # after it needs a new one.
-            for place in (0, 1):
-                first = (place - sequence.computed - 1) % size or size
-                crossings += [(step, index) for step in range(first, count + 1, size)]
-        for step, index in sorted(crossings):
-            self._grow(self._running[index], 1 + step)
-        for sequence in self._running:
-            sequence.computed += count
-            sequence.generated += count
-            sequence.known += count
-        self._generation_tokens += count * len(self._running)
+    def _grow_until(self, count: int) -> int:
+        """Do the visits of `count` further steps in their order; return how many steps memory lasts."""
+        size, last = self.profile.block_size, self._steps + count
+        while self._decodes.next_visit() <= last:
+            step = self._decodes.next_visit()
+            group = []
+            wanted = 0
+            while (sequence := self._decodes.take_visit(step)) is not None:
+                group.append(sequence)
+                wanted += step - sequence.base + 1 > sequence.hold.blocks * size
+            if wanted > self.cache.available:
+                for sequence in group:
+                    self._decodes.plan(sequence)
+                return step - self._steps - 1
+            for sequence in group:
+                self._grow(sequence, step - sequence.base + 1)
+                self._decodes.plan(sequence)
+        return count

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from control_plane.cli.unknown_endpoints import say_unknown_endpoints
     from control_plane.compile import NEWEST_TESTED
     from control_plane.policy import format_text
-    from control_plane.sidecar.edits import removal
     from control_plane.sidecar.fixed_ports import as_opened
+    from control_plane.sidecar.reading import removal
 
     documents = [read_policy(args.old), read_policy(args.new)]
     old, new = documents

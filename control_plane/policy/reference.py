@@ -12,7 +12,8 @@ _INTRODUCTION = f"""\
 Generated from the declarations in `control_plane/policy/` by `kvpilot schema --output markdown`; do not edit.
 
 A policy is one YAML document, or a directory of them, each starting with `kvpilot: {FORMAT}`. `kvpilot check FILE`
-reports everything that is wrong with it at once, with file, line and column; `kvpilot schema` prints the JSON Schema for editors.
+reports everything that is wrong with it at once, with file, line and column; `kvpilot schema` prints the JSON Schema
+for editors.
 
 - The type of a value is that of its key, whatever YAML would make of it: `1.10`, `on` and `12:30:00` are texts where a
   text is wanted, and quotes never matter (`"503"` is a number where a number is wanted).

@@ -30,7 +30,7 @@ from ext_proc.core.strategies.kv_aware import prompt_of
 from ext_proc.core.strategies.table import strategy
 from ext_proc.core.strategies.view import Strategy, View
 
-__all__ = ["Named", "Picker", "Rejected", "Unpicked"]
+__all__ = ["Named", "Picker", "Rejected", "Unpicked", "Wanted"]
 
 # The log record of a request's end comes after its timeout: a flush interval, and slack for a slow log.
 RESERVATION_SLACK_S = 10.0
@@ -51,6 +51,29 @@ class _Pool:
     settings: PoolSettings
     strategy: Strategy
     levels: Levels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a place is wanted for: a request that has been read already.
+
+    `blocks` are the chained hashes of its prompt; strategies that do not look at prompts ignore them. After `timeout_s`
+    and some slack its reservation is given up.
+    """
+
+    model: str
+    tokens: int
+    blocks: tuple[int, ...] = ()
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A reserved place, behind `work` tokens, those of the request itself included."""
+
+    decision_id: str
+    endpoints: tuple[str, ...]
+    work: int
 
 
 @dataclass(slots=True)
@@ -116,6 +139,19 @@ class Picker:
         timeout_s = self._settings.timeouts_s.get(facts.route, pool.settings.request_timeout_s)
         return self._pick(pool, request, asked, body, timeout_s, now, rng)
 
+    def place(self, cluster: str, wanted: Wanted, now: float, rng: random.Random) -> Answer:
+        """As `decide`, for a request without a body: whoever replays prompts has their blocks and nothing else.
+
+        Its first byte is not limited.
+        """
+        pool = self._pools.get(cluster)
+        if pool is None:
+            return Unpicked("the route leads to no pool")
+        if not len(pool.levels.slots):
+            return _no_endpoint(pool.settings.name)
+        placed = self._place(pool, wanted, now, rng)
+        return Named(decision_id=placed.decision_id, endpoints=placed.endpoints)
+
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
         match event:
@@ -161,10 +197,18 @@ class Picker:
         text = b"".join(request.prompt_parts)
         # What the engine is asked for is what its cache knows the prompt under.
         blocks = block_hashes(text, asked.engine_model, request.salt) if pool.strategy.needs_prompt else ()
-        tokens = tokens_of(text)
+        wanted = Wanted(model=asked.model, tokens=tokens_of(text), blocks=blocks, timeout_s=timeout_s)
+        placed = self._place(pool, wanted, now, rng)
+        limit_ms = first_byte_ms(request, pool.settings, placed.work, timeout_s)
+        return Named(decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=body)
+
+    def _place(self, pool: _Pool, wanted: Wanted, now: float, rng: random.Random) -> _Placed:
+        """Ranks a pool that has endpoints, keeps the record, and reserves what it names first."""
+        tokens = wanted.tokens
+        blocks = wanted.blocks if pool.strategy.needs_prompt else ()
         make_view = self._view_maker(pool, tokens, blocks, now)
         naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng)
-        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, asked.model, naming, now)
+        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, wanted.model, naming, now)
         self.decisions.add(record)
         view, best = naming.view, int(naming.ranking.order[0])
         uncached = tokens if view.prompt is None else int(view.prompt.uncached[best])
@@ -176,13 +220,12 @@ class Picker:
                 address=record.endpoints[0],
                 uncached_tokens=uncached,
                 prompt_tokens=tokens,
-                max_age_s=timeout_s + RESERVATION_SLACK_S,
+                max_age_s=wanted.timeout_s + RESERVATION_SLACK_S,
                 pool=pool.settings.name,
                 blocks=blocks,
             )
         )
-        limit_ms = first_byte_ms(request, pool.settings, work, timeout_s)
-        return Named(decision_id=record.id, endpoints=record.endpoints, first_byte_ms=limit_ms, body=body)
+        return _Placed(record.id, record.endpoints, work)
 
     def _view_maker(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> Callable[[Group], View]:
         history = self._history[pool.settings.name]

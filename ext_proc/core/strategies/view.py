@@ -68,9 +68,10 @@ class Strategy(Protocol):
 def best_first(key: FloatArray) -> IntArray:
     """The positions of the least keys, least first, no more than a record shows."""
     if len(key) <= MAX_CANDIDATES:
-        return np.argsort(key)
+        # Stable, so that ties fall alike on processors for which numpy sorts in different ways.
+        return np.argsort(key, kind="stable")
     least = np.argpartition(key, MAX_CANDIDATES)[:MAX_CANDIDATES]
-    ordered: IntArray = least[np.argsort(key[least])]
+    ordered: IntArray = least[np.argsort(key[least], kind="stable")]
     return ordered
 
 

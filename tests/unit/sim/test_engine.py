@@ -1,5 +1,7 @@
 """Playbooks of the engine model, and what holds for every order of events."""
 
+import random
+import time
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from sim.engine import (
     Token,
     Usage,
 )
+from tests.unit.sim import eager
 
 # Round numbers: a step lasts 10 ms plus 1 ms per uncached prompt token; blocks of 4 tokens.
 SMALL = Profile(
@@ -263,6 +266,44 @@ def test_a_slowdown_stretches_later_steps() -> None:
     assert [event.at for event in drain(engine)] == [0.03, 0.07, 0.07]
 
 
+def test_a_prompt_is_admitted_when_all_of_it_fits() -> None:
+    """The second prompt's first chunk would fit beside the first request, the whole of it would not: it waits."""
+    engine = Engine(small(token_budget=16))
+    engine.submit(request("first", 30, 9, chain="f"), now=0.0)
+    engine.submit(request("second", 40, 1, chain="s"), now=0.0)
+    order = [(type(event), event.id) for event in drain(engine) if not isinstance(event, Token)]
+    assert order == [(FirstToken, "first"), (Finished, "first"), (FirstToken, "second"), (Finished, "second")]
+    assert engine.gauges().preemptions == 0
+
+
+def test_long_prompts_pay_for_attention() -> None:
+    """Tokens 0 to 19 attend to 210 tokens in all, themselves included: 210 x 50 us on top of 30 ms."""
+    engine = Engine(small(attention_ns_per_pair=50_000.0))
+    engine.submit(request("r", 20), now=0.0)
+    assert drain(engine)[0].at == pytest.approx(0.030 + 0.0105)
+
+
+def test_chunks_attend_to_the_chunks_before() -> None:
+    """In two chunks a prompt pays for as many pairs of tokens as in one, and one more step."""
+    engine = Engine(small(attention_ns_per_pair=50_000.0))
+    engine.submit(request("r", 40), now=0.0)
+    assert drain(engine)[0].at == pytest.approx(2 * 0.010 + 0.040 + 820 * 50e-6)
+    assert engine.profile.prefill_s(40) == pytest.approx(drain_first(engine, request("again", 40, chain="b")))
+
+
+def drain_first(engine: Engine, late: Request) -> float:
+    """Seconds to the first token of a request that an idle engine gets."""
+    engine.submit(late, now=10.0)
+    return drain(engine)[0].at - 10.0
+
+
+def test_long_contexts_make_decodes_slower() -> None:
+    """A token that looks at 21 and then 22 others costs 1 ms for each of them."""
+    engine = Engine(small(kv_read_ns_per_token=1_000_000.0))
+    engine.submit(request("r", 20, 3), now=0.0)
+    assert [event.at for event in drain(engine)][:3] == pytest.approx([0.030, 0.030 + 0.031, 0.030 + 0.031 + 0.032])
+
+
 Arrival = tuple[int, int, int, int, bool]
 arrivals = st.lists(
     st.tuples(
@@ -282,6 +323,8 @@ profiles = st.builds(
     token_budget=st.sampled_from([4, 16, 64]),
     block_size=st.sampled_from([4, 5]),
     step_per_request_ms=st.sampled_from([0.0, 0.37]),
+    kv_read_ns_per_token=st.sampled_from([0.0, 1_300.0, 900_000.0]),
+    attention_ns_per_pair=st.sampled_from([0.0, 77.7]),
 )
 
 
@@ -412,3 +455,165 @@ def test_a_leap_takes_many_steps_at_once() -> None:
     events = engine.advance(1e3)
     assert len(events) < 10
     assert engine.gauges().steps == 1000
+
+
+@given(profiles, arrivals)
+def test_the_engine_does_what_the_plain_rules_say(profile: Profile, plan: list[Arrival]) -> None:
+    """First tokens, hits, ends, their times and what stays in the cache are those of a scheduler without short cuts."""
+    calls = [(at, call) for at, call in schedule(plan, profile.block_size) if isinstance(call, Request)]
+    engine, events = run(profile, list(calls), single_steps=False)
+    told, cache = eager.play(profile, [(round(at * 1e9), call) for at, call in calls])
+    seen = [
+        (f"first {event.cached_tokens}" if isinstance(event, FirstToken) else "end", round(event.at * 1e9), event.id)
+        for event in events
+        if not isinstance(event, Token)
+    ]
+    assert seen == told
+    assert list(engine.cache._idle) == list(cache._idle)
+
+
+@given(profiles, arrivals)
+def test_without_tokens_nothing_else_changes(profile: Profile, plan: list[Arrival]) -> None:
+    """Leaving the tokens out, and sleeping until the next change, gives the same first tokens, ends and totals."""
+    calls = schedule(plan, profile.block_size)
+    engine, events = run(profile, calls, single_steps=True)
+    quiet = Engine(profile, tokens=False)
+    seen: list[Event] = []
+
+    def pass_time(until: float) -> None:
+        while (at := quiet.next_change_at()) is not None and at <= until:
+            news = quiet.advance(at)
+            # Nothing came before the time that was promised.
+            assert all(event.at == at for event in news)
+            seen.extend(news)
+        seen.extend(quiet.advance(until))
+
+    for at, call in calls:
+        pass_time(at)
+        if isinstance(call, Request):
+            quiet.submit(call, at)
+        else:
+            quiet.abort(call, at)
+    pass_time(1e6)
+    assert seen == [event for event in events if not isinstance(event, Token)]
+    assert quiet.gauges() == engine.gauges()
+    assert list(quiet.cache._idle) == list(engine.cache._idle)
+
+
+def poisson(rate: float, count: int, seed: int) -> list[float]:
+    """Times of arrival with independent exponential gaps."""
+    rng = random.Random(seed)
+    now, times = 0.0, []
+    for _ in range(count):
+        now += rng.expovariate(rate)
+        times.append(now)
+    return times
+
+
+def serve(engine: Engine, times: list[float], prompt: int, output: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Submits equal requests without hashes at these times; when each had its first token and its end."""
+    firsts: dict[str, float] = {}
+    ends: dict[str, float] = {}
+
+    def note(events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, FirstToken):
+                firsts[event.id] = event.at
+            elif isinstance(event, Finished):
+                ends[event.id] = event.at
+
+    for index, at in enumerate(times):
+        note(engine.advance(at))
+        engine.submit(Request(str(index), (), prompt, output), at)
+    note(engine.advance(times[-1] + 1e6))
+    return firsts, ends
+
+
+@pytest.mark.parametrize("load", [0.5, 0.8])
+def test_a_batch_of_one_is_an_m_d_1_queue(load: float) -> None:
+    """With one request at a time and Poisson arrivals the mean wait is load / (2 (1 - load)) services (M/D/1)."""
+    engine = Engine(small(max_batch=1, token_budget=16, kv_blocks=1000), tokens=False)
+    service = engine.profile.step_s(1, 16)
+    times = poisson(load / service, 40_000, seed=1)
+    firsts, _ = serve(engine, times, prompt=16, output=1)
+    waits = [firsts[str(index)] - at - service for index, at in enumerate(times)]
+    expected = load / (2 * (1 - load)) * service
+    assert sum(waits) / len(waits) == pytest.approx(expected, rel=0.05)
+    # An arrival that finds the queue empty (with probability 1 - load) does not wait at all.
+    assert sum(wait < 1e-6 for wait in waits) / len(waits) == pytest.approx(1 - load, abs=0.02)
+
+
+def test_littles_law_holds_for_running_and_waiting() -> None:
+    """Sampled gauges: mean number of requests in the engine = rate x mean time in it, with batches and chunks too."""
+    engine = Engine(small(max_batch=8, token_budget=64, kv_blocks=1000), tokens=False)
+    count, output = 4_000, 10
+    times = poisson(16.0, count, seed=2)
+    inside: list[int] = []
+    ends: dict[str, float] = {}
+    samples = iter([0.01 * tick for tick in range(1, round(times[-1] / 0.01))])
+    sample = next(samples)
+    for index, at in enumerate(times):
+        while sample < at:
+            ends.update({event.id: event.at for event in engine.advance(sample) if isinstance(event, Finished)})
+            inside.append(engine.unfinished)
+            sample = next(samples, float("inf"))
+        ends.update({event.id: event.at for event in engine.advance(at) if isinstance(event, Finished)})
+        engine.submit(Request(str(index), (), 24, output), at)
+    ends.update({event.id: event.at for event in engine.advance(1e6) if isinstance(event, Finished)})
+    assert max(inside) > 8, "the load never made a queue"
+    spent = sum(ends[str(index)] - at for index, at in enumerate(times)) / count
+    assert sum(inside) / len(inside) == pytest.approx(count / times[-1] * spent, rel=0.02)
+
+
+def test_long_replays_take_few_steps_of_ours() -> None:
+    """Between two events of 40 requests that decode 2,000 tokens each, the engine is asked only some times."""
+    engine = Engine(small(max_batch=40, token_budget=512, kv_blocks=100_000, block_size=16), tokens=False)
+    for index in range(40):
+        engine.submit(Request(str(index), (), 500 + index, 2_000), now=0.0)
+    asked = 0
+    while (at := engine.next_change_at()) is not None:
+        engine.advance(at)
+        asked += 1
+    assert engine.gauges().steps > 2_000
+    assert asked < 150
+
+
+def test_a_queue_that_lacks_memory_does_not_slow_virtual_time() -> None:
+    """Until a block is needed or gets full, a waiting request that did not fit has no better chance: no need to ask."""
+    engine = Engine(small(max_batch=4, token_budget=512, block_size=512, kv_blocks=4), tokens=False)
+    engine.submit(Request("runs", (), 500, 1_000), now=0.0)
+    engine.submit(Request("waits", (), 1_200, 1), now=0.0)
+    asked = 0
+    while (at := engine.next_change_at()) is not None:
+        engine.advance(at)
+        asked += 1
+    assert engine.gauges().steps >= 1_000
+    assert asked < 20
+
+
+def test_twelve_thousand_requests_on_eight_engines_take_seconds() -> None:
+    """Chats of up to 30 turns with scrapes every 200 ms, some hours of virtual time: well below 10 s of ours."""
+    profile = Profile(block_size=512, kv_blocks=800, max_batch=256, token_budget=8192, prefill_tokens_per_s=30_000.0)
+    engines = [Engine(profile, tokens=False) for _ in range(8)]
+    rng = random.Random(3)
+    turns = [0] * 400
+    now, scraped, first_tokens = 0.0, 0.0, 0
+    began = time.process_time()
+    for index in range(12_000):
+        now += rng.expovariate(4.0)
+        while scraped < now:
+            scraped += 0.2
+            for engine in engines:
+                first_tokens += sum(isinstance(event, FirstToken) for event in engine.advance(scraped))
+        chat = rng.randrange(len(turns))
+        turns[chat] += 1
+        prompt, output = 1_000 * (1 + turns[chat] % 30), rng.randrange(50, 600)
+        blocks = tuple(hash((chat, turns[chat] // 30, block)) for block in range(prompt // 512))
+        engine = engines[chat % 8]
+        first_tokens += sum(isinstance(event, FirstToken) for event in engine.advance(max(now, scraped)))
+        engine.submit(Request(str(index), blocks, prompt, output), max(now, scraped))
+    for engine in engines:
+        first_tokens += sum(isinstance(event, FirstToken) for event in engine.advance(1e6))
+    assert first_tokens == 12_000
+    assert sum(engine.gauges().prefix_hits for engine in engines) > 0
+    assert time.process_time() - began < 10

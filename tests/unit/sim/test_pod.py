@@ -130,7 +130,7 @@ async def test_slow_stretches_the_steps(pod: Pod, client: aiohttp.ClientSession)
         await pod.set_fault(fault)
         async with client.post(CHAT, json=chat(stream=True, max_tokens=LONG_ANSWER)) as answer:
             await answer.content.readline()
-            gaps.append(pod.engine._step_lasts)
+            gaps.append(pod.engine._pace.step(1, 0, 0, 0))
         await eventually(lambda: pod.engine.unfinished == 0)
     assert gaps == [1_000_000, 30_000_000, 1_000_000]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.blocks import BLOCK_BYTES
+from ext_proc.core.blocks import BLOCK_BYTES, block_hashes, tokens_of
 from ext_proc.core.decision import Answer
 from ext_proc.core.events import (
     AttemptEnded,
@@ -22,8 +22,8 @@ from ext_proc.core.events import (
     ScrapeFailed,
     StreamEnded,
 )
-from ext_proc.core.picker import RESERVATION_SLACK_S, Named, Picker, Rejected, Unpicked
-from ext_proc.core.request import RequestFacts
+from ext_proc.core.picker import RESERVATION_SLACK_S, Named, Picker, Rejected, Unpicked, Wanted
+from ext_proc.core.request import ParsedRequest, RequestFacts, parse_request
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.strategies.table import STRATEGIES
 
@@ -358,6 +358,42 @@ def test_the_first_byte_limit_comes_with_the_name() -> None:
     caller = Caller(Picker(settings(*pods(2), first_byte_s=2.0)))
     assert caller.named(facts("hi")).first_byte_ms == 2_000
     assert caller.named(facts("hi", stream=False, max_tokens=10)).first_byte_ms == 3_000
+
+
+def wanted(request: RequestFacts) -> Wanted:
+    """What a request comes to when somebody else has read it."""
+    parsed = parse_request(request)
+    assert isinstance(parsed, ParsedRequest)
+    text = b"".join(parsed.prompt_parts)
+    return Wanted(model="big", tokens=tokens_of(text), blocks=block_hashes(text, "big"), timeout_s=600.0)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_place_is_what_a_decision_leads_to(strategy: str) -> None:
+    """Requests that were read elsewhere get the same names, records and reservations as those with a body."""
+    callers = [Caller(Picker(settings(*pods(5), strategy=strategy))) for _ in range(2)]
+    for n in range(40):
+        request = facts("hello " * 100 * (1 + n % 3), *(f"turn {t}" for t in range(n % 7)))
+        asked = callers[0].named(request)
+        callers[1].now = callers[0].now
+        placed = callers[1].picker.place("pool/p", wanted(request), callers[1].now, callers[1].rng)
+        assert placed == Named(decision_id=asked.decision_id, endpoints=asked.endpoints)
+        records = [caller.picker.decisions.latest(1)[0].as_dict() for caller in callers]
+        assert records[0] == records[1]
+    first, second = (caller.picker.status(callers[0].now)["p"]["endpoints"] for caller in callers)
+    assert first == second
+    ages = {caller.picker.expire(callers[0].now + 600 + RESERVATION_SLACK_S) for caller in callers}
+    assert ages == {40}
+
+
+def test_there_is_no_place_where_there_is_no_pool() -> None:
+    """The answers are those of `decide`."""
+    rng = random.Random(1)
+    request = Wanted(model="big", tokens=9, timeout_s=1.0)
+    assert Picker(settings(*pods(1))).place("pool/q", request, 0.0, rng) == Unpicked("the route leads to no pool")
+    answer = Picker(settings()).place("pool/p", request, 0.0, rng)
+    assert isinstance(answer, Rejected)
+    assert (answer.status, answer.error.code) == (503, "no_endpoint")
 
 
 def test_picks_of_a_peer_count() -> None:

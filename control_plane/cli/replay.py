@@ -1,0 +1,294 @@
+"""`kvpilot replay TRACE`: a trace over a simulated fleet in virtual time, once per strategy, and how they compare."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from control_plane.cli.argument_types import number
+
+if TYPE_CHECKING:
+    from ext_proc.core.settings import PoolSettings
+    from sim.traces.trace import Trace
+    from sim.virtual.faults import Fault
+    from sim.virtual.metrics import Slo
+    from sim.virtual.setup import Setup
+    from sim.virtual.study import Plan, Row
+
+NAME = "replay"
+HELP = "replay a trace in virtual time over a simulated fleet, comparing strategies"
+
+GENERATE = "generate:"
+"""What begins a TRACE that is made instead of read."""
+
+MAX_RUNS_OF_A_KIND = 1_000
+"""Seeds, routers or processes: more are a mistake."""
+
+MAX_REQUESTS = 10_000_000
+
+DEFAULT_ENGINES = 8
+DEFAULT_PROFILE = "h100-8b"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is replayed, over what, and how it is shown."""
+    few = number(1, MAX_RUNS_OF_A_KIND)
+    parser.add_argument(
+        "trace",
+        metavar="TRACE",
+        help="a file (Mooncake JSONL, Azure CSV, kvpilot's own), or generate:KIND[:NAME=VALUE,…] (see docs/traces.md)",
+    )
+    parser.add_argument("--policy", type=Path, help="take the pool's settings, endpoints and zones from this policy")
+    parser.add_argument("--pool", help="which pool of the policy (default: its first)")
+    parser.add_argument("--strategies", help="names with commas between (default: all, other systems' rules too)")
+    parser.add_argument("--engines", type=few, help="engines (default: the pool's endpoints, else 8)")
+    parser.add_argument("--profile", default=DEFAULT_PROFILE, help="what the engines are (default %(default)s)")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument(
+        "--rate", type=_positive, nargs="+", metavar="X", help="multiples of the trace's pace (default 1)"
+    )
+    pace.add_argument("--load", type=_positive, nargs="+", metavar="X", help="the same as loads of the fleet")
+    parser.add_argument("--requests", type=number(1, MAX_REQUESTS), help="the first so many (default: all; 1000 made)")
+    parser.add_argument("--routers", type=few, default=1, help="routers that share nothing (default 1)")
+    parser.add_argument("--seeds", type=few, default=1, help="runs of each, with seeds 1, 2, … (default 1)")
+    parser.add_argument("--scrape-ms", type=_positive, default=200.0, help="interval of scrapes (default 200)")
+    parser.add_argument("--first-byte-s", type=_positive, help="limit of a try to its first token (default: none)")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=_read("a fault", _fault),
+        metavar="FAULT",
+        help="slow:POD:X[@T..T], crash:POD@T, restart:POD@T..T or hang:POD@T..T, times in seconds; repeatable",
+    )
+    parser.add_argument("--slo", type=_read("an SLO", _slo), help="ttft=2s,tpot=50ms (which is the default)")
+    parser.add_argument("--as-is", action="store_true", help="leave requests of one instant together (coarse clocks)")
+    parser.add_argument("--jobs", type=few, default=1, help="processes (default 1)")
+    parser.add_argument("--output", choices=["table", "json"], default="table", help="(default table)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plays all runs and prints the report; 1 when the trace, the policy or an argument cannot be used."""
+    from sim.traces.rows import TraceError
+
+    try:
+        plan = _plan(args)
+        if plan is None:
+            return 1
+        rows = list(_progress(_played(plan, args.jobs), _count(plan)))
+    except (TraceError, ValueError) as error:
+        print(f"kvpilot replay: {error}", file=sys.stderr)
+        return 1
+    _print(args, plan, rows)
+    return 0
+
+
+# --- what is played ---------------------------------------------------------------------------------------------------
+
+
+def _plan(args: argparse.Namespace) -> "Plan | None":
+    """All that the arguments say; None when the policy has errors, which are on standard error."""
+    from sim.virtual.metrics import CHAT
+    from sim.virtual.production import BARE
+    from sim.virtual.rules import checked, names
+    from sim.virtual.study import Plan, rate_for
+
+    strategies = checked(args.strategies.split(",")) if args.strategies else names()
+    pool = _pool(args) if args.policy else BARE
+    if pool is None:
+        return None
+    setup = _setup(args, pool)
+    traces = _traces(args)
+    rates = args.rate or (1.0,)
+    if args.load:
+        first = next(iter(traces.values()))
+        # Made traces differ in their load; those of further seeds are brought to that of the first.
+        own = rate_for(first, setup, 1.0)
+        traces = {s: t if t is first else t.faster(rate_for(t, setup, 1.0) / own) for s, t in traces.items()}
+        rates = [rate_for(first, setup, wanted) for wanted in args.load]
+    return Plan(
+        traces=traces,
+        setup=setup,
+        strategies=strategies,
+        rates=tuple(dict.fromkeys(rates)),
+        pool=pool,
+        slo=args.slo or CHAT,
+    )
+
+
+def _setup(args: argparse.Namespace, pool: "PoolSettings") -> "Setup":
+    from sim.hardware import named
+    from sim.virtual.production import ProductionFactory
+    from sim.virtual.setup import Setup
+
+    engines = args.engines or len(pool.endpoints) or DEFAULT_ENGINES
+    zones = tuple(endpoint.zone for endpoint in pool.endpoints) if len(pool.endpoints) == engines else ()
+    return Setup(
+        factory=ProductionFactory(pool.strategy, pool),
+        profile=named(args.profile),
+        engines=engines,
+        zones=zones,
+        routers=args.routers,
+        scrape_s=args.scrape_ms / 1e3,
+        first_byte_s=args.first_byte_s or pool.first_byte_s,
+        faults=tuple(args.fault),
+    )
+
+
+def _traces(args: argparse.Namespace) -> "dict[int, Trace]":
+    """One trace for each seed: a file is the same for all, a made one differs."""
+    seeds = range(1, args.seeds + 1)
+    if args.trace.startswith(GENERATE):
+        from sim.traces.generate import REQUESTS, generate
+
+        kind = args.trace.removeprefix(GENERATE)
+        return {seed: generate(kind, seed, requests=args.requests or REQUESTS) for seed in seeds}
+    from sim.traces.read import read_trace
+
+    trace = read_trace(args.trace, limit=args.requests)
+    if not trace.requests:
+        raise ValueError(f"{args.trace} has no requests")
+    return dict.fromkeys(seeds, trace if args.as_is else trace.spread())
+
+
+def _pool(args: argparse.Namespace) -> "PoolSettings | None":
+    """The settings of the policy's pool; None when it has errors, which are on standard error."""
+    from control_plane.cli.policy_file import read_policy
+    from control_plane.fleet.model import static_fleet
+    from control_plane.sidecar.picker_settings import picker_settings
+
+    document = read_policy(args.policy)
+    if document is None:
+        return None
+    pools = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    pool = next((pool for pool in pools if args.pool in (None, pool.name)), None)
+    if pool is None:
+        known = ", ".join(pool.name for pool in pools)
+        raise ValueError(f"{args.policy} has no pool {args.pool!r}; there are {known}" if pools else "it has no pools")
+    return pool
+
+
+# --- playing ----------------------------------------------------------------------------------------------------------
+
+
+def _played(plan: "Plan", jobs: int) -> "Iterator[Row]":
+    """The rows in the order of the plan, whichever process had them first."""
+    from sim.virtual.study import play, tasks
+
+    if jobs == 1:
+        yield from map(play, tasks(plan))
+        return
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Spawned, not forked: a child that copies this process's threads (the progress bar's) may hang.
+    # Ctrl-C is for this process, which then gives out nothing more.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=signal.signal, initargs=quiet) as pool:
+        yield from pool.map(play, tasks(plan))
+
+
+def _count(plan: "Plan") -> int:
+    return len(plan.rates) * len(plan.traces) * len(plan.strategies)
+
+
+def _progress(rows: "Iterator[Row]", count: int) -> "Iterator[Row]":
+    """A bar on standard error, if somebody looks at it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("replaying", total=count)
+        for row in rows:
+            progress.update(bar, advance=1, description=row.strategy)
+            yield row
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def _print(args: argparse.Namespace, plan: "Plan", rows: "list[Row]") -> None:
+    from sim.baselines.bound import lower_bound
+    from sim.traces.summary import lines, summarise
+    from sim.virtual.report import as_json, tables
+
+    first = next(iter(plan.traces.values()))
+    trace, bound = summarise(first), lower_bound(first, plan.setup.profile)
+    if args.output == "json":
+        import json
+
+        print(json.dumps(as_json(trace, bound, _described(args, plan), rows), indent=1))
+        return
+    from rich.console import Console
+
+    # Without a terminal rich assumes 80 columns, too few for the table.
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    for line in lines(trace):
+        console.print(line, markup=False)
+    setup = plan.setup
+    console.print(
+        f"fleet     {setup.engines} × {args.profile}, routers: {setup.routers}, scrapes: {args.scrape_ms:g} ms"
+    )
+    console.print(
+        f"bound     TTFT {bound.mean_ttft_s * 1e3:,.0f} ms in the mean, {bound.cached_share:.1%} cached: "
+        "each request alone on an engine that has had all of the others before it"
+    )
+    for table in tables(rows, f"ttft={plan.slo.ttft_s:g}s,tpot={plan.slo.tpot_s * 1e3:g}ms"):
+        console.print()
+        console.print(table)
+
+
+def _described(args: argparse.Namespace, plan: "Plan") -> dict[str, Any]:
+    setup = plan.setup
+    return {
+        "engines": setup.engines,
+        "profile": args.profile,
+        "routers": setup.routers,
+        "scrape_ms": args.scrape_ms,
+        "first_byte_s": setup.first_byte_s,
+        "slo": {"ttft_ms": round(plan.slo.ttft_s * 1e3, 3), "tpot_ms": round(plan.slo.tpot_s * 1e3, 3)},
+        "faults": [
+            {"kind": f.kind, "pod": f.pod, "start_s": f.start_s, "end_s": f.end_s, "factor": f.factor}
+            for f in setup.faults
+        ],
+    }
+
+
+# --- words of the command line ----------------------------------------------------------------------------------------
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def _read(what: str, reader: "Callable[[str], Any]") -> "Callable[[str], Any]":
+    """A reader whose ValueError is a usage error."""
+
+    def read(text: str) -> Any:
+        try:
+            return reader(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error) or f"{text!r} is not {what}") from error
+
+    return read
+
+
+def _fault(text: str) -> "Fault":
+    from sim.virtual.faults import fault
+
+    return fault(text)
+
+
+def _slo(text: str) -> "Slo":
+    from sim.virtual.metrics import slo_of
+
+    return slo_of(text)

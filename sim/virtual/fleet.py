@@ -1,0 +1,377 @@
+"""Plays one trace over one setup in virtual time.
+
+    result = run(trace, Setup(factory=registry["round-robin"]), seed=1)
+
+Open loop: requests arrive at the trace's times whatever becomes of the earlier ones. One heap holds what is going to
+happen to the fleet (arrivals, tries reaching an engine, scrapes, faults, limits); engines run between these moments.
+What they did is found out lazily, before anybody could know it: a router only learns when it is asked, so its events
+wait in a heap of its own, by the time at which it would have got them, and are told before its next pick.
+
+Pure: the same trace, setup and seed give the same result. Chance (which router, when scrapes come) does not depend on
+the rule, so that runs of two rules with one seed are a pair.
+
+A trace says which prompts are equal in units of its own blocks (512 tokens, say), and nothing finer. So the engines
+keep their memory in blocks of that size, as many as fit: hits are those that the trace can show. It also costs each
+running request up to a block of memory that it does not fill.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import ceil, inf
+from types import MappingProxyType
+
+from ext_proc.core import events as told
+from sim.events import FirstToken, Request, RequestTooLongError
+from sim.traces.trace import Trace, TraceRequest
+from sim.virtual.faults import Fault
+from sim.virtual.ids import ids_by_model
+from sim.virtual.outcome import Outcome, PodTotals, RunResult, Status
+from sim.virtual.pod import Pod, Seen
+from sim.virtual.router import Context, RoutedRequest, Router
+from sim.virtual.setup import MAX_ATTEMPTS, Setup
+
+# A scrape of a pod that stands still is given up after this time, as kvpilot's own scraper does.
+SCRAPE_TIMEOUT_S = 1.0
+
+REFUSED = "delayed connect error: Connection refused"
+"""Envoy's words for a port where nobody listens."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A request on its way. Mutable: the replay is the only writer."""
+
+    id: str
+    asked: TraceRequest
+    blocks: tuple[int, ...]
+    router: int
+    names: tuple[str, ...] = ()
+    attempts: int = 0
+    address: str = ""
+    first_s: float | None = None
+    cached_tokens: int = 0
+    end_s: float | None = None
+    status: Status = "failed"
+
+
+class _Line:
+    """One router and what it is going to be told. Mutable: the replay is the only writer."""
+
+    __slots__ = ("_count", "_events", "rng", "router")
+
+    def __init__(self, router: Router, rng: random.Random) -> None:
+        self.router = router
+        self.rng = rng
+        self._events: list[tuple[float, int, told.Event]] = []
+        self._count = 0
+
+    def tell(self, at: float, event: told.Event) -> None:
+        """Keeps an event until `at`."""
+        self._count += 1
+        heappush(self._events, (at, self._count, event))
+
+    def catch_up(self, now: float) -> None:
+        """Tells what would be known by now, in the order of becoming known."""
+        events, observe = self._events, self.router.observe
+        while events and events[0][0] <= now:
+            observe(heappop(events)[2])
+
+
+def run(trace: Trace, setup: Setup, seed: int) -> RunResult:
+    """Replays all of a trace; ends when every request has ended.
+
+    Raises ValueError when not even one of the trace's blocks fits into an engine.
+    """
+    return _Replay(trace, setup, seed).result()
+
+
+class _Replay:
+    """One run. Mutable: the heap, the pods, the jobs, the lines; it is used once."""
+
+    def __init__(self, trace: Trace, setup: Setup, seed: int) -> None:
+        self._trace, self._setup, self._seed = trace, setup, seed
+        self._profile = setup.profile.with_block_size(trace.block_tokens)
+        self._ids = ids_by_model(trace)
+        self._pods = {address: Pod(address, self._profile) for address in setup.addresses}
+        self._engines = {address: pod.engine for address, pod in self._pods.items()}
+        self._heap: list[tuple[float, int, Callable[[float], None]]] = []
+        self._count = 0
+        self._jobs: list[_Job] = []
+        # Requests by pod that have been taken and have not ended there.
+        self._on_pod: dict[str, dict[str, _Job]] = {address: {} for address in self._pods}
+        self._computed = dict.fromkeys(self._pods, 0)
+        self._chance = random.Random(seed)
+        zones = {a: setup.zones[n % len(setup.zones)] for n, a in enumerate(setup.addresses)} if setup.zones else {}
+        context = Context(
+            addresses=setup.addresses,
+            profile=self._profile,
+            block_tokens=trace.block_tokens,
+            zones=zones,
+            engines=MappingProxyType(self._engines),
+        )
+        self._lines = [_Line(setup.factory(context), random.Random(f"{seed}/{n}")) for n in range(setup.routers)]
+
+    def result(self) -> RunResult:
+        """Plays it."""
+        self._start()
+        heap = self._heap
+        while heap:
+            now, _, happens = heappop(heap)
+            happens(now)
+        for pod in self._pods.values():
+            self._take(pod, pod.run_out())
+        router = self._lines[0].router
+        return RunResult(
+            strategy=router.name,
+            kind=router.kind,
+            seed=self._seed,
+            outcomes=tuple(_outcome(job) for job in self._jobs),
+            pods=tuple(
+                PodTotals(a, pod.served, self._computed[a], pod.gauges().preemptions) for a, pod in self._pods.items()
+            ),
+        )
+
+    def _start(self) -> None:
+        for fault in self._setup.faults:
+            self._plan(fault)
+        if self._setup.scrape_s != inf:
+            for line in self._lines:
+                for pod in self._pods.values():
+                    self._at(self._chance.random() * self._setup.scrape_s, self._scrape_of(line, pod))
+        if self._trace.requests:
+            self._at(0.0, self._arrive)
+
+    def _at(self, at: float, happens: Callable[[float], None]) -> None:
+        self._count += 1
+        heappush(self._heap, (at, self._count, happens))
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def _arrive(self, now: float) -> None:
+        """The next request of the trace comes to a router, which learns what it can know, and picks."""
+        number = len(self._jobs)
+        asked = self._trace.requests[number]
+        if number + 1 < len(self._trace.requests):
+            self._at(self._trace.requests[number + 1].at_s, self._arrive)
+        setup = self._setup
+        routers = len(self._lines)
+        chosen = int(self._chance.random() * routers) if setup.spread == "random" else number % routers
+        job = _Job(id=f"r{number}", asked=asked, blocks=self._ids(asked), router=chosen)
+        self._jobs.append(job)
+        for pod in self._pods.values():
+            self._take(pod, pod.advance(now))
+        line = self._lines[chosen]
+        line.catch_up(now)
+        routed = RoutedRequest(
+            id=job.id,
+            blocks=job.blocks,
+            block_tokens=self._trace.block_tokens,
+            prompt_tokens=max(1, round(asked.prompt_tokens * setup.estimate)),
+            session=asked.session,
+            tenant=asked.tenant,
+            model=asked.model,
+        )
+        job.names = tuple(line.router.pick(routed, now, line.rng))[:MAX_ATTEMPTS]
+        if job.names:
+            self._try_next(job, now)
+        else:
+            job.status = "shed"
+
+    def _try_next(self, job: _Job, now: float) -> None:
+        """Sends the request to the next name; it reaches the engine after the network's delay."""
+        if job.attempts == len(job.names):
+            self._give_up(job, now, status=503)
+            return
+        job.address = job.names[job.attempts]
+        job.attempts += 1
+        if job.attempts > 1:
+            self._tell(job, now, told.AttemptStarted(decision_id=job.id, address=job.address, at=now))
+        self._at(now + self._setup.network_s, lambda at: self._reach(job, at))
+
+    def _reach(self, job: _Job, now: float) -> None:
+        pod, asked = self._pods[job.address], job.asked
+        if pod.is_down:
+            self._fail(job, now, status=0, flags=("UF",), failure=REFUSED)
+            return
+        self._take(pod, pod.advance(now))
+        limit = self._profile.max_waiting
+        if limit is not None and pod.engine.waiting >= limit:
+            self._fail(job, now, status=503)
+            return
+        blocks = job.blocks + self._ids.of(asked.model, asked.answer_blocks)
+        request = Request(job.id, blocks, asked.prompt_tokens, asked.output_tokens)
+        try:
+            pod.submit(request, now)
+        except RequestTooLongError:
+            self._give_up(job, now, status=400)
+            return
+        self._on_pod[job.address][job.id] = job
+        if self._setup.first_byte_s is not None:
+            attempt = job.attempts
+            self._at(now + self._setup.first_byte_s, lambda at: self._time_out(job, attempt, at))
+
+    def _time_out(self, job: _Job, attempt: int, now: float) -> None:
+        """The try has taken too long to its first token, if it is still that try."""
+        pod = self._pods[job.address]
+        self._take(pod, pod.advance(now))
+        jobs = self._on_pod[job.address]
+        if job.attempts == attempt and job.first_s is None and job.id in jobs:
+            del jobs[job.id]
+            pod.abort(job.id, now)
+            self._fail(job, now, status=504, flags=("UT",))
+
+    def _fail(self, job: _Job, now: float, status: int, flags: tuple[str, ...] = (), failure: str = "") -> None:
+        """A try came to nothing; the router's side knows a network's delay later, and tries the next name."""
+        at = now + self._setup.network_s
+        ended = told.AttemptEnded(
+            decision_id=job.id, address=job.address, at=at, status=status, flags=flags, failure=failure
+        )
+        self._tell(job, at, ended)
+        self._at(at, lambda at: self._try_next(job, at))
+
+    def _give_up(self, job: _Job, now: float, status: int, flags: tuple[str, ...] = ()) -> None:
+        job.status = "failed"
+        ended = told.RequestEnded(decision_id=job.id, at=now, status=status, attempts=job.attempts, flags=flags)
+        self._tell(job, now, ended)
+
+    def _tell(self, job: _Job, at: float, event: told.Event) -> None:
+        self._lines[job.router].tell(at, event)
+
+    # --- engines ----------------------------------------------------------------------------------------------------
+
+    def _take(self, pod: Pod, seen: list[Seen]) -> None:
+        """Notes what clients saw of a pod, and when routers will know."""
+        jobs, way = self._on_pod[pod.address], self._setup.network_s
+        for event in seen:
+            job = jobs[event.id]
+            at = event.at + way
+            if isinstance(event, FirstToken):
+                job.first_s, job.cached_tokens = at, event.cached_tokens
+                self._computed[pod.address] += job.asked.prompt_tokens - event.cached_tokens
+                self._tell_first(job, at)
+            else:
+                job.end_s, job.status = at, "ok"
+                del jobs[event.id]
+                self._tell(job, at, _ended(job, at))
+
+    def _tell_first(self, job: _Job, at: float) -> None:
+        every = self._setup.report_s
+        if every is None:
+            return
+        arrived = job.asked.at_s
+        known = arrived + ceil((at - arrived) / every) * every
+        ttft_ms = (at - arrived) * 1e3
+        self._tell(job, known, told.FirstToken(decision_id=job.id, address=job.address, at=at, ttft_ms=ttft_ms))
+
+    def _scrape_of(self, line: _Line, pod: Pod) -> Callable[[float], None]:
+        """Scrapes again and again, until the last request has arrived: nobody picks after that."""
+        setup, address = self._setup, pod.address
+
+        def scrape(now: float) -> None:
+            if len(self._jobs) == len(self._trace.requests):
+                return
+            if pod.is_down or pod.is_hung:
+                waited = SCRAPE_TIMEOUT_S if pod.is_hung else setup.network_s
+                failed = told.ScrapeFailed(address=address, at=now, reason="timeout" if pod.is_hung else "refused")
+                line.tell(now + waited, failed)
+            else:
+                self._take(pod, pod.advance(now))
+                line.tell(now + setup.scrape_delay_s, self._scraped(pod, now))
+            jitter = 1 + setup.scrape_jitter * (2 * self._chance.random() - 1)
+            self._at(now + setup.scrape_s * jitter, scrape)
+
+        return scrape
+
+    def _scraped(self, pod: Pod, now: float) -> told.Scraped:
+        gauges = pod.gauges()
+        return told.Scraped(
+            address=pod.address,
+            at=now,
+            running=gauges.running,
+            waiting=gauges.waiting,
+            kv_usage=gauges.kv_usage,
+            block_size=self._profile.block_size,
+            kv_tokens=self._profile.kv_tokens,
+        )
+
+    # --- faults -----------------------------------------------------------------------------------------------------
+
+    def _plan(self, fault: Fault) -> None:
+        pod = self._pods[self._setup.addresses[fault.pod - 1]]
+        begins: dict[str, Callable[[float], None]] = {
+            "slow": lambda now: self._slow(pod, fault.factor, now),
+            "crash": lambda now: self._crash(pod, now),
+            "restart": lambda now: self._crash(pod, now),
+            "hang": lambda now: self._hang(pod, now),
+        }
+        ends: dict[str, Callable[[float], None]] = {
+            "slow": lambda now: self._slow(pod, 1.0, now),
+            "restart": lambda _: self._restart(pod),
+            "hang": pod.go_on,
+        }
+        self._at(fault.start_s, begins[fault.kind])
+        if fault.end_s is not None:
+            self._at(fault.end_s, ends[fault.kind])
+
+    def _slow(self, pod: Pod, factor: float, now: float) -> None:
+        self._take(pod, pod.advance(now))
+        pod.engine.set_slowdown(factor)
+
+    def _hang(self, pod: Pod, now: float) -> None:
+        self._take(pod, pod.advance(now))
+        pod.hang(now)
+
+    def _restart(self, pod: Pod) -> None:
+        pod.restart()
+        self._engines[pod.address] = pod.engine
+
+    def _crash(self, pod: Pod, now: float) -> None:
+        """Connections are reset: answers that had begun are lost, the others are tried elsewhere."""
+        self._take(pod, pod.advance(now))
+        pod.crash()
+        jobs = list(self._on_pod[pod.address].values())
+        self._on_pod[pod.address].clear()
+        for job in jobs:
+            if job.first_s is None:
+                self._fail(job, now, status=0, flags=("UC",))
+            else:
+                ended = told.AttemptEnded(decision_id=job.id, address=pod.address, at=now, status=200, flags=("UC",))
+                self._tell(job, now + self._setup.network_s, ended)
+                self._give_up(job, now + self._setup.network_s, status=200, flags=("UC",))
+
+
+def _ended(job: _Job, at: float) -> told.RequestEnded:
+    asked = job.asked
+    assert job.first_s is not None, "an answer ended before it began"
+    return told.RequestEnded(
+        decision_id=job.id,
+        at=at,
+        status=200,
+        served=job.address,
+        attempts=job.attempts,
+        ttft_ms=(job.first_s - asked.at_s) * 1e3,
+        duration_ms=(at - asked.at_s) * 1e3,
+        prompt_tokens=asked.prompt_tokens,
+        completion_tokens=asked.output_tokens,
+        cached_tokens=job.cached_tokens,
+    )
+
+
+def _outcome(job: _Job) -> Outcome:
+    asked = job.asked
+    return Outcome(
+        at_s=asked.at_s,
+        status=job.status,
+        address=job.address,
+        attempts=job.attempts,
+        prompt_tokens=asked.prompt_tokens,
+        cached_tokens=job.cached_tokens,
+        output_tokens=asked.output_tokens,
+        ttft_s=None if job.first_s is None else job.first_s - asked.at_s,
+        e2e_s=None if job.end_s is None else job.end_s - asked.at_s,
+        session=asked.session,
+        tenant=asked.tenant,
+        model=asked.model,
+    )

@@ -1,0 +1,97 @@
+"""A comparison: every rule at every rate with every seed, each a run of its own, and the numbers that came of it.
+
+    rows = [play(task) for task in tasks(plan)]
+
+Pure. Tasks are values, so that they can be played in other processes; the result does not depend on where.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ext_proc.core.settings import PoolSettings
+from sim.traces.trace import TIME_DIGITS, Trace
+from sim.virtual.capacity import load
+from sim.virtual.fleet import run
+from sim.virtual.metrics import CHAT, Slo, Summary, summary
+from sim.virtual.production import BARE
+from sim.virtual.rules import factory
+from sim.virtual.setup import Setup
+
+_LOAD_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is compared. `traces` holds one trace for each seed; `setup.factory` is replaced by each rule's own.
+
+    `rates` multiply the pace of the traces; `pool` has the settings for our own strategies.
+    """
+
+    traces: Mapping[int, Trace]
+    setup: Setup
+    strategies: tuple[str, ...]
+    rates: tuple[float, ...] = (1.0,)
+    pool: PoolSettings = BARE
+    slo: Slo = CHAT
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One run."""
+
+    strategy: str
+    rate: float
+    seed: int
+    trace: Trace
+    setup: Setup
+    pool: PoolSettings
+    slo: Slo
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of one run. `load` is that of `sim.virtual.capacity`."""
+
+    strategy: str
+    kind: str
+    rate: float
+    seed: int
+    load: float
+    summary: Summary
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON values of one result."""
+        return {
+            "strategy": self.strategy,
+            "kind": self.kind,
+            "rate": self.rate,
+            "seed": self.seed,
+            "load": self.load,
+            **self.summary.as_dict(),
+        }
+
+
+def tasks(plan: Plan) -> Iterator[Task]:
+    """All runs, by rate, seed and strategy."""
+    for rate in plan.rates:
+        for seed, trace in plan.traces.items():
+            for strategy in plan.strategies:
+                yield Task(strategy, rate, seed, trace, plan.setup, plan.pool, plan.slo)
+
+
+def play(task: Task) -> Row:
+    """Plays one run."""
+    trace = task.trace.faster(task.rate)
+    setup = replace(task.setup, factory=factory(task.strategy, task.pool))
+    result = run(trace, setup, task.seed)
+    offered = round(load(trace, setup.profile, setup.engines), _LOAD_DIGITS)
+    return Row(task.strategy, result.kind, task.rate, task.seed, offered, summary(result, task.slo))
+
+
+def rate_for(trace: Trace, setup: Setup, wanted: float) -> float:
+    """The rate at which a trace is this load. Raises ValueError for a trace that has no pace."""
+    own = load(trace, setup.profile, setup.engines)
+    if not own:
+        raise ValueError(f"{trace.name} has no pace: all of its requests arrive at once")
+    return round(wanted / own, TIME_DIGITS)

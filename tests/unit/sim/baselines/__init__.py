@@ -1,0 +1,1 @@
+"""Tests of the re-implemented rules of other systems."""

@@ -1,0 +1,46 @@
+"""Faults as words."""
+
+import pytest
+
+from sim.virtual.faults import Fault, fault
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("slow:1:2", Fault("slow", 1, 0.0, None, 2.0)),
+        ("slow:3:1.5@10..20.5", Fault("slow", 3, 10.0, 20.5, 1.5)),
+        ("crash:2@0", Fault("crash", 2, 0.0)),
+        ("restart:2@5..35", Fault("restart", 2, 5.0, 35.0)),
+        ("hang:12@5..6", Fault("hang", 12, 5.0, 6.0)),
+    ],
+)
+def test_each_kind_is_read(text: str, read: Fault) -> None:
+    """Every form of the module's text."""
+    assert fault(text) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "there are slow:POD:X"),
+        ("explode:1@2", "there are slow:POD:X"),
+        ("slow:1", "slow:POD:X or slow:POD:X@T..T"),
+        ("slow:1:2@3", "slow:POD:X or slow:POD:X@T..T"),
+        ("slow:1:0", "X is positive"),
+        ("crash:1", "crash:POD@T"),
+        ("crash:1@2..3", "crash:POD@T"),
+        ("crash:1:2@3", "crash:POD@T"),
+        ("restart:1@2", "restart:POD@T..T"),
+        ("hang:1@2", "hang:POD@T..T"),
+        ("hang:0@2..3", "pods count from 1"),
+        ("hang:1@3..3", "the end comes after the start"),
+        ("hang:1@3..3 ", "there are slow:POD:X"),
+        ("hang:１@3..4", "there are slow:POD:X"),
+    ],
+)
+def test_what_is_no_fault_says_how_it_is_written(text: str, named: str) -> None:
+    """A wrong word is refused with the right form."""
+    with pytest.raises(ValueError, match=r"POD|pods") as refused:
+        fault(text)
+    assert named in str(refused.value)
