@@ -46,6 +46,9 @@ CLIENTS_PER_PROCESS = 250
 PAUSE_S = 0.1
 """Between changes, so that one change is measured and not a queue of them."""
 
+LOOK_S = 0.002
+"""How often it is looked whether the event loop is free: a look costs some 20 us."""
+
 
 def cluster(name: str) -> dict[str, object]:
     """An EDS cluster."""
@@ -136,8 +139,9 @@ class Acknowledgements:
 class Row:
     """One row: times in ms, sizes in bytes, CPU of the server in ms per change.
 
-    `held_ms` is for how long a change holds up the server's event loop: building the snapshot and working out what each
-    stream is owed.
+    `held_ms` is for how long a change holds up the server's event loop at once: building the snapshot, and working out
+    what the first streams are owed. `late_ms` is the longest that anything else, such as a pick, waited for the loop
+    until all had acknowledged the change. Both are medians of the changes.
     """
 
     streams: int
@@ -150,8 +154,23 @@ class Row:
     bytes_per_stream: int
     first_bytes: int
     held_ms: float
+    late_ms: float
     cpu_ms: float
     memory_per_stream: int
+
+
+class Waiting:
+    """Somebody else on the event loop, who looks how long he waits for it. Mutable: the longest, in ms."""
+
+    def __init__(self) -> None:
+        self.longest_ms = 0.0
+
+    async def go_on(self) -> None:
+        """For ever."""
+        while True:
+            due = time.perf_counter() + LOOK_S
+            await asyncio.sleep(LOOK_S)
+            self.longest_ms = max(self.longest_ms, (time.perf_counter() - due) * 1e3)
 
 
 def resident_bytes() -> int:
@@ -193,11 +212,14 @@ async def measured(streams: int, pools: int, endpoints: int) -> Row:
         await asyncio.sleep(1.0)
         gc.collect()
         memory = resident_bytes() - memory
-        cpu, delays, held = time.process_time(), [], []
+        waiting = Waiting()
+        looking = asyncio.create_task(waiting.go_on())
+        cpu, delays, held, late = time.process_time(), [], [], []
         for _ in range(CHANGES):
             seen.expect(streams)
             began = time.perf_counter()
             await asyncio.sleep(QUIET_S)
+            waiting.longest_ms = 0.0
             holding = time.perf_counter()
             fleet.change()
             server.publish()
@@ -205,8 +227,11 @@ async def measured(streams: int, pools: int, endpoints: int) -> Row:
             async with asyncio.timeout(PATIENCE_S):
                 await seen.all_in.wait()
             delays += [(at - began) * 1e3 for at in seen.times]
+            await asyncio.sleep(0)
+            late.append(waiting.longest_ms)
             await asyncio.sleep(PAUSE_S)
         cpu = time.process_time() - cpu
+        looking.cancel()
     finally:
         first, later = await ended(processes)
         await server.stop()
@@ -222,6 +247,7 @@ async def measured(streams: int, pools: int, endpoints: int) -> Row:
         bytes_per_stream=later // (streams * CHANGES),
         first_bytes=first // streams,
         held_ms=sorted(held)[len(held) // 2],
+        late_ms=sorted(late)[len(late) // 2],
         cpu_ms=cpu * 1e3 / CHANGES,
         memory_per_stream=memory // streams,
     )
@@ -283,20 +309,21 @@ def nonce_of(response: bytes) -> str:
     raise ValueError("no nonce before the sender")
 
 
-COLUMNS = ("streams", "pools", "of", "p50 ms", "p99 ms", "most ms", "B/change", "B at first", "held ms", "CPU ms")
-COLUMNS_PER_STREAM = ("CPU us", "kB", "connect s")
+COLUMNS = ("streams", "pools", "of", "p50 ms", "p99 ms", "most ms", "B/change", "B at first")
+COLUMNS_OF_COST = ("held ms", "late ms", "CPU ms", "CPU us", "kB", "connect s")
 
 
 def table(rows: list[Row]) -> None:
-    """Prints it; the last columns are per stream, but for the seconds until all were connected and served."""
-    print(" ".join(f"{name:>10}" for name in (*COLUMNS, *COLUMNS_PER_STREAM)))
+    """Prints it; `CPU us` and `kB` are per stream, `connect s` is until all were connected and served."""
+    print(" ".join(f"{name:>10}" for name in (*COLUMNS, *COLUMNS_OF_COST)))
     for row in rows:
         numbers = (row.streams, row.pools, row.endpoints)
         times = (row.p50_ms, row.p99_ms, row.most_ms)
-        costs = (row.held_ms, row.cpu_ms, row.cpu_ms * 1e3 / row.streams, row.memory_per_stream / 1e3, row.connect_s)
+        costs = (row.held_ms, row.late_ms, row.cpu_ms, row.cpu_ms * 1e3 / row.streams)
+        others = (row.memory_per_stream / 1e3, row.connect_s)
         sizes = (row.bytes_per_stream, row.first_bytes)
         print(*(f"{value:10}" for value in numbers), *(f"{value:10.1f}" for value in times), end=" ")
-        print(*(f"{value:10}" for value in sizes), *(f"{value:10.1f}" for value in costs))
+        print(*(f"{value:10}" for value in sizes), *(f"{value:10.1f}" for value in (*costs, *others)))
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def _policy(sidecar: "Sidecar") -> dict[str, object]:
 def _groups(slow_loop: "SlowLoop") -> dict[str, object]:
     return {
         name: {"rollout": rollout, "policy_version": policy, "envoys": envoys, "state": state}
-        for name, rollout, policy, envoys, state in slow_loop.groups()
+        for name, rollout, policy, envoys, state in slow_loop.overview.groups()
     }
 
 
@@ -66,10 +66,10 @@ def quarantine(slow_loop: "SlowLoop") -> list[dict[str, object]]:
             "resource": held.rejected.name,
             "version": held.rejected.version,
             "error": held.rejected.error,
-            "policy": (slow_loop.places(held.rejected.name, held.rejected.type_url) or [""])[0],
+            "policy": (slow_loop.versions.places(held.rejected.name, held.rejected.type_url) or [""])[0],
             "instead": held.instead,
         }
-        for variant, held in slow_loop.held_back()
+        for variant, held in slow_loop.overview.held_back()
     ]
     failed: dict[tuple[str, str, str], dict[str, object]] = {
         (variant.group, failure.type_url, failure.name): {
@@ -78,10 +78,10 @@ def quarantine(slow_loop: "SlowLoop") -> list[dict[str, object]]:
             "resource": failure.name,
             "version": "",
             "error": failure.error,
-            "policy": slow_loop.place_of_pool(failure.name),
+            "policy": slow_loop.versions.place_of_pool(failure.name),
             "instead": failure.instead,
         }
-        for variant, _, made in slow_loop.failures()
+        for variant, _, made in slow_loop.overview.failures()
         for failure in made.failures
     }
     return [*refused, *failed.values()]
@@ -96,7 +96,7 @@ def envoys(sidecar: "Sidecar") -> list[dict[str, Any]]:
 
 
 def _envoy(row: dict[str, Any], groups: Mapping[str, str], slow_loop: "SlowLoop") -> dict[str, Any]:
-    refusals = slow_loop.refusals(row["node"]) if row["connected"] else {}
+    refusals = slow_loop.overview.refusals(row["node"]) if row["connected"] else {}
     types = {name: _cell(name, cell, refusals.get(name, []), slow_loop) for name, cell in row["types"].items()}
     return row | {"group": groups.get(row["node"]), "types": types}
 
@@ -112,14 +112,14 @@ def _cell(
         names = sorted({*cell["resources"], *(name for name, _ in refusals)})
         cell = cell | {"state": "ERROR", "error": cell["error"] or "\n".join(errors), "resources": names}
     return cell | {
-        "policy": [place for resource in cell["resources"] for place in slow_loop.places(resource, type_url)]
+        "policy": [place for resource in cell["resources"] for place in slow_loop.versions.places(resource, type_url)]
     }
 
 
 def not_ready(sidecar: "Sidecar") -> list[str]:
     """What is still missing before traffic may come, a line each; empty when all is there."""
     # A listener on a used port, mostly.
-    refused = dict.fromkeys(sidecar.slow_loop.empty_handed()) if sidecar.slow_loop else ()
+    refused = dict.fromkeys(sidecar.slow_loop.overview.empty_handed()) if sidecar.slow_loop else ()
     missing = [f"envoy {node}: refused its first {kind}: {error}" for node, kind, error in refused]
     if "picker" in sidecar.options.roles and not sidecar.ext_proc_address:
         missing.append("picker: not listening")

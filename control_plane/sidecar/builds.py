@@ -193,3 +193,10 @@ def with_assignments(made: Build, new: Assignments) -> Build:
         Failure(type_url=ENDPOINTS, name=name, error=error, instead=LAST_GOOD) for name, error in new.errors.items()
     )
     return replace(made, snapshot=with_resources(made.snapshot, ENDPOINTS, resources), failures=failures)
+
+
+def caught_up(made: Build, then: Inputs, now: Inputs, variant: Variant, messages: Messages) -> Build:
+    """A build with the endpoints that have changed while it was made: from inputs as they were `then`."""
+    before, after = then.fleet.pools, now.fleet.pools
+    pools = [name for name in after if after[name] is not before.get(name)]
+    return with_assignments(made, assignments(now.document.policy, pools, now.fleet, variant, messages))

@@ -9,39 +9,31 @@ file, from `reload` and from `rollback`; endpoints have a lane of their own (`en
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from control_plane.compile.findings import findings
 from control_plane.fleet.model import Fleet
-from control_plane.fleet.sources import FleetSources
 from control_plane.policy import Diagnostic, Document, format_text
-from control_plane.policy.loader import load_files
-from control_plane.policy.model import Policy, StaticEndpoint
-from control_plane.policy.security import ControlPlane
+from control_plane.policy.model import Policy
 from control_plane.sidecar import policy_state as states
 from control_plane.sidecar.awaited_files import awaited
-from control_plane.sidecar.certificates import CertificateFiles
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.fixed_ports import as_opened
-from control_plane.sidecar.handover import combined
-from control_plane.sidecar.history import Entry, History
-from control_plane.sidecar.picker_lane import PickerLane, settings_of, with_fleet
-from control_plane.sidecar.policy_source import Files, PolicySource
+from control_plane.sidecar.history import Entry
+from control_plane.sidecar.history_writer import HistoryWriter
+from control_plane.sidecar.parts import Parts
+from control_plane.sidecar.policy_source import Files
 from control_plane.sidecar.policy_state import PolicyState
+from control_plane.sidecar.reading import read
 from control_plane.sidecar.rejections import as_json
-from control_plane.sidecar.slow_loop import Proposal, SlowLoop
-from control_plane.xds.guard import Inventory, inventory, refusal
+from control_plane.sidecar.serving import Serving
+from control_plane.sidecar.slow_loop import SlowLoop
+from control_plane.sidecar.versions import Proposal
 from ext_proc.core.settings import PickerSettings
-from protos.messages import Messages
 
 log = logging.getLogger("kvpilot")
 
 PREPARE_WAIT_S = 2.0
 """How long an edit waits for first answers of the sources that it names in addition; the others go on meanwhile."""
-
-REWRITE_S = 5.0
-"""Until a history that could not be written is tried again: a full disk is mended by a person."""
 
 FORCE_HINT = "`kvpilot reload --force` applies it all the same"
 
@@ -52,28 +44,6 @@ class NoSuchVersionError(Exception):
 
 class EditRefusedError(Exception):
     """What was asked for is not served; the text says why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an edit acts on. Without a control plane there is no `slow_loop`, without a picker no `picker`."""
-
-    source: PolicySource
-    sources: FleetSources
-    certificates: CertificateFiles
-    history: History
-    messages: Messages
-    clock: Callable[[], float]
-    wall_clock: Callable[[], float]
-    publish: Callable[[], None]
-    region: str = ""
-    zone: str = ""
-    opened: ControlPlane = field(default_factory=ControlPlane)
-    """TLS of the ports, as they were opened."""
-    ports: frozenset[str] = frozenset()
-    """Which of them this process has (`fixed_ports.PORTS`)."""
-    slow_loop: SlowLoop | None = None
-    picker: PickerLane | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +74,8 @@ class Edits:
         self._was_candidate: str | None = None
         self._waiting: tuple[Files, Document, str] | None = None
         self._moving = False
-        self._saving: asyncio.Task[None] | None = None
-        self._stopping = asyncio.Event()
+        self._serving = Serving(parts)
+        self._writer = HistoryWriter(parts.history, state)
 
     # Edits
 
@@ -113,12 +83,12 @@ class Edits:
         """The start: what is served goes into the history, if it is the file's; `newer` comes as an edit of it."""
         if newer is not None:
             if self._parts.slow_loop is not None:
-                self._parts.slow_loop.await_comeback(self._parts.clock())
+                self._parts.slow_loop.progress.await_comeback(self._parts.clock())
             await self.submit(newer)
         elif self.state.source == states.FROM_FILE:
             self._parts.history.record(self.document.version, files, states.APPLIED, self._parts.wall_clock())
             self.state.applied_at = self._parts.wall_clock()
-            self._save()
+            self._writer.save()
 
     async def changed(self, files: Files) -> None:
         """The watched file has another content."""
@@ -163,7 +133,7 @@ class Edits:
             raise EditRefusedError(self.state.error or f"version {entry.version} has errors in this kvpilot")
         history.mark(current, state=states.ROLLED_BACK)
         self.state.state, self.state.error = states.ROLLED_BACK, f"the operator went back from version {current}"
-        self._save()
+        self._writer.save()
         return entry.version
 
     async def submit(self, files: Files, *, force: bool = False, source: str = states.FROM_FILE) -> bool:
@@ -229,7 +199,7 @@ class Edits:
             job = parts.slow_loop.prepare(document, fleet, parts.certificates.preview(document.policy))
 
         def work() -> _Prepared:
-            return _Prepared(fleet, self._settings(document, fleet), job())
+            return _Prepared(fleet, self._serving.settings(document, fleet), job())
 
         return await asyncio.to_thread(work)
 
@@ -259,8 +229,8 @@ class Edits:
         self._was_failed = ""
         parts.history.record(document.version, files, self.state.state, parts.wall_clock())
         log.info("policy %s %s", document.version, self.state.state)
-        self._serve(None if late or is_staged else made.settings)
-        self._save()
+        self._serving.serve(document, now, None if late or is_staged else made.settings)
+        self._writer.save()
 
     def _reject(self, word: str, diagnostics: tuple[Diagnostic, ...], error: str) -> None:
         self._parts.sources.apply(self.document.policy)  # whatever was asked for the edit is not needed
@@ -272,44 +242,9 @@ class Edits:
             log.error("%s", error)
         log.error("the edit changes nothing: still serving policy %s", self.state.version)
 
-    # What is served
-
-    def _settings(self, document: Document, fleet: Fleet) -> PickerSettings:
-        return settings_of(document, fleet, self._parts.region, self._parts.zone)
-
-    def _serve(self, settings: PickerSettings | None = None) -> None:
-        """Everything is to be as it is now: the picker lets go, Envoys are told, the picker is given.
-
-        `settings` are the picker's, if they are known already.
-        """
-        parts = self._parts
-        if parts.picker is not None:
-            parts.picker.want(settings or self._wanted())
-        parts.publish()
-        if parts.picker is not None:
-            parts.picker.published()
-
-    def _wanted(self) -> PickerSettings:
-        newest = self._settings(self.document, self._endpoints.fleet)
-        loop = self._parts.slow_loop
-        if loop is None or loop.rollout.candidate is None:
-            return newest
-        inputs = loop.inputs(loop.rollout.stable)
-        return combined(self._settings(inputs.document, inputs.fleet), newest) if inputs else newest
-
     def endpoints_changed(self, pools: frozenset[str]) -> None:
         """Other endpoints of these pools are ready."""
-        parts, loop = self._parts, self._parts.slow_loop
-        if parts.picker is not None:
-            if loop is not None and loop.rollout.candidate is not None:
-                settings = self._wanted()
-            else:
-                place = parts.region, parts.zone
-                settings = with_fleet(parts.picker.wanted, self.document, self._endpoints.fleet, pools, *place)
-            parts.picker.want(settings)
-        parts.publish()
-        if parts.picker is not None:
-            parts.picker.published()
+        self._serving.serve_endpoints(self.document, self._endpoints.fleet, pools)
 
     # What becomes of it
 
@@ -333,8 +268,8 @@ class Edits:
             self._parts.history.mark(rollout.stable, state=states.APPLIED)
         self._was_failed, self._was_candidate = rollout.failed, rollout.candidate
         self._parts.history.remember_rejections(as_json(loop.quarantine))
-        self._serve()
-        self._save()
+        self._serving.serve(self.document, self._endpoints.fleet)
+        self._writer.save()
 
     def _rolled_back(self, loop: SlowLoop, version: str, reason: str) -> None:
         parts = self._parts
@@ -354,71 +289,12 @@ class Edits:
     def accepted(self, version: str) -> None:
         """All Envoys of some group have accepted a version."""
         self._parts.history.mark(version, accepted=True)
-        self._save()
-
-    # The history
+        self._writer.save()
 
     def history(self) -> tuple[Entry, ...]:
         """The last policies, oldest first."""
         return self._parts.history.entries
 
-    def _save(self) -> None:
-        """Writes the history in a thread; one write at a time, and what comes meanwhile is the next one."""
-        if self._saving is None or self._saving.done():
-            self._saving = asyncio.create_task(self._write(), name="history")
-
-    async def _write(self) -> None:
-        history = self._parts.history
-        while (pending := history.pending()) is not None:
-            try:
-                await asyncio.to_thread(history.write, pending)
-            except OSError as error:
-                history.failed(pending)
-                self._lament(error)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), REWRITE_S)
-                if self._stopping.is_set():
-                    return
-            else:
-                self.state.history_error = ""
-
-    def _lament(self, error: OSError) -> None:
-        text = f"{self._parts.history.directory}: {error.strerror or error}: a restart would not know the last policies"
-        if text != self.state.history_error:
-            log.error("history: %s", text)
-        self.state.history_error = text
-
     async def stop(self) -> None:
         """Ends when what is to be kept is kept."""
-        self._stopping.set()
-        if self._saving is not None:
-            await asyncio.gather(self._saving, return_exceptions=True)
-        try:
-            self._parts.history.write(self._parts.history.pending())
-        except OSError as error:
-            self._lament(error)
-
-
-def read(files: Files, messages: Messages) -> tuple[Document | None, tuple[Diagnostic, ...]]:
-    """The policy of these files with all findings; None if one of them is an error. May run in a thread."""
-    result = load_files(files)
-    if result.document is None:
-        return None, result.diagnostics
-    found = (*result.diagnostics, *findings(result.document, messages))
-    is_good = all(diagnostic.severity != "error" for diagnostic in found)
-    return (result.document if is_good else None), found
-
-
-def declared(policy: Policy) -> Inventory:
-    """What a policy names: pools, and for each its addresses, names and files."""
-    return inventory(
-        {
-            pool.name: [item.address if isinstance(item, StaticEndpoint) else repr(item) for item in pool.endpoints]
-            for pool in policy.pools
-        }
-    )
-
-
-def removal(old: Policy, new: Policy) -> str:
-    """Why going from one policy to another takes away too much; empty if it does not. The new one's bound counts."""
-    return refusal(declared(old), declared(new), new.safety.max_removed_percent)
+        await self._writer.stop()

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from control_plane.fleet.model import Fleet
 from control_plane.fleet.sources import FleetSources
 from control_plane.sidecar.policy_state import PolicyState
-from control_plane.sidecar.slow_loop import INLINE_ENDPOINTS, SlowLoop
+from control_plane.sidecar.slow_loop import SlowLoop
+from control_plane.sidecar.versions import INLINE_ENDPOINTS
 from control_plane.xds.guard import Inventory, inventory, refusal
 
 log = logging.getLogger("kvpilot")
@@ -112,8 +113,8 @@ class EndpointsLane:
     async def _make_elsewhere(self, slow_loop: SlowLoop) -> None:
         while self._due:
             due, self._due = frozenset(self._due), set()
-            made = await asyncio.to_thread(slow_loop.prepare_endpoints(self.fleet, due))
-            slow_loop.apply_endpoints(made)
+            made = await asyncio.to_thread(slow_loop.updates.prepare_endpoints(self.fleet, due))
+            slow_loop.updates.apply_endpoints(made)
             self._served(due)
 
 

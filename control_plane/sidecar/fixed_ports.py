@@ -55,11 +55,9 @@ def _mode(tls: ServerTls | None) -> str:
 
 def _warning(document: Document, port: str, before: str, wanted: str) -> Diagnostic:
     path = f"controlPlane.{yaml_key(port)}.tls"
-    mark = document.mark(path)
-    # A policy without the block: what is missing has no place but the file's beginning.
-    file, line, column = (mark.file, mark.line, mark.column) if mark else (_first_file(document), 1, 1)
     message = f"`{path}` stays {_words(before)} instead of {_words(wanted)}: a port gets its TLS when kvpilot starts"
-    return Diagnostic(file, line, column, Code.NEEDS_RESTART.value, "warning", message, "restart kvpilot", "")
+    # A policy without the block: what is missing has no place but the file's beginning.
+    return document.finding(path, Code.NEEDS_RESTART, message, "restart kvpilot", file=_first_file(document))
 
 
 def _first_file(document: Document) -> str:

@@ -26,12 +26,13 @@ from control_plane.fleet.sources import FleetSources
 from control_plane.policy import Diagnostic, format_text
 from control_plane.policy.model import Policy
 from control_plane.sidecar.certificates import POLL_S, CertificateError, CertificateFiles, server_credentials
-from control_plane.sidecar.edits import Edits, Parts
+from control_plane.sidecar.edits import Edits
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
 from control_plane.sidecar.fixed_ports import EXT_PROC, PORT_OF_ROLE, XDS, tls_of
 from control_plane.sidecar.history import History
 from control_plane.sidecar.last_found import LastFound
+from control_plane.sidecar.parts import Parts
 from control_plane.sidecar.picker_lane import PickerLane, settings_of
 from control_plane.sidecar.pod_contexts import PodContexts
 from control_plane.sidecar.policy_source import PolicySource
@@ -232,16 +233,16 @@ class Sidecar:
             loop.restore(loop.prepare(first.accepted, self.sources.fleet_for(first.accepted.policy))())
         self.xds = XdsServer(
             load_messages(),
-            loop.snapshot_for,
+            loop.offers.snapshot_for,
             self.clock,
-            left_out=loop.left_out_for,
-            places=loop.places,
-            observer=loop,
+            left_out=loop.offers.left_out_for,
+            places=loop.versions.places,
+            observer=loop.answers,
             rng=self.rng,
-            identifier=loop.identifier_for,
-            objection=loop.objection,
+            identifier=loop.offers.identifier_for,
+            objection=loop.offers.objection,
         )
-        loop.remember = self.xds.remember
+        loop.offers.remember = self.xds.remember
         credentials = self._credentials(first.document.policy, XDS)
         (self.xds_address,) = await self.xds.start([self.options.xds], credentials)
 
@@ -270,8 +271,8 @@ class Sidecar:
         self.edits = Edits(parts, first.document, self.state, self._endpoints)
         if self.slow_loop is not None:
             self.slow_loop.changed = self.edits.moved
-            self.slow_loop.accepted = self.edits.accepted
-            self.slow_loop.delegate = self._do_elsewhere
+            self.slow_loop.answers.accepted = self.edits.accepted
+            self.slow_loop.versions.delegate = self._do_elsewhere
             self._run(self._roll_out(self.slow_loop), "rollout")
         self._endpoints.attach(self.slow_loop, self._first_fleet)
 
@@ -309,7 +310,7 @@ class Sidecar:
 
     def _materials_changed(self, materials: Materials) -> None:
         if self.slow_loop is not None and self.edits is not None:
-            self._do_elsewhere(self.slow_loop.prepare_materials(materials))
+            self._do_elsewhere(self.slow_loop.updates.prepare_materials(materials))
 
     def _start_envoy(self, options: EnvoyOptions, listens: Sequence[SocketAddress]) -> None:
         admin = parse_address(options.admin)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from control_plane.policy import Diagnostic, Document
 from control_plane.policy.groups import FIRST
 from control_plane.sidecar import policy_state as states
-from control_plane.sidecar.edits import FORCE_HINT, read
+from control_plane.sidecar.edits import FORCE_HINT
 from control_plane.sidecar.history import History
 from control_plane.sidecar.policy_source import Files, PolicySource
 from control_plane.sidecar.policy_state import PolicyState
+from control_plane.sidecar.reading import read
 from protos.messages import Messages
 
 

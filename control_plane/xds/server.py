@@ -25,6 +25,7 @@ from control_plane.xds.observer import Observer, Unobserved
 from control_plane.xds.past import Past
 from control_plane.xds.requests import DeltaRequest, SotwRequest
 from control_plane.xds.session import Session
+from control_plane.xds.slices import Slices
 from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.sotw import SotwDialect
 from control_plane.xds.stream import Stream, address_of, host_of
@@ -118,6 +119,7 @@ class XdsServer:
         self._hosts = Hosts()
         self._past = Past()
         self._streams: set[Stream] = set()
+        self._slices = Slices[Stream, Snapshot](self._give)
         self._departed = ledger.Departed()
         self._server: Any = None
         self._ticker: asyncio.Task[None] | None = None
@@ -145,6 +147,7 @@ class XdsServer:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
             self._ticker = None
+        self._slices.stop()
         for stream in list(self._streams):
             stream.end()
         server, self._server = self._server, None
@@ -152,10 +155,17 @@ class XdsServer:
             await server.stop(STOP_GRACE_S)
 
     def publish(self) -> None:
-        """Asks for every Envoy's snapshot again and pushes what differs; one that may not be here any more is told."""
+        """Asks for every Envoy's snapshot again and pushes what differs; one that may not be here any more is told.
+
+        All are asked for before this returns, so that whoever gives them may go by what he gave. Working out what a
+        stream is owed takes longer and is done in slices; a publication meanwhile has them go on with what is newest.
+        """
         for stream in list(self._streams):
             if not self._is_expelled(stream):
-                self._offer(stream)
+                snapshot = self._wanted(stream)
+                if snapshot is not None:
+                    self._slices.put(stream, snapshot)
+        self._slices.begin()
 
     def _is_expelled(self, stream: Stream) -> bool:
         if stream.node is None or stream.ended:
@@ -236,6 +246,7 @@ class XdsServer:
 
     def _forget(self, stream: Stream, host: str) -> None:
         self._streams.discard(stream)
+        self._slices.drop(stream)
         self._hosts.leave(host)
         if stream.node is not None:
             self._departed.left(stream.row(connected=False))
@@ -281,25 +292,31 @@ class XdsServer:
             raise RefusedRequestError("PERMISSION_DENIED", refusal)
         stream.node = node
         _log.info("%s connected from %s (%s)", node.id, stream.address, stream.session.dialect.name)
-        self._offer(stream)
+        snapshot = self._wanted(stream)
+        if snapshot is not None:
+            self._give(stream, snapshot)
 
     def _receive(self, stream: Stream, request: Any) -> None:
         stream.push(stream.session.on_request(request, self._clock()))
         self._tell_answers(stream)
 
-    def _offer(self, stream: Stream) -> None:
+    def _wanted(self, stream: Stream) -> Snapshot | None:
+        """What it is to have; None for one that keeps what it has."""
         if stream.node is None:
-            return
+            return None
         try:
-            snapshot = self._snapshot_for(stream.node)
+            return self._snapshot_for(stream.node)
         except Exception:
             # One Envoy that nothing can be compiled for must not keep the others from their update.
             _log.exception("no snapshot for %s; it keeps what it has", stream.node.id)
-            return
-        if snapshot is not None:
-            self._past.remember(snapshot)
-            stream.push(stream.session.on_snapshot(snapshot, self._clock()))
-            self._tell_answers(stream)
+            return None
+
+    def _give(self, stream: Stream, snapshot: Snapshot) -> None:
+        if stream.ended:
+            return  # while it waited for its turn
+        self._past.remember(snapshot)
+        stream.push(stream.session.on_snapshot(snapshot, self._clock()))
+        self._tell_answers(stream)
 
     def _tell_answers(self, stream: Stream) -> None:
         node = stream.node

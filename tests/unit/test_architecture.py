@@ -17,7 +17,13 @@ ALLOWED = {
 }
 """Package → our packages that it may import; `SIMULATING` alone also take `sim`, when they run."""
 
-SIMULATING = (Path("control_plane/cli/pods.py"), Path("control_plane/cli/replay.py"))
+SIMULATING = (
+    Path("control_plane/cli/pods.py"),
+    Path("control_plane/cli/replay.py"),
+    Path("control_plane/cli/replay_compare.py"),
+    Path("control_plane/cli/replay_page.py"),
+    Path("control_plane/cli/replay_search.py"),
+)
 
 PURE = (
     "control_plane/policy",
@@ -77,15 +83,23 @@ PURE = (
     "sim/traces/texts.py",
     "sim/traces/trace.py",
     "sim/virtual/capacity.py",
+    "sim/virtual/compare.py",
+    "sim/virtual/compare_report.py",
     "sim/virtual/faults.py",
+    "sim/virtual/html_report.py",
+    "sim/virtual/html_style.py",
     "sim/virtual/ids.py",
     "sim/virtual/metrics.py",
     "sim/virtual/outcome.py",
+    "sim/virtual/plots.py",
     "sim/virtual/pod.py",
     "sim/virtual/production.py",
     "sim/virtual/report.py",
     "sim/virtual/router.py",
     "sim/virtual/rules.py",
+    "sim/virtual/search.py",
+    "sim/virtual/search_report.py",
+    "sim/virtual/series.py",
     "sim/virtual/setup.py",
     "sim/virtual/study.py",
 )

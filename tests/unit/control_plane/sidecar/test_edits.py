@@ -12,7 +12,6 @@ from control_plane.fleet.model import Endpoint, Fleet
 from control_plane.fleet.sources import FleetSources
 from control_plane.sidecar import watch
 from control_plane.sidecar.edits import EditRefusedError, Edits, NoSuchVersionError
-from control_plane.sidecar.history import History
 from control_plane.sidecar.sidecar import PolicyInvalidError, Sidecar
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from protos.messages import load as load_messages
@@ -357,7 +356,7 @@ class TestHistory:
             assert sidecar.state.state == "applied"
             assert client.ports() == [1]
             assert sidecar.slow_loop is not None
-            ((_, held),) = sidecar.slow_loop.held_back()
+            ((_, held),) = sidecar.slow_loop.overview.held_back()
             assert (held.rejected.name, held.rejected.error) == ("pool/p", "pool/p is bad")
 
     async def test_an_edit_that_is_no_policy_any_more(self, tmp_path: Path) -> None:
@@ -367,34 +366,6 @@ class TestHistory:
             with pytest.raises(EditRefusedError, match="errors in this kvpilot"):
                 await edits_of(sidecar).rollback("old")
             assert named(sidecar) == [FIRST]
-
-    async def test_a_full_disk(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        """The history cannot be written: said in the log, and traffic goes on."""
-
-        def full(self: object, pending: object) -> None:
-            if pending is not None:
-                raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr(History, "write", full)
-        async with restarted(tmp_path, policy_text(FIRST)) as sidecar:
-            await edit(sidecar, policy_text(THIRD))
-            assert named(sidecar) == [THIRD]
-            await eventually(lambda: "No space left on device" in sidecar.state.history_error)
-        assert caplog.text.count("No space left on device") == 1
-
-    async def test_a_disk_that_has_room_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What could not be written is written then, without another edit, and the state has no more to say."""
-        monkeypatch.setattr("control_plane.sidecar.edits.REWRITE_S", 0.01)
-        (tmp_path / "state").write_text("in the way")
-        async with restarted(tmp_path, policy_text(FIRST)) as sidecar:
-            await eventually(lambda: bool(sidecar.state.history_error))
-            (tmp_path / "state").unlink()
-            await eventually(lambda: not sidecar.state.history_error)
-            kept = History(tmp_path / "state" / "history")
-            kept.load()
-            assert [entry.version for entry in kept.entries] == [sidecar.state.version]
 
 
 async def test_a_file_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

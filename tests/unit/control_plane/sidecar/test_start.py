@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from control_plane.policy import Document
-from control_plane.sidecar.edits import read
 from control_plane.sidecar.history import History
 from control_plane.sidecar.policy_source import Files, PolicySource
+from control_plane.sidecar.reading import read
 from control_plane.sidecar.start import Beginning, begin
 from protos.messages import load as load_messages
 from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, THIRD, policy_text

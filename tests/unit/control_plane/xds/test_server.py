@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from control_plane.compile.node import Node
-from control_plane.xds import admission, server
+from control_plane.xds import admission, server, slices
 from control_plane.xds.identity import Identity
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, short_name
 from control_plane.xds.server import MAX_AGE_S, XdsServer
@@ -446,6 +446,70 @@ class TestObserver:
             desk.publish(snapshot("b"))
             await eventually(lambda: "could not be taken in" in caplog.text)
             assert (await client.receive()).type_url == CLUSTERS
+
+
+class TestSlices:
+    """More streams than are served in one go."""
+
+    @pytest.fixture(autouse=True)
+    def one_by_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One stream per turn of the event loop."""
+        monkeypatch.setattr(slices, "SLICE", 1)
+
+    async def test_all_are_given_the_newest(self, desk: Desk) -> None:
+        """Asked for each at once and given it one after the other; who still waits is never given what has been
+        overtaken."""
+        async with desk.client(node="1") as one, desk.client(node="2") as two, desk.client(node="3") as three:
+            clients = (one, two, three)
+            for client in clients:
+                await client.send(CLUSTERS)
+                first = await client.receive()
+                await client.send(CLUSTERS, versionInfo=first.version_info, responseNonce=first.nonce)
+            await eventually(lambda: [row["types"]["CDS"]["acks"] for row in desk.server.status()] == [1, 1, 1])
+            desk.nodes.clear()
+            desk.publish(snapshot("a", "b"))
+            assert len(desk.nodes) == 3
+            assert sorted(row["types"]["CDS"]["pushes"] for row in desk.server.status()) == [1, 1, 2]
+            newest = snapshot("a", "b", "c")
+            desk.publish(newest)
+            overtaken = 0
+            for client in clients:
+                response = await client.receive()
+                if response.version_info != newest.versions[CLUSTERS]:
+                    overtaken += 1
+                    await client.send(CLUSTERS, versionInfo=response.version_info, responseNonce=response.nonce)
+                    response = await client.receive()
+                assert response.version_info == newest.versions[CLUSTERS]
+            assert overtaken == 1
+
+    async def test_one_that_is_shut_out_while_it_waits(self, desk: Desk) -> None:
+        """It is not given what it had been due."""
+        async with desk.client(node="1") as one, desk.client(node="2") as two:
+            for client in (one, two):
+                await client.send(CLUSTERS)
+                first = await client.receive()
+                await client.send(CLUSTERS, versionInfo=first.version_info, responseNonce=first.nonce)
+            await eventually(lambda: [row["types"]["CDS"]["acks"] for row in desk.server.status()] == [1, 1])
+            desk.publish(snapshot("a", "b"))
+            [waiting] = [row["node"] for row in desk.server.status() if row["types"]["CDS"]["pushes"] == 1]
+            desk.objections[waiting] = "may not"
+            desk.publish(snapshot("a", "c"))
+            client = one if waiting == "1" else two
+            with pytest.raises(grpc.aio.AioRpcError):
+                await client.call.read()
+            assert await client.end() == (grpc.StatusCode.PERMISSION_DENIED, "may not")
+
+    async def test_streams_that_end_while_they_wait(self, desk: Desk) -> None:
+        """A stop in the middle of a round ends it, and the streams end cleanly."""
+        async with desk.client(node="1") as one, desk.client(node="2") as two:
+            for client in (one, two):
+                await client.send(CLUSTERS)
+                await client.receive()
+            desk.publish(snapshot("a", "b"))
+            await desk.server.stop()
+            for client in (one, two):
+                assert (await client.end())[0] is grpc.StatusCode.OK
+            desk.server.publish()
 
 
 class TestAge:
