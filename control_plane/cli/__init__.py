@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and gives its exit status."""
     args = build_parser().parse_args(argv)
+    args.words = tuple(sys.argv[1:] if argv is None else argv)  # a report says what made it
     try:
         return int(_verb(args.verb).run(args))
     except KeyboardInterrupt:

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.argument_types import number
+from control_plane.cli.playing import played, with_progress
+from control_plane.cli.replay_compare import Readers, compare
+from control_plane.cli.replay_page import add_page_arguments, bins, check_page, write_page
+from control_plane.cli.replay_search import Found, add_search_arguments, check_search, search
 
 if TYPE_CHECKING:
     from ext_proc.core.settings import PoolSettings
@@ -41,7 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--policy", type=Path, help="take the pool's settings, endpoints and zones from this policy")
     parser.add_argument("--pool", help="which pool of the policy (default: its first)")
-    parser.add_argument("--strategies", help="names with commas between (default: all, other systems' rules too)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--strategies", help="names with commas between (default: all, other systems' rules too)")
+    what.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("OLD", "NEW"),
+        help="two policies (or strategies) instead: what differs, for whom",
+    )
     parser.add_argument("--engines", type=few, help="engines (default: the pool's endpoints, else 8)")
     parser.add_argument("--profile", default=DEFAULT_PROFILE, help="what the engines are (default %(default)s)")
     pace = parser.add_mutually_exclusive_group()
@@ -62,10 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FAULT",
         help="slow:POD:X[@T..T], crash:POD@T, restart:POD@T..T or hang:POD@T..T, times in seconds; repeatable",
     )
-    parser.add_argument("--slo", type=_read("an SLO", _slo), help="ttft=2s,tpot=50ms (which is the default)")
+    parser.add_argument(
+        "--slo", type=_read("an SLO", _slo), help="ttft=2s,tpot=50ms (the default); given, its highest rate is found"
+    )
+    add_search_arguments(parser)
     parser.add_argument("--as-is", action="store_true", help="leave requests of one instant together (coarse clocks)")
     parser.add_argument("--jobs", type=few, default=1, help="processes (default 1)")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="(default table)")
+    add_page_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,15 +88,24 @@ def run(args: argparse.Namespace) -> int:
     from sim.traces.rows import TraceError
 
     try:
+        check_page(args)
+        check_search(args)
+        if args.compare:
+            return compare(args, Readers(_traces, _pool, _setup))
         plan = _plan(args)
         if plan is None:
             return 1
-        rows = list(_progress(_played(plan, args.jobs), _count(plan)))
+        rows = list(_played(plan, args.jobs))
+        found = search(args, plan)
     except (TraceError, ValueError) as error:
         print(f"kvpilot replay: {error}", file=sys.stderr)
         return 1
-    _print(args, plan, rows)
-    return 0
+    # The page first: whoever reads the tables may stop reading (`| head`), which ends this program.
+    status = 0
+    if args.html is not None:
+        status = write_page(args.html, args.words, _head(args, plan), rows, _slo_words(plan))
+    _print(args, plan, rows, found)
+    return status
 
 
 # --- what is played ---------------------------------------------------------------------------------------------------
@@ -114,6 +138,7 @@ def _plan(args: argparse.Namespace) -> "Plan | None":
         rates=tuple(dict.fromkeys(rates)),
         pool=pool,
         slo=args.slo or CHAT,
+        bins=bins(args.html),
     )
 
 
@@ -173,72 +198,59 @@ def _pool(args: argparse.Namespace) -> "PoolSettings | None":
 
 
 def _played(plan: "Plan", jobs: int) -> "Iterator[Row]":
-    """The rows in the order of the plan, whichever process had them first."""
+    """The rows in the order of the plan."""
     from sim.virtual.study import play, tasks
 
-    if jobs == 1:
-        yield from map(play, tasks(plan))
-        return
-    import signal
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # Spawned, not forked: a child that copies this process's threads (the progress bar's) may hang.
-    # Ctrl-C is for this process, which then gives out nothing more.
-    quiet = (signal.SIGINT, signal.SIG_IGN)
-    spawn = get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=signal.signal, initargs=quiet) as pool:
-        yield from pool.map(play, tasks(plan))
-
-
-def _count(plan: "Plan") -> int:
-    return len(plan.rates) * len(plan.traces) * len(plan.strategies)
-
-
-def _progress(rows: "Iterator[Row]", count: int) -> "Iterator[Row]":
-    """A bar on standard error, if somebody looks at it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("replaying", total=count)
-        for row in rows:
-            progress.update(bar, advance=1, description=row.strategy)
-            yield row
+    count = len(plan.rates) * len(plan.traces) * len(plan.strategies)
+    return with_progress(played(play, tasks(plan), jobs), count, "replaying", lambda row: row.strategy)
 
 
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def _print(args: argparse.Namespace, plan: "Plan", rows: "list[Row]") -> None:
+def _print(args: argparse.Namespace, plan: "Plan", rows: "list[Row]", found: "Found") -> None:
     from sim.baselines.bound import lower_bound
-    from sim.traces.summary import lines, summarise
+    from sim.traces.summary import summarise
     from sim.virtual.report import as_json, tables
 
-    first = next(iter(plan.traces.values()))
-    trace, bound = summarise(first), lower_bound(first, plan.setup.profile)
     if args.output == "json":
         import json
 
-        print(json.dumps(as_json(trace, bound, _described(args, plan), rows), indent=1))
+        first = next(iter(plan.traces.values()))
+        trace, bound = summarise(first), lower_bound(first, plan.setup.profile)
+        report = as_json(trace, bound, _described(args, plan), rows) | found.as_dict()
+        print(json.dumps(report, indent=1))
         return
     from rich.console import Console
 
     # Without a terminal rich assumes 80 columns, too few for the table.
     console = Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
-    for line in lines(trace):
+    for line in _head(args, plan):
         console.print(line, markup=False)
-    setup = plan.setup
-    console.print(
-        f"fleet     {setup.engines} × {args.profile}, routers: {setup.routers}, scrapes: {args.scrape_ms:g} ms"
-    )
-    console.print(
-        f"bound     TTFT {bound.mean_ttft_s * 1e3:,.0f} ms in the mean, {bound.cached_share:.1%} cached: "
-        "each request alone on an engine that has had all of the others before it"
-    )
-    for table in tables(rows, f"ttft={plan.slo.ttft_s:g}s,tpot={plan.slo.tpot_s * 1e3:g}ms"):
+    slo = _slo_words(plan)
+    for table in tables(rows, slo):
         console.print()
         console.print(table)
+    found.show(console, slo)
+
+
+def _head(args: argparse.Namespace, plan: "Plan") -> list[str]:
+    """What was played over what: lines of a word and its text."""
+    from sim.baselines.bound import lower_bound
+    from sim.traces.summary import lines, summarise
+
+    first, setup = next(iter(plan.traces.values())), plan.setup
+    bound = lower_bound(first, setup.profile)
+    return [
+        *lines(summarise(first)),
+        f"fleet     {setup.engines} × {args.profile}, routers: {setup.routers}, scrapes: {args.scrape_ms:g} ms",
+        f"bound     TTFT {bound.mean_ttft_s * 1e3:,.0f} ms in the mean, {bound.cached_share:.1%} cached: "
+        "each request alone on an engine that has had all of the others before it",
+    ]
+
+
+def _slo_words(plan: "Plan") -> str:
+    return f"ttft={plan.slo.ttft_s:g}s,tpot={plan.slo.tpot_s * 1e3:g}ms"
 
 
 def _described(args: argparse.Namespace, plan: "Plan") -> dict[str, Any]:

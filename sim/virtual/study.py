@@ -16,6 +16,7 @@ from sim.virtual.fleet import run
 from sim.virtual.metrics import CHAT, Slo, Summary, summary
 from sim.virtual.production import BARE
 from sim.virtual.rules import factory
+from sim.virtual.series import Series, series
 from sim.virtual.setup import Setup
 
 _LOAD_DIGITS = 4
@@ -25,7 +26,8 @@ _LOAD_DIGITS = 4
 class Plan:
     """What is compared. `traces` holds one trace for each seed; `setup.factory` is replaced by each rule's own.
 
-    `rates` multiply the pace of the traces; `pool` has the settings for our own strategies.
+    `rates` multiply the pace of the traces; `pool` has the settings for our own strategies. With `bins` the runs of the
+    first seed at the highest rate also have a time series of so many.
     """
 
     traces: Mapping[int, Trace]
@@ -34,6 +36,7 @@ class Plan:
     rates: tuple[float, ...] = (1.0,)
     pool: PoolSettings = BARE
     slo: Slo = CHAT
+    bins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Task:
     setup: Setup
     pool: PoolSettings
     slo: Slo
+    bins: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Row:
     seed: int
     load: float
     summary: Summary
+    series: Series | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The JSON values of one result."""
@@ -76,8 +81,9 @@ def tasks(plan: Plan) -> Iterator[Task]:
     """All runs, by rate, seed and strategy."""
     for rate in plan.rates:
         for seed, trace in plan.traces.items():
+            bins = plan.bins if rate == max(plan.rates) and seed == next(iter(plan.traces)) else 0
             for strategy in plan.strategies:
-                yield Task(strategy, rate, seed, trace, plan.setup, plan.pool, plan.slo)
+                yield Task(strategy, rate, seed, trace, plan.setup, plan.pool, plan.slo, bins)
 
 
 def play(task: Task) -> Row:
@@ -86,7 +92,8 @@ def play(task: Task) -> Row:
     setup = replace(task.setup, factory=factory(task.strategy, task.pool))
     result = run(trace, setup, task.seed)
     offered = round(load(trace, setup.profile, setup.engines), _LOAD_DIGITS)
-    return Row(task.strategy, result.kind, task.rate, task.seed, offered, summary(result, task.slo))
+    binned = series(result, task.bins) if task.bins else None
+    return Row(task.strategy, result.kind, task.rate, task.seed, offered, summary(result, task.slo), binned)
 
 
 def rate_for(trace: Trace, setup: Setup, wanted: float) -> float:

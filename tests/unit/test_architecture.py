@@ -85,6 +85,7 @@ PURE = (
     "sim/virtual/capacity.py",
     "sim/virtual/compare.py",
     "sim/virtual/compare_report.py",
+    "sim/virtual/estimate.py",
     "sim/virtual/faults.py",
     "sim/virtual/html_report.py",
     "sim/virtual/html_style.py",

@@ -1,0 +1,37 @@
+"""Many replays, here or in processes of their own, with a bar for whoever waits."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+
+def played(play: Callable[[Given], Found], given: Iterable[Given], jobs: int) -> Iterator[Found]:
+    """What `play` makes of each, in order, whichever process had it first. With `jobs` above 1 all of it is pickled."""
+    if jobs == 1:
+        yield from map(play, given)
+        return
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Spawned, not forked: a child that copies this process's threads (the progress bar's) may hang.
+    # Ctrl-C is for this process, which then gives out nothing more.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=signal.signal, initargs=quiet) as pool:
+        yield from pool.map(play, given)
+
+
+def with_progress(found: Iterable[Found], count: int, what: str, name: Callable[[Found], str]) -> Iterator[Found]:
+    """A bar on standard error, if somebody looks at it; it shows the name of the latest."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task(what, total=count)
+        for one in found:
+            progress.update(bar, advance=1, description=name(one))
+            yield one
