@@ -13,8 +13,6 @@ first served; each step has a token budget that decodes and prefill chunks share
 its whole prompt would fit (vLLM: `scheduler_reserve_full_isl`, the default); a request that cannot get a block makes
 the newest running one give all of its blocks back and start over (preemption), at the head of the queue.
 
-Time inside is integer nanoseconds, so that one long `advance` and many short ones end in exactly the same state.
-
 Fast by what it does not do: the budget covers one token for each of the largest batch, and only the newest running
 request can be in the middle of its prompt, so every decoding request gets one token in every step, and nothing has to
 be done for it in most of them (`sim.decodes`).
@@ -26,8 +24,9 @@ from operator import attrgetter
 from sim.blocks import BlockCache
 from sim.decodes import Decodes, Sequence
 from sim.events import Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
-from sim.pace import NS, Pace, Row
+from sim.pace import NS, Row
 from sim.profile import DEMO, Profile
+from sim.stepping import Stepping
 
 __all__ = [
     "DEMO",
@@ -44,13 +43,13 @@ __all__ = [
 ]
 
 
-class Engine:
+class Engine(Stepping):
     """One engine. Not thread-safe; every method is called with a clock that never goes back."""
 
-    # What changes: the queue, the running list, the step in flight, totals, slowdown. Single writer: the caller.
+    # What changes: the queue, the running list, totals. Single writer: the caller.
     def __init__(self, profile: Profile = DEMO, *, tokens: bool = True) -> None:
         """Start idle and cold. Without `tokens` there are no `Token` events, most of what a long replay would cost."""
-        self.profile = profile
+        super().__init__(profile)
         self.cache = BlockCache(profile.kv_blocks)
         self._wants_tokens = tokens
         self._sequences: dict[str, Sequence] = {}
@@ -62,8 +61,6 @@ class Engine:
         self._decodes = Decodes(profile.block_size)
         self._aborting: list[Sequence] = []
         self._is_blocked = False
-        self._step_ends: int | None = None
-        self._pace = Pace(profile)
         self._prompt_tokens = self._cached_tokens = self._generation_tokens = 0
         self._prefix_queries = self._prefix_hits = self._preemptions = 0
         self._finished = self._aborted = self._steps = 0
@@ -98,11 +95,6 @@ class Engine:
         for sequence in self._waiting:
             tokens += sequence.known - self.cache.match(sequence.request.blocks, (sequence.known - 1) // size) * size
         return tokens
-
-    @property
-    def slowdown(self) -> float:
-        """How many times as long as the profile says each step lasts."""
-        return self._pace.slowdown
 
     def submit(self, request: Request, now: float) -> None:
         """Queue a request at `now` (seconds). An idle engine starts a step at once.
@@ -141,42 +133,6 @@ class Engine:
             self._aborting.append(sequence)
         return True
 
-    def set_slowdown(self, factor: float) -> None:
-        """Make every later step last `factor` times as long. Raises ValueError unless it is positive."""
-        self._pace.set_slowdown(factor)
-
-    def next_event_at(self) -> float | None:
-        """When the step in flight ends (seconds); None while there is nothing to do."""
-        return None if self._step_ends is None else self._step_ends / NS
-
-    def next_change_at(self) -> float | None:
-        """No first token and no end comes before this time (seconds), unless something is submitted or aborted.
-
-        It is the end of a step, at or after `next_event_at`; to sleep until then makes virtual time fast. None while
-        there is nothing to do.
-        """
-        if self._step_ends is None:
-            return None
-        count = self._quiet_steps()
-        decoding = self._decodes.count
-        if count > 0 and decoding * (count // self.profile.block_size + 1) > self.cache.available:
-            # A preemption may come, and it makes the later steps shorter: not beyond the next need of a block.
-            count = min(count, self._decodes.next_visit() - self._steps - 1)
-        if count <= 0:
-            return self._step_ends / NS
-        return (self._step_ends + self._row().total(count)) / NS
-
-    def advance(self, now: float) -> list[Event]:
-        """Let time pass until `now`; return what happened since, in order.
-
-        Tokens that one request gets in a row may come as one `Token` event when `now` lies several steps ahead.
-        """
-        now_ns = round(now * NS)
-        events: list[Event] = []
-        while self._step_ends is not None and self._step_ends <= now_ns:
-            self._finish_step(self._leap(now_ns), events)
-        return events
-
     def gauges(self) -> Gauges:
         """What `/metrics` shows: the state at the end of the last step."""
         return Gauges(*self._published)
@@ -188,12 +144,6 @@ class Engine:
         """
         size = self.profile.block_size
         return self.cache.match(blocks, (prompt_tokens - 1) // size) * size
-
-    def _checked(self, now: float) -> int:
-        now_ns = round(now * NS)
-        if self._step_ends is not None and now_ns > self._step_ends:
-            raise ValueError(f"a step ended at {self.next_event_at()}: advance to {now} first")
-        return now_ns
 
     # --- the start of a step ----------------------------------------------------------------------------------------
 
@@ -405,25 +355,14 @@ class Engine:
         """The steps after the one in flight, while all decode on."""
         return self._pace.row(self._decodes.count, self._decodes.context(self._steps + 1))
 
-    def _leap(self, now_ns: int) -> int:
-        """Take as many decode steps as end by `now_ns`, the last one left in flight; return how many came before it.
-
-        It stops before a step that would need a preemption.
-        """
-        assert self._step_ends is not None
-        left = now_ns - self._step_ends
-        if not left:
-            return 0
+    def _certain_steps(self) -> int:
         count = self._quiet_steps()
-        if count <= 0:
-            return 0
-        row = self._row()
-        count = min(count, row.fitting(left))
-        count = self._grow_until(count)
-        self._step_ends += row.total(count)
+        if count > 0 and self._decodes.count * (count // self.profile.block_size + 1) > self.cache.available:
+            # A preemption may come, and it makes the later steps shorter: not beyond the next need of a block.
+            count = min(count, self._decodes.next_visit() - self._steps - 1)
         return count
 
-    def _grow_until(self, count: int) -> int:
+    def _go_on(self, count: int) -> int:
         """Do the visits of `count` further steps in their order; return how many steps memory lasts."""
         size, last = self.profile.block_size, self._steps + count
         while self._decodes.next_visit() <= last:

@@ -14,8 +14,9 @@ from collections import abc, deque
 from dataclasses import dataclass
 
 from sim.events import Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
-from sim.pace import NS, Pace, Row
+from sim.pace import NS, Row
 from sim.profile import Profile
+from sim.stepping import Stepping
 
 SIMILARITY = 0.1
 """Share of the prompt that a slot must have for being chosen for it (llama.cpp: `--slot-prompt-similarity`)."""
@@ -64,17 +65,17 @@ class _Slot:
         self.is_aborted = False
 
 
-class SlotEngine:
+class SlotEngine(Stepping):
     """One engine with `profile.max_batch` slots. Not thread-safe; the clock never goes back.
 
     Each slot has an equal part of the profile's memory, and a step computes at most `profile.token_budget` tokens
     (llama.cpp: `--batch-size`). With blocks of one token a prefix is found to the token, as in the real one.
     """
 
-    # What changes: the queue, the slots, the saved prompts, the step in flight, totals. Single writer: the caller.
+    # What changes: the queue, the slots, the saved prompts, totals. Single writer: the caller.
     def __init__(self, profile: Profile, *, tokens: bool = True, ram_tokens: int = 0) -> None:
         """Start idle and cold; prompts of `ram_tokens` in all are kept in main memory. `tokens` as in `Engine`."""
-        self.profile = profile
+        super().__init__(profile)
         self.slot_tokens = profile.kv_tokens // profile.max_batch
         self._wants_tokens = tokens
         self._ram_tokens = ram_tokens
@@ -82,8 +83,6 @@ class SlotEngine:
         self._slots = [_Slot() for _ in range(profile.max_batch)]
         self._by_id: dict[str, _Slot | Request] = {}
         self._waiting: deque[Request] = deque()
-        self._step_ends: int | None = None
-        self._pace = Pace(profile)
         self._releases = 0
         self._prompt_tokens = self._cached_tokens = self._generation_tokens = 0
         self._prefix_queries = self._finished = self._aborted = self._steps = 0
@@ -140,29 +139,6 @@ class SlotEngine:
             found.is_aborted = True
         return True
 
-    def set_slowdown(self, factor: float) -> None:
-        """Make every later step last `factor` times as long. Raises ValueError unless it is positive."""
-        self._pace.set_slowdown(factor)
-
-    def next_event_at(self) -> float | None:
-        """When the step in flight ends (seconds); None while there is nothing to do."""
-        return None if self._step_ends is None else self._step_ends / NS
-
-    def next_change_at(self) -> float | None:
-        """No first token and no end comes before this time (seconds), unless something is submitted or aborted."""
-        if self._step_ends is None:
-            return None
-        count = self._quiet_steps()
-        return (self._step_ends + (self._row().total(count) if count > 0 else 0)) / NS
-
-    def advance(self, now: float) -> list[Event]:
-        """Let time pass until `now`; return what happened since, in order; see `Engine.advance`."""
-        now_ns = round(now * NS)
-        events: list[Event] = []
-        while self._step_ends is not None and self._step_ends <= now_ns:
-            self._finish_step(self._leap(now_ns), events)
-        return events
-
     def gauges(self) -> Gauges:
         """The state at the end of the last step; `kv_usage` is the share of the memory that busy slots have filled."""
         return self._published
@@ -176,12 +152,6 @@ class SlotEngine:
         if self._swaps(slot, blocks, prompt_tokens):
             kept = self._better(kept, blocks)
         return min(kept.common(blocks, size), prompt_tokens - 1)
-
-    def _checked(self, now: float) -> int:
-        now_ns = round(now * NS)
-        if self._step_ends is not None and now_ns > self._step_ends:
-            raise ValueError(f"a step ended at {self.next_event_at()}: advance to {now} first")
-        return now_ns
 
     # --- slots ------------------------------------------------------------------------------------------------------
 
@@ -350,15 +320,7 @@ class SlotEngine:
         computed = [slot.computed for slot in self._slots if slot.request is not None]
         return self._pace.row(len(computed), sum(computed) + 2 * len(computed))
 
-    def _leap(self, now_ns: int) -> int:
-        """Take as many equal steps at once as end by `now_ns`, the last one left in flight; see `Engine._leap`."""
-        assert self._step_ends is not None
-        count = self._quiet_steps()
-        if count <= 0:
-            return 0
-        row = self._row()
-        count = min(count, row.fitting(now_ns - self._step_ends))
-        self._step_ends += row.total(count)
+    def _go_on(self, count: int) -> int:
         for slot in self._slots:
             if slot.request is not None:
                 slot.computed += count

@@ -70,6 +70,7 @@ PURE = (
     "sim/pace.py",
     "sim/profile.py",
     "sim/slots.py",
+    "sim/stepping.py",
     "sim/tokens.py",
     "sim/traces/agents.py",
     "sim/traces/azure.py",
