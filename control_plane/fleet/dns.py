@@ -5,6 +5,7 @@ What an answer means is decided in `answers.py`, who is asked is in `resolver.py
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -95,7 +96,7 @@ class Hosts:
         return Addresses(usable, found.ttl_s) if usable else NoRecords(f"only {', '.join(found.addresses)}")
 
 
-class _AskedSource(Generic[_Item]):
+class _AskedSource(ABC, Generic[_Item]):
     """A source that is asked in rounds; subclasses say what one round is. Mutable: what `Hosts` keeps."""
 
     def __init__(self, item: _Item, resolver: Resolver, rng: random.Random, sleep: Sleep) -> None:
@@ -110,8 +111,9 @@ class _AskedSource(Generic[_Item]):
         """Reports until cancelled."""
         await follow_rounds(self._round, report, self._rng, self._sleep)
 
+    @abstractmethod
     async def _round(self) -> Round:
-        raise NotImplementedError
+        """One look-up of the item."""
 
 
 class NameSource(_AskedSource[DnsEndpoints]):
