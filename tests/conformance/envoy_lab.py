@@ -191,16 +191,6 @@ async def running(*things: Any) -> AsyncIterator[None]:
             await thing.stop()
 
 
-async def eventually(condition: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
-    """Waits until `condition` holds; the clock only bounds a failure."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        raise AssertionError(f"never: {what}") from None
-
-
 def lab_picker() -> LabPicker:
     """A picker that answers nothing yet."""
     return LabPicker(load())

@@ -46,13 +46,13 @@ from tests.conformance.envoy_lab import (
     Envoy,
     LabPicker,
     Seen,
-    eventually,
     lab_picker,
     pick,
     running,
 )
 from tests.conformance.raw_http import Pod, Reply, http1, http2, raw
 from tests.kit.ports import free_ports
+from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 

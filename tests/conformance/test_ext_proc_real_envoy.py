@@ -23,6 +23,7 @@ from protos.messages import load as load_messages
 from tests.conformance import envoy_lab as lab
 from tests.conformance.raw_http import Pod, Reply, http1
 from tests.kit.ports import free_ports
+from tests.kit.waiting import eventually
 
 SHAPES = ("one-message", "two-message")
 PROMPT = b'{"model": "m", "prompt": "Once upon a time"}'
@@ -64,7 +65,7 @@ class Bench:
 
     async def decision(self) -> dict[str, Any]:
         """The latest decision, once its outcome is known."""
-        await lab.eventually(
+        await eventually(
             lambda: self.service.decisions(1) and self.service.decisions(1)[0]["outcome"]["status"] is not None,
             "the request's record",
         )
@@ -72,8 +73,8 @@ class Bench:
 
     async def idle(self) -> None:
         """Waits until nothing is in flight any more."""
-        await lab.eventually(lambda: self.service.open_reservations == 0, "the reservation's end")
-        await lab.eventually(lambda: self.service.open_streams == 0, "the stream's end")
+        await eventually(lambda: self.service.open_reservations == 0, "the reservation's end")
+        await eventually(lambda: self.service.open_streams == 0, "the stream's end")
 
 
 @asynccontextmanager
@@ -153,7 +154,7 @@ async def test_first_pod_fails(tmp_path: Path, shape: str) -> None:
         assert {(reply.status, reply.json["pod"]) for reply in replies} == {(200, healthy.address)}
         assert len(failing.received) >= 1
         await it.idle()
-        await lab.eventually(
+        await eventually(
             lambda: any(
                 each["endpoints"][0] == failing.address and each["outcome"]["served"] == healthy.address
                 for each in it.service.decisions(2)
@@ -169,8 +170,8 @@ async def test_client_leaves(tmp_path: Path, shape: str) -> None:
         for pod in it.pods:
             pod.behaviour = "stall"
         client = asyncio.create_task(it.post())
-        await lab.eventually(lambda: it.pods[0].received or it.pods[1].received, "the request at a pod")
-        await lab.eventually(lambda: it.service.open_reservations == 1, "the reservation")
+        await eventually(lambda: it.pods[0].received or it.pods[1].received, "the request at a pod")
+        await eventually(lambda: it.service.open_reservations == 1, "the reservation")
         client.cancel()
         await asyncio.gather(client, return_exceptions=True)
         await it.idle()
@@ -185,7 +186,7 @@ async def test_shutdown_in_the_middle(tmp_path: Path, shape: str) -> None:
         for pod in it.pods:
             pod.plain_delay_s = 0.6
         client = asyncio.create_task(it.post())
-        await lab.eventually(lambda: it.service.open_reservations == 1, "the reservation")
+        await eventually(lambda: it.service.open_reservations == 1, "the reservation")
         await it.service.stop(1.0)
         assert not client.done()
         assert it.service.open_streams == 0

@@ -20,9 +20,10 @@ from control_plane.compile.capability import Capabilities, Feature
 from control_plane.fleet.model import Fleet, Health, static_fleet
 from control_plane.policy import load
 from ext_proc.core.address import parse_address
-from tests.conformance.envoy_lab import Envoy, LabPicker, eventually, lab_picker, running
+from tests.conformance.envoy_lab import Envoy, LabPicker, lab_picker, running
 from tests.conformance.raw_http import Pod, Received, Reply, http1
 from tests.kit.ports import free_ports
+from tests.kit.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from control_plane.xds.server import XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
 from protos.messages import load
+from tests.kit import waiting
 
 WAIT_S = 20.0
 """For what must happen; it only bounds how long a failing test takes."""
+
+eventually = partial(waiting.eventually, timeout_s=WAIT_S)
 
 pytestmark = pytest.mark.e2e
 
@@ -126,13 +130,6 @@ class Scene:
         """Serves this from now on."""
         self.served = served
         self.server.publish()
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """Waits until something is true that must become so."""
-    async with asyncio.timeout(WAIT_S):
-        while not true():
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

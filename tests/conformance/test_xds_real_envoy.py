@@ -5,7 +5,8 @@ import contextlib
 import json
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,13 @@ from control_plane.xds.server import MAX_AGE_S, XdsServer
 from control_plane.xds.snapshot import Snapshot, build_snapshot
 from control_plane.xds.transition import REMOVAL_GRACE_S
 from protos.messages import load
+from tests.kit import waiting
 
 WAIT_S = 12.0
 """For what must happen. Below the 15 s after which Envoy gives up waiting for endpoints: a server that leaves clusters
 warming does not pass by Envoy's patience."""
+
+eventually = partial(waiting.eventually, timeout_s=WAIT_S)
 
 pytestmark = pytest.mark.e2e
 
@@ -86,16 +90,6 @@ def fleet(ports: Mapping[str, int], to: str, greeting: str = "hello", **changes:
         },
         load(),
     )
-
-
-async def eventually(true: Callable[[], Any]) -> None:
-    """Waits until something is true that must become so; `true` may be asynchronous."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            value = true()
-            if await value if asyncio.iscoroutine(value) else value:
-                return
-            await asyncio.sleep(0.02)
 
 
 class Upstream:

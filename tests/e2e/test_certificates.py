@@ -9,7 +9,8 @@ import pytest
 
 from tests.kit.certificates import Authority, authority
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,8 @@ from openai import AsyncOpenAI, BadRequestError, NotFoundError
 from sim.engine import Profile
 from tests.conformance.raw_http import http2
 from tests.kit.fleet import QUICK, quick_fleet
-from tests.kit.mesh import MODES, Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import MODES, Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 BIG = Profile(
     prefill_tokens_per_s=4_000_000.0,

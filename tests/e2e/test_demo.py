@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 
-from tests.kit.mesh import eventually
 from tests.kit.ports import free_ports
 from tests.kit.processes import children_of, is_alive
+from tests.kit.waiting import eventually
 
 
 async def start_demo(*words: str) -> asyncio.subprocess.Process:

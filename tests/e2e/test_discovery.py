@@ -13,9 +13,10 @@ from control_plane.demo.conversations import text
 from sim.fleet import SimFleet
 from sim.pod import PodSpec
 from tests.kit.fleet import QUICK, quick_fleet
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
 from tests.kit.name_server import Zone, name_server
 from tests.kit.ports import free_ports
+from tests.kit.waiting import eventually
 
 WORKERS = 2
 MODELS = {"by-name": "named", "by-service": "served", "by-file": "listed"}

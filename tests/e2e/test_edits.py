@@ -6,7 +6,8 @@ from pathlib import Path
 from control_plane.demo.client import Answer
 from tests.e2e.test_picker_gone import grown, load
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import PolicyText, eventually, mesh
+from tests.kit.mesh import PolicyText, mesh
+from tests.kit.waiting import eventually
 
 
 async def test_weight_endpoint_and_model_are_edited_under_load(tmp_path: Path) -> None:

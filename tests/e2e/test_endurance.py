@@ -12,7 +12,8 @@ from tests.e2e.test_clients import simple
 from tests.e2e.test_mixed_load import mixed_policy, send_mixed
 from tests.e2e.test_picker_gone import grown, load
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import MODES, PolicyText, eventually, mesh
+from tests.kit.mesh import MODES, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.long
 

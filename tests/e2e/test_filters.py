@@ -9,7 +9,8 @@ from typing import Any
 import aiohttp
 
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 POLICY = """\
 kvpilot: v1

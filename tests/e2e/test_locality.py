@@ -11,7 +11,8 @@ from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
 from sim.fleet import SimFleet, pod_specs
 from tests.kit.fleet import QUICK
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 FAILOVER = "trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true, failover: [{from: za, to: zb}]}}}"
 

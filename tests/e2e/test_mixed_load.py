@@ -9,7 +9,8 @@ import pytest
 
 from control_plane.demo.client import Answer
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import MODES, Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import MODES, Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 REQUESTS = 200
 IN_FLIGHT = 16

@@ -12,7 +12,8 @@ from control_plane.compile import AdsVariant
 from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import MODES, Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import MODES, Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 
 @asynccontextmanager

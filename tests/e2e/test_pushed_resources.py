@@ -11,7 +11,8 @@ from control_plane.compile import AdsVariant, cluster_name
 from protos.derive import root_class
 from protos.messages import load
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import PolicyText, eventually, mesh
+from tests.kit.mesh import PolicyText, mesh
+from tests.kit.waiting import eventually
 
 PREFIX = "type.googleapis.com/"
 TYPES = {

@@ -13,7 +13,8 @@ from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
 from tests.conformance.raw_http import Upload
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 WORKERS = 8
 ROUNDS = 4

@@ -12,7 +12,8 @@ from control_plane.xds.lane import CUT_BY_ENVOY
 from tests.kit.envoys import admin, envoy, row_of
 from tests.kit.fleet import quick_fleet
 from tests.kit.kvpilot import Kvpilot
-from tests.kit.mesh import Mesh, PolicyText, eventually, mesh
+from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 BAD_LISTENER = """\
 envoyPatch:

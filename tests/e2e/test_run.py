@@ -17,9 +17,10 @@ import yaml
 from control_plane.demo.client import chat
 from control_plane.sidecar.envoy_process import find_envoy
 from tests.kit.fleet import quick_fleet
-from tests.kit.mesh import PolicyText, eventually, mesh
+from tests.kit.mesh import PolicyText, mesh
 from tests.kit.ports import free_ports
 from tests.kit.processes import children_of, is_alive
+from tests.kit.waiting import eventually
 
 HELLO = [{"role": "user", "content": "hello"}]
 

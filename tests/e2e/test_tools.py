@@ -10,7 +10,8 @@ import pytest
 from control_plane.cli import main
 from tests.kit.fleet import quick_fleet
 from tests.kit.kvpilot import Kvpilot
-from tests.kit.mesh import PolicyText, eventually, mesh
+from tests.kit.mesh import PolicyText, mesh
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -1,8 +1,7 @@
 """Everything that an end-to-end test needs: simulated pods, a kvpilot process and a real Envoy that it configures."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,7 @@ from ext_proc.core.address import SocketAddress, parse_address
 from sim.fleet import SimFleet
 from tests.kit.kvpilot import Kvpilot
 from tests.kit.ports import free_ports
-
-WAIT_S = 10.0
-"""Longest wait for something that takes milliseconds on a quiet machine."""
+from tests.kit.waiting import eventually
 
 T = TypeVar("T")
 
@@ -182,17 +179,4 @@ async def mesh(
                 print(kvpilot.log.read_text(), envoy.log_path.read_text(), sep="\n--- envoy ---\n")
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], what: str, timeout_s: float = WAIT_S) -> T:
-    """The first true value of `probe`; fails with `what` when none comes in time."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                value = await probe()
-                if value:
-                    return value
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"waited {timeout_s:.0f} s for {what}") from None
-
-
-__all__ = ["MODES", "Mesh", "PolicyText", "SimFleet", "eventually", "mesh"]
+__all__ = ["MODES", "Mesh", "PolicyText", "SimFleet", "mesh"]

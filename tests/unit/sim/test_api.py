@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sim.engine import Profile
 from sim.pod import Pod, PodSpec
-from tests.unit.sim.live import LONG_ANSWER, eventually
+from tests.kit.waiting import eventually
+from tests.unit.sim.live import LONG_ANSWER
 
 CHAT = "/v1/chat/completions"
 PROMPT = "a prompt that is long enough for several blocks of the cache " * 10

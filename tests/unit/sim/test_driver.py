@@ -7,7 +7,8 @@ import pytest
 from sim.driver import EngineDriver
 from sim.engine import Engine, Request, Usage
 from sim.metrics import Observations
-from tests.unit.sim.live import FAST, LONG_ANSWER, eventually
+from tests.kit.waiting import eventually
+from tests.unit.sim.live import FAST, LONG_ANSWER
 
 
 async def test_a_ticket_gets_all_tokens_and_the_usage() -> None:

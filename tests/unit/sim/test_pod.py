@@ -8,7 +8,8 @@ import pytest
 
 from sim.faults import BadFaultError
 from sim.pod import Pod, PodSpec
-from tests.unit.sim.live import LONG_ANSWER, eventually
+from tests.kit.waiting import eventually
+from tests.unit.sim.live import LONG_ANSWER
 
 CHAT = "/v1/chat/completions"
 GONE = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)

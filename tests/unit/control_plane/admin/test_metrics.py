@@ -7,13 +7,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ext_proc.counters import DECISION_BUCKETS_S
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.admin.asking import admin_of, pick, text
 from tests.unit.control_plane.sidecar.in_process import (
     FIRST,
     SECOND,
     connected,
     edit,
-    eventually,
     is_connected,
     policy_text,
     running,

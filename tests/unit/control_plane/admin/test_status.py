@@ -8,6 +8,7 @@ from control_plane.admin import status
 from control_plane.admin.status import not_ready
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from control_plane.sidecar.sidecar import Sidecar
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.admin.asking import admin_of, get, text
 from tests.unit.control_plane.sidecar.in_process import (
     FIRST,
@@ -15,7 +16,6 @@ from tests.unit.control_plane.sidecar.in_process import (
     EndpointsClient,
     connected,
     edit,
-    eventually,
     is_connected,
     options,
     policy_text,

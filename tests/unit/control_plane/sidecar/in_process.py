@@ -1,17 +1,14 @@
 """A sidecar in the test's own process: real servers on ports of the system's choice, no Envoy, a clock that stands."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from control_plane.sidecar.sidecar import Sidecar, SidecarOptions
 from control_plane.xds.kinds import ENDPOINTS
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.xds.ads_client import AdsClient
-
-PATIENCE_S = 10.0
-"""For what must come; it only bounds how long a failing test takes."""
 
 FIRST, SECOND, THIRD = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"
 BOTH_ROLES = frozenset({"xds", "picker"})
@@ -74,13 +71,6 @@ def is_connected(sidecar: Sidecar) -> bool:
     """Whether any Envoy has an open stream."""
     assert sidecar.xds is not None
     return any(row["connected"] for row in sidecar.xds.status())
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """Waits until something is true that must become so."""
-    async with asyncio.timeout(PATIENCE_S):
-        while not true():
-            await asyncio.sleep(0.002)
 
 
 class EndpointsClient:

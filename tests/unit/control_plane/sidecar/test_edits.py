@@ -15,6 +15,7 @@ from control_plane.sidecar.edits import EditRefusedError, Edits, NoSuchVersionEr
 from control_plane.sidecar.sidecar import PolicyInvalidError, Sidecar
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from protos.messages import load as load_messages
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.sidecar.in_process import (
     FIRST,
     SECOND,
@@ -22,7 +23,6 @@ from tests.unit.control_plane.sidecar.in_process import (
     Clock,
     connected,
     edit,
-    eventually,
     named,
     options,
     policy_text,

@@ -9,7 +9,8 @@ from control_plane.sidecar import history_writer
 from control_plane.sidecar.history import History, Pending
 from control_plane.sidecar.history_writer import HistoryWriter
 from control_plane.sidecar.policy_state import PolicyState
-from tests.unit.control_plane.sidecar.in_process import FIRST, THIRD, edit, eventually, named, policy_text, running
+from tests.kit.waiting import eventually
+from tests.unit.control_plane.sidecar.in_process import FIRST, THIRD, edit, named, policy_text, running
 
 
 def recorded(history: History, version: str) -> None:

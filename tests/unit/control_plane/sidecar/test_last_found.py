@@ -10,7 +10,8 @@ from control_plane.fleet.merge import Found, SourceKey
 from control_plane.fleet.targets import Target
 from control_plane.sidecar import kept_files, last_found
 from control_plane.sidecar.last_found import LastFound
-from tests.unit.control_plane.sidecar.in_process import FIRST, Clock, eventually, named, policy_text, running
+from tests.kit.waiting import eventually
+from tests.unit.control_plane.sidecar.in_process import FIRST, Clock, named, policy_text, running
 
 KEY = ("dns", "vllm:8000", "AUTO")
 TARGETS = (

@@ -16,7 +16,8 @@ from control_plane.xds.kinds import ENDPOINTS
 from control_plane.xds.snapshot import Snapshot, build_snapshot
 from ext_proc.core.settings import PickerSettings
 from protos.messages import load as load_messages
-from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, THIRD, eventually, policy_text
+from tests.kit.waiting import eventually
+from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, THIRD, policy_text
 
 NODE = Node(id="a")
 

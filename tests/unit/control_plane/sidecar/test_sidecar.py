@@ -20,6 +20,7 @@ from control_plane.sidecar.sidecar import (
     start_errors,
 )
 from ext_proc.core.address import parse_address
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.sidecar.in_process import (
     BOTH_ROLES,
     FIRST,
@@ -28,7 +29,6 @@ from tests.unit.control_plane.sidecar.in_process import (
     Clock,
     connected,
     edit,
-    eventually,
     is_connected,
     named,
     options,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,7 +21,8 @@ from control_plane.xds.stream import MAX_OUTBOX
 from control_plane.xds.transition import REMOVAL_WAIT_S
 from ext_proc.transport.interface import AddressInUseError
 from protos.messages import load
-from tests.unit.control_plane.xds.ads_client import WAIT_S, AdsClient
+from tests.kit.waiting import eventually
+from tests.unit.control_plane.xds.ads_client import AdsClient
 
 
 def snapshot(*clusters: str, note: str = "") -> Snapshot:
@@ -111,13 +112,6 @@ async def desk() -> AsyncIterator[Desk]:
     [desk.address] = await desk.server.start(["127.0.0.1:0"])
     yield desk
     await desk.server.stop()
-
-
-async def eventually(true: Callable[[], bool]) -> None:
-    """Waits until something is true that must become so."""
-    async with asyncio.timeout(WAIT_S):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 class TestStreams:
