@@ -114,7 +114,7 @@ async def stage(options: DemoOptions, directory: Path, say: Callable[[str], None
     )
     try:
         say(f"starting {options.pods} simulated pods")
-        await asyncio.gather(*(pod.start() for pod in pods))
+        await _start(pods)
         policy.write_text(policy_text(options.listen, pods, "kv-aware"))
         say("starting kvpilot and Envoy")
         await sidecar.start()
@@ -124,6 +124,16 @@ async def stage(options: DemoOptions, directory: Path, say: Callable[[str], None
     finally:
         await sidecar.stop()
         await asyncio.gather(*(pod.kill() for pod in pods))
+
+
+async def _start(pods: Sequence[PodProcess]) -> None:
+    """Starts them side by side; however that ends, none is still on its way afterwards (`gather` would not wait)."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for pod in pods:
+                group.create_task(pod.start())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 async def play(options: DemoOptions, console: Console, until_stopped: Until) -> bool:

@@ -1,5 +1,6 @@
 """Setting the stage: addresses, the policy, what a user is told."""
 
+import asyncio
 import io
 import json
 import shlex
@@ -165,6 +166,45 @@ async def test_a_stop_before_the_report_is_obeyed(tmp_path: Path) -> None:
     out = io.StringIO()
     assert await play(options, Console(file=out), at_once) is False
     assert "stopped before the report" in out.getvalue()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_pods_that_are_stopped_while_they_start(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whichever step: every process that had been made has ended, and somebody has waited for it."""
+    processes = []
+    create = asyncio.create_subprocess_exec
+
+    async def create_and_tell(*command: str, **options: int) -> asyncio.subprocess.Process:
+        processes.append(await create(*command, **options))  # type: ignore[arg-type]
+        return processes[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", create_and_tell)
+    starting = [PodProcess(models=(MODEL,)) for _ in range(3)]
+    start = asyncio.ensure_future(run._start(starting))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    start.cancel()
+    await asyncio.gather(start, return_exceptions=True)
+    assert start.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    for pod in starting:
+        await pod.kill()
+    assert all(process.returncode is not None for process in processes)
+
+
+async def test_a_pod_that_does_not_start_stops_the_others() -> None:
+    """The reason is told as it is, and the others are not on their way any more."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        starting = pods(f"127.0.0.1:{taken.getsockname()[1]}", "127.0.0.1:0")
+        try:
+            with pytest.raises(PodNotStartedError):
+                await run._start(starting)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+        finally:
+            for pod in starting:
+                await pod.kill()
 
 
 def test_what_a_user_can_mend() -> None:
