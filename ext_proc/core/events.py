@@ -112,6 +112,47 @@ class ScrapeFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksStored:
+    """`address` has put prompt blocks into its prefix cache: chained hashes of `ext_proc.core.blocks`.
+
+    They follow each other; the first one follows `parent`, or begins a prompt where that is None.
+    """
+
+    address: str
+    at: float
+    blocks: tuple[int, ...]
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksRemoved:
+    """`address` has evicted these blocks from its prefix cache, in any order."""
+
+    address: str
+    at: float
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheCleared:
+    """Nothing is known any more of what `address` has cached: it restarted, was reset, or events were lost for good."""
+
+    address: str
+    at: float
+
+
+CacheEvent = BlocksStored | BlocksRemoved | CacheCleared
+"""What engines themselves tell of their prefix caches."""
+
 Event = (
-    Picked | FirstToken | AttemptStarted | AttemptEnded | RequestEnded | StreamEnded | Scraped | ScrapeFailed
-)  # fmt: skip
+    Picked
+    | FirstToken
+    | AttemptStarted
+    | AttemptEnded
+    | RequestEnded
+    | StreamEnded
+    | Scraped
+    | ScrapeFailed
+    | CacheEvent
+)

@@ -18,7 +18,7 @@ from typing import Any
 from ext_proc.core.alias import Asked, asked_of, replace_model
 from ext_proc.core.blocks import block_hashes, tokens_of
 from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
-from ext_proc.core.events import Event, Picked, Scraped, ScrapeFailed
+from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Event, Picked, Scraped, ScrapeFailed
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.levels import Group, Levels, levels
@@ -155,7 +155,7 @@ class Picker:
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
         match event:
-            case Scraped() | ScrapeFailed():
+            case Scraped() | ScrapeFailed() | BlocksStored() | BlocksRemoved() | CacheCleared():
                 self._fleet.apply(event, None)
             case Picked():
                 if event.decision_id not in self._fleet.ledger:  # a peer may tell twice

@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ext_proc.core.blocks import BLOCK_TOKENS, MAX_BLOCKS
-from ext_proc.core.events import Event, Picked, RequestEnded, Scraped, ScrapeFailed
+from ext_proc.core.events import (
+    BlocksRemoved,
+    BlocksStored,
+    CacheCleared,
+    Event,
+    Picked,
+    RequestEnded,
+    Scraped,
+    ScrapeFailed,
+)
 from ext_proc.core.picker import Named, Picker, Wanted
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.strategies.table import strategy
@@ -64,7 +73,7 @@ class Production:
     def observe(self, event: Event) -> None:
         """Tells the picker, which knows its requests by its own ids."""
         match event:
-            case Scraped() | ScrapeFailed() | Picked():
+            case Scraped() | ScrapeFailed() | Picked() | BlocksStored() | BlocksRemoved() | CacheCleared():
                 self.picker.apply(event)
             case _:
                 ended = isinstance(event, RequestEnded)
