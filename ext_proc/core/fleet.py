@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ext_proc.core.adapters import Adapters
 from ext_proc.core.events import AttemptEnded, Event, FirstToken, Picked, RequestEnded, Scraped
 from ext_proc.core.gauges import Gauges
 from ext_proc.core.health import Evidence, Health, evidence_of_attempt, evidence_of_request
 from ext_proc.core.index import PrefixIndex
+from ext_proc.core.latency import Latencies, sample_of
 from ext_proc.core.ledger import Ledger
+from ext_proc.core.memory import Memory
 from ext_proc.core.record import Record
 from ext_proc.core.slots import Slots
 
@@ -28,6 +31,9 @@ class Fleet:
         self.slots = Slots()
         self.ledger = Ledger(self.slots)
         self.gauges = Gauges(self.slots.capacity)
+        self.memory = Memory(self.slots.capacity)
+        self.latencies = Latencies(self.slots.capacity)
+        self.adapters = Adapters()
         self.health = Health(self.slots.capacity)
         self.index = PrefixIndex()
         self._wanted: Set[str] = frozenset()
@@ -41,11 +47,14 @@ class Fleet:
             self.slots.acquire(address)
         self.ledger.grow()
         self.gauges.grow(self.slots.capacity)
+        self.memory.grow(self.slots.capacity)
+        self.latencies.grow(self.slots.capacity)
         self.health.grow(self.slots.capacity)
         self._forget_leaving()
 
     def apply(self, event: Event, record: Record | None) -> None:
         """Learns from one event. `record` is that of the decision that it is about, if it is still kept."""
+        self._time(event, record)
         match event:
             case Scraped():
                 self._scraped(event)
@@ -107,10 +116,30 @@ class Fleet:
             in_flight=int(self.ledger.in_flight[slot]),
             decoding=int(self.ledger.decoding[slot]),
         )
+        self.memory.scraped(
+            slot,
+            event.at,
+            usage=event.kv_usage,
+            kv_tokens=event.kv_tokens,
+            own_tokens=int(self.ledger.queued_tokens[slot] + self.ledger.decoding_tokens[slot]),
+        )
+        if event.running_loras is not None or event.waiting_loras is not None:
+            self.adapters.scraped(slot, frozenset((*(event.running_loras or ()), *(event.waiting_loras or ()))))
         if event.kv_tokens:
             self.index.set_capacity(slot, event.kv_tokens)
         # Engines answer scrapes where they answer requests: somebody listens there.
         self.health.proved(slot, event.at)
+
+    def _time(self, event: Event, record: Record | None) -> None:
+        """Takes the latency or the error that an event tells of; `record` is as it was before it."""
+        sample = sample_of(event, record)
+        slot = None if sample is None else self.slots.get(sample.address)
+        if sample is None or slot is None:
+            return
+        if sample.seconds is not None:
+            self.latencies.answered(slot, sample.seconds, event.at)
+        if sample.is_error is not None:
+            self.latencies.ended(slot, event.at, is_error=sample.is_error)
 
     def _picked(self, event: Picked) -> None:
         slot = self.slots.get(event.address)
@@ -156,6 +185,9 @@ class Fleet:
             slot = self.slots.acquire(address)
             self.index.forget(slot)
             self.gauges.reset(slot)
+            self.memory.reset(slot)
+            self.latencies.reset(slot)
+            self.adapters.reset(slot)
             self.health.reset(slot)
             self.slots.free(slot)
         self._leaving -= gone
