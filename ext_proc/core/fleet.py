@@ -155,6 +155,7 @@ class Fleet:
         for address in gone:
             slot = self.slots.acquire(address)
             self.index.forget(slot)
+            self.ledger.forget(slot)
             self.gauges.reset(slot)
             self.health.reset(slot)
             self.slots.free(slot)

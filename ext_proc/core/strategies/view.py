@@ -30,7 +30,8 @@ class View:
     """A pool at the moment of a pick. `slots` are its endpoints that may be named, at least one.
 
     `weights` are the endpoints' weights, `turn` counts the pool's picks, `mean_uncached` is the usual number of
-    uncached tokens of its requests. `prompt` is None for strategies that do not ask for it.
+    uncached tokens of its requests, `gap_s` the usual time between two of them. `prompt` is None for strategies that
+    do not ask for it.
     """
 
     slots: IntArray
@@ -40,6 +41,7 @@ class View:
     turn: int
     mean_uncached: float
     prompt: Prompt | None = None
+    gap_s: float = 1.0
 
     def address(self, position: int) -> str:
         """The address at a position of the arrays."""
