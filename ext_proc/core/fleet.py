@@ -184,6 +184,7 @@ class Fleet:
         for address in gone:
             slot = self.slots.acquire(address)
             self.index.forget(slot)
+            self.ledger.forget(slot)
             self.gauges.reset(slot)
             self.memory.reset(slot)
             self.latencies.reset(slot)

@@ -13,13 +13,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ext_proc.core.backlog import Backlog
 from ext_proc.core.events import AttemptStarted, Event, FirstToken, Picked, RequestEnded, StreamEnded
 from ext_proc.core.slots import Slots, grown
+from ext_proc.core.speed import Speed
 
 # Four times what one Envoy with raised breakers keeps open (16,384 streams); beyond, the oldest is given up.
 MAX_RESERVATIONS = 65_536
 
 _NOWHERE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an endpoint had when a request was sent there: what its first token teaches about depends on it.
+
+    `wait_ms` is the work before it, `work_ms` its own, `requests` and `held` are those of `Speed`; `due_at` and `place`
+    are its place in `Backlog`.
+    """
+
+    wait_ms: float
+    work_ms: float
+    requests: float
+    held: float
+    due_at: float
+    place: float
 
 
 @dataclass(slots=True)
@@ -37,6 +55,7 @@ class Reservation:
     max_age_s: float
     blocks: tuple[int, ...]
     is_decoding: bool = False
+    sent: Sent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +69,14 @@ class Moved:
 class Ledger:
     """The account.
 
-    Mutable: five arrays by slot, the open reservations, and their queues by age; `apply` and `expire` are the writers.
+    Mutable: the arrays by slot, the open reservations, and their queues by age, and `backlog` and `speed`, which learn
+    from the same events; `apply` and `expire` are the writers.
     """
 
     def __init__(self, slots: Slots, *, max_reservations: int = MAX_RESERVATIONS) -> None:
         self._slots = slots
+        self.speed = Speed(slots.capacity)
+        self.backlog = Backlog(slots.capacity)
         self._max_reservations = max_reservations
         self._open: OrderedDict[str, Reservation] = OrderedDict()
         # Reservations of one maximum age end in the order in which they were made: a queue for each age (there is one
@@ -64,6 +86,7 @@ class Ledger:
         self.queued_tokens = np.zeros(slots.capacity, dtype=np.int64)
         self.decoding = np.zeros(slots.capacity, dtype=np.int64)
         self.decoding_tokens = np.zeros(slots.capacity, dtype=np.int64)
+        self.held_tokens = np.zeros(slots.capacity, dtype=np.int64)
         self.picked_at = np.zeros(slots.capacity, dtype=np.float64)
         """When each slot was picked last, 0 before the first time. A slot that changed hands shows a former time: this
         only breaks ties."""
@@ -83,7 +106,15 @@ class Ledger:
             self.queued_tokens = grown(self.queued_tokens, capacity, 0)
             self.decoding = grown(self.decoding, capacity, 0)
             self.decoding_tokens = grown(self.decoding_tokens, capacity, 0)
+            self.held_tokens = grown(self.held_tokens, capacity, 0)
             self.picked_at = grown(self.picked_at, capacity, 0.0)
+            self.speed.grow(capacity)
+            self.backlog.grow(capacity)
+
+    def forget(self, slot: int) -> None:
+        """Drops what was learned about an endpoint that left, once nothing runs there."""
+        self.speed.reset(slot)
+        self.backlog.reset(slot)
 
     def apply(self, event: Event) -> Moved | None:
         """Accounts for one event; tells when it shows that a request runs elsewhere than it was thought to."""
@@ -95,6 +126,7 @@ class Ledger:
             case FirstToken():
                 return self._first_token(event)
             case RequestEnded():
+                self._learn_late(event)
                 self._end(event.decision_id)
             case StreamEnded(closed_by_us=False):
                 self._end(event.decision_id)
@@ -125,7 +157,7 @@ class Ledger:
         )
         self._open[event.decision_id] = reservation
         self._by_age.setdefault(event.max_age_s, OrderedDict())[event.decision_id] = reservation
-        self._count(reservation, +1)
+        self._enter(reservation, event.at)
         if reservation.slot != _NOWHERE:
             self.picked_at[reservation.slot] = event.at
 
@@ -137,17 +169,19 @@ class Ledger:
         slot = self._slot(address)
         if slot == reservation.slot:
             return None
-        self._count(reservation, -1)
+        self._leave(reservation)
         reservation.slot = slot
         # What that endpoint holds of the prompt is not known here; Envoy's second choice usually holds little.
         reservation.uncached_tokens = reservation.prompt_tokens
-        self._count(reservation, +1)
+        self._enter(reservation, at)
         return Moved(slot, reservation.blocks) if slot != _NOWHERE else None
 
     def _first_token(self, event: FirstToken) -> Moved | None:
         reservation = self._open.get(event.decision_id)
         if reservation is None or reservation.is_decoding:
             return None
+        if self._slots.get(event.address) == reservation.slot:
+            self._learn(reservation, event.at)
         moved = self._move(event.decision_id, event.address, event.at)
         self._count(reservation, -1)
         reservation.is_decoding = True
@@ -159,17 +193,63 @@ class Ledger:
         reservation = self._open.pop(decision_id, None)
         if reservation is None:
             return
-        self._count(reservation, -1)
+        self._leave(reservation)
         queue = self._by_age[reservation.max_age_s]
         del queue[decision_id]
         if not queue:
             del self._by_age[reservation.max_age_s]
+
+    def _enter(self, reservation: Reservation, at: float) -> None:
+        slot = reservation.slot
+        if slot != _NOWHERE and not reservation.is_decoding:
+            speed = self.speed
+            factor = float(speed.factor[slot])
+            requests, held = float(self.in_flight[slot]), float(self.held_tokens[slot])
+            work_ms = factor * speed.prefill_ms(reservation.uncached_tokens, reservation.prompt_tokens)
+            wait_ms = self.backlog.left_ms(slot, at) if speed.is_learned else self.backlog.owed_at(slot)
+            due_at, place = self.backlog.enter(slot, at, work_ms, factor * speed.step_ms(requests, held))
+            reservation.sent = Sent(wait_ms, work_ms, requests, held, due_at, place)
+        self._count(reservation, +1)
+
+    def _leave(self, reservation: Reservation) -> None:
+        self._count(reservation, -1)
+        if reservation.sent is not None:
+            self.backlog.leave(reservation.slot, reservation.sent.work_ms, is_done=False)
+            reservation.sent = None
+
+    def _learn(self, reservation: Reservation, at: float) -> None:
+        """Takes in what a first token at `at` tells about its endpoint."""
+        sent, slot = reservation.sent, reservation.slot
+        if sent is None:
+            return
+        self.backlog.answered(slot, at, sent.due_at, sent.place)
+        self.backlog.leave(slot, sent.work_ms, is_done=True)
+        reservation.sent = None
+        if at > reservation.attempt_at:
+            self.speed.learn(
+                slot,
+                (at - reservation.attempt_at) * 1e3,
+                wait_ms=sent.wait_ms,
+                uncached=reservation.uncached_tokens,
+                tokens=reservation.prompt_tokens,
+                requests=sent.requests,
+                held=sent.held,
+            )
+
+    def _learn_late(self, event: RequestEnded) -> None:
+        """A first token that was not told while it was news: of an answer that was over before the next record."""
+        reservation = self._open.get(event.decision_id)
+        if reservation is None or event.ttft_ms is None or self._slots.get(event.served) != reservation.slot:
+            return
+        if event.attempts == 1:
+            self._learn(reservation, reservation.picked_at + event.ttft_ms / 1e3)
 
     def _count(self, reservation: Reservation, sign: int) -> None:
         slot = reservation.slot
         if slot == _NOWHERE:
             return
         self.in_flight[slot] += sign
+        self.held_tokens[slot] += sign * reservation.prompt_tokens
         if reservation.is_decoding:
             self.decoding[slot] += sign
             self.decoding_tokens[slot] += sign * reservation.prompt_tokens

@@ -1,20 +1,25 @@
-"""`kv-aware`: the least cost in tokens, for this request and for the others.
+"""`kv-aware`: the least cost in milliseconds, for this request and for the others.
 
-    cost = (Q + u) + α·n·u + φ·u·(Q + u/2) / mean(u)
+    cost = wait + prefill + step + (CROWD − 1)·crowd + STALL·n·prefill + LATER·λ/(1 − ρ)·prefill·(wait + prefill/2)
 
-u are the tokens of the prompt that the endpoint would have to compute, Q the uncached tokens that stand before it
-there, n the requests decoding there. The first term is this request's wait, the second what its prefill stalls the
-decoding ones, the third what it delays later arrivals (from the value function of an M/G/1 queue). Scraped load of
-others is added to n, and to Q as the usual mean(u) for each waiting request.
+*wait* is the prefill work before this prompt (`ext_proc.core.backlog`), *prefill* its own: only of the tokens that the
+endpoint does not hold (`ext_proc.core.index`). *step* is what a first token takes beside that, of which *crowd* comes
+from the requests that are there: it counts more than once, because this request does to the later ones what the n
+before it do to it. The next term is what its prefill stalls those n, the last one how much later the first tokens of
+later arrivals come (the value function of an M/G/1 queue with λ arrivals per millisecond and utilisation ρ).
 
-Two rules of our own around it:
+Times are predicted from what was learned of these endpoints (`ext_proc.core.speed`), each with its own factor; before
+enough was learned, from a guess, whose ratios make the cost one in tokens: then the account of work has no clock to go
+by, and everything counts as waiting that has no first token yet. Scraped load of others is added to n, and to the wait
+as the usual prefill for each waiting request.
 
-- *A prefix that everybody shares* is charged amortised. Where at least `COMMON_FAN_OUT` distinct prompts continue a
-  prefix, an endpoint that lacks it is charged only missing ÷ fan-out, since the copy will serve as many later requests
-  again. So unrelated questions behind one system prompt spread over the pool, even when they come one after another,
-  while a conversation, whose own history has one continuation, stays where it is. What enters the ledger is the full u.
-- *Near ties*: costs within one block of the least are taken as equal; then the fewest in flight wins, then who was not
-  picked for the longest time (new prefixes spread over the caches), then chance.
+*A prefix that everybody shares* (nearly all of the pool's prompts begin alike, and at least `COMMON_FAN_OUT` distinct
+ones continue it) is not charged to an endpoint that lacks it, since the copy will serve all later requests there. So
+unrelated questions behind one system prompt spread over the pool, even when they come one after another. What enters
+the account is the full u. This is our own rule.
+
+*Near ties*: costs within `NEAR_MS` of the least are taken as equal; then the fewest in flight wins, then who was not
+picked for the longest time (new prefixes spread over the caches), then chance.
 
 And one guard, after consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam 2017): an endpoint with many
 more requests in flight than the pool's mean comes last, whatever it holds; engines with few slots spill early.
@@ -31,41 +36,46 @@ from ext_proc.core.strategies.view import Prompt, Ranking, View, best_first, jit
 
 needs_prompt = True
 
-# α: share of a prefill that each decoding request loses by it (chunked prefill interleaves the rest). 0 lengthened
-# end-to-end times by 13–25 % in simulation, 1 first tokens by up to 13 %.
-STALL_SHARE = 0.2
+# How often the delay counts that the requests on an endpoint are to each first token there.
+CROWD = 2.0
 
-# φ: weight of the delay of later arrivals; without it first tokens came 2–9 % later.
-LATER_ARRIVALS = 1.0
+# Share of a prefill that each decoding request loses by it (chunked prefill interleaves the rest).
+STALL = 0.2
 
-# What the least mean(u) may be: a pool where nearly everything is cached would otherwise magnify every difference.
-LEAST_MEAN_TOKENS = float(BLOCK_TOKENS)
+# Weight of the delay of later arrivals.
+LATER = 2.0
 
-# Costs closer than one block say nothing: matches are only known in whole blocks.
-NEAR_TOKENS = float(BLOCK_TOKENS)
+# What ρ may be at most: beyond, the value function has no meaning, and the account of work is wrong somewhere.
+MOST_UTILISED = 0.9
 
-# Bounded load: at most twice the mean, and room for a small burst where the mean is small. Loose, since Q and n already
-# price load; it is for engines whose queue the formula misjudges.
+# The least time between two arrivals that is believed.
+LEAST_GAP_MS = 1e-3
+
+# Costs closer than this say nothing: a step of a batch takes longer.
+NEAR_MS = 0.5
+
+# Bounded load: at most twice the mean, and room for a small burst where the mean is small. Loose, since the cost
+# prices load already; it is for engines whose queue the formula misjudges.
 LOAD_FACTOR = 2.0
 LOAD_ROOM = 8.0
 
 # Seconds within which two last picks count as equally long ago.
 _INSTANT = 1e-6
 
-# Far above any cost in tokens; keys near it keep a resolution of 1e-4, enough for counts and for breaking ties.
+# Far above any cost in milliseconds; keys near it keep a resolution of 1e-4, enough for counts and for breaking ties.
 _LAST = 1e12
 
 
-def prompt_of(tokens: int, match: Match, depths: IntArray) -> Prompt:
+def prompt_of(tokens: int, match: Match, depths: IntArray, *, is_everybodys: bool = False) -> Prompt:
     """A prompt of `tokens` against endpoints that hold `depths` blocks of it.
 
     At least one token is always computed: engines need the logits of the last one.
     """
     uncached = np.maximum(1, tokens - depths * BLOCK_TOKENS)
     charged = uncached.astype(np.float64)
-    if match.common_blocks:
+    if is_everybodys and match.common_blocks:
         missing_common = np.maximum(0, match.common_blocks - depths) * float(BLOCK_TOKENS)
-        charged = np.maximum(1.0, charged - missing_common * (1.0 - 1.0 / match.fan_out))
+        charged = np.maximum(1.0, charged - missing_common)
     return Prompt(tokens, uncached, charged)
 
 
@@ -73,31 +83,40 @@ def rank(view: View, rng: random.Random) -> Ranking:
     """Least cost first; raises ValueError without a prompt."""
     if view.prompt is None:
         raise ValueError("kv-aware needs the prompt")
-    slots, charged = view.slots, view.prompt.charged
-    in_flight = view.fleet.ledger.in_flight[slots]
-    queued: FloatArray | IntArray = view.fleet.ledger.queued_tokens[slots]
-    decoding: FloatArray | IntArray = view.fleet.ledger.decoding[slots]
-    load: FloatArray | IntArray = in_flight
-    mean = max(view.mean_uncached, LEAST_MEAN_TOKENS)
+    slots, ledger, prompt = view.slots, view.fleet.ledger, view.prompt
+    speed, backlog = ledger.speed, ledger.backlog
+    load: FloatArray | IntArray = ledger.in_flight[slots]
+    factor = speed.factor[slots]
+    wait = backlog.wait_ms(slots, view.now) if speed.is_learned else backlog.owed_ms(slots)
     if view.fleet.gauges.has_foreign:
         waiting, running = view.fleet.gauges.foreign(slots, view.now)
-        queued = queued + waiting * mean
-        decoding = decoding + running
-        load = in_flight + waiting + running
-    cost = queued + charged
-    cost += STALL_SHARE * decoding * charged
-    cost += (LATER_ARRIVALS / mean) * charged * (queued + charged / 2)
-    order = best_first(_key(cost, load, view.fleet.ledger.picked_at[slots], rng))
+        wait = wait + waiting * factor * (view.mean_uncached * speed.token_ms)
+        load = load + waiting + running
+    charged = prompt.charged
+    prefill = factor * charged * (speed.token_ms + speed.pair_ms * (prompt.tokens - charged / 2))
+    crowd = factor * (speed.request_ms * load + speed.held_ms * ledger.held_tokens[slots])
+    step = factor * speed.base_ms + crowd
+    arrivals = 1.0 / (len(slots) * max(LEAST_GAP_MS, 1e3 * view.gap_s))
+    used = min(MOST_UTILISED, arrivals * view.mean_uncached * speed.token_ms)
+    later = (LATER * arrivals / (1.0 - used)) * prefill * (wait + prefill / 2)
+    stall = STALL * load * prefill
+    cost = wait + prefill + step + (CROWD - 1.0) * crowd + stall + later
+    order = best_first(_key(cost, load, ledger.picked_at[slots], rng))
     best = int(order[0])
     terms = {
-        "cached_tokens": view.prompt.tokens - view.prompt.uncached,
-        "uncached_tokens": view.prompt.uncached,
+        "cached_tokens": prompt.tokens - prompt.uncached,
+        "uncached_tokens": prompt.uncached,
         "charged_tokens": charged,
-        "queued_tokens": queued,
-        "decoding": decoding,
-        "in_flight": in_flight,
+        "in_flight": load,
+        "speed_factor": factor,
+        "wait_ms": wait,
+        "prefill_ms": prefill,
+        "step_ms": step,
+        "crowd_ms": crowd,
+        "stall_ms": stall,
+        "later_ms": later,
     }
-    return Ranking(order, cost, _reason(view.prompt, float(queued[best]), view.address(best), best), terms)
+    return Ranking(order, cost, _reason(prompt, float(wait[best]), view.address(best), best), terms)
 
 
 def _key(cost: FloatArray, load: FloatArray | IntArray, picked_at: FloatArray, rng: random.Random) -> FloatArray:
@@ -105,7 +124,7 @@ def _key(cost: FloatArray, load: FloatArray | IntArray, picked_at: FloatArray, r
     over: BoolArray = load > LOAD_FACTOR * (load.sum() / len(load)) + LOAD_ROOM
     if over.any():
         cost = np.where(over, cost + _LAST, cost)
-    near = cost <= cost.min() + NEAR_TOKENS
+    near = cost <= cost.min() + NEAR_MS
     chance = jitter(len(cost), rng)
     # Costs are positive, so what is near sorts before everything else.
     key: FloatArray = np.where(near, load + chance - _LAST, cost)
@@ -116,6 +135,6 @@ def _key(cost: FloatArray, load: FloatArray | IntArray, picked_at: FloatArray, r
     return key
 
 
-def _reason(prompt: Prompt, queued: float, address: str, position: int) -> str:
+def _reason(prompt: Prompt, wait_ms: float, address: str, position: int) -> str:
     cached = prompt.tokens - int(prompt.uncached[position])
-    return f"cache: {cached:,} of {prompt.tokens:,} tokens on {address}, queue {queued:,.0f}"
+    return f"cache: {cached:,} of {prompt.tokens:,} tokens on {address}, wait {wait_ms:,.0f} ms"

@@ -51,8 +51,9 @@ class View:
     """A pool at the moment of a pick. `slots` are its endpoints that may be named, at least one.
 
     `weights` are the endpoints' weights, `turn` counts the pool's picks, `mean_uncached` is the usual number of
-    uncached tokens of its requests. `prompt` is None for strategies that do not ask for it. `endpoints` has what the
-    policy says about each address. Strategies read all of it and change nothing.
+    uncached tokens of its requests, `gap_s` the usual time between two of them. `prompt` is None for strategies that
+    do not ask for it. `endpoints` has what the policy says about each address. Strategies read all of it and change
+    nothing.
     """
 
     slots: IntArray
@@ -64,6 +65,7 @@ class View:
     prompt: Prompt | None = None
     request: Request = NO_REQUEST
     endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict)
+    gap_s: float = 1.0
 
     def endpoint(self, position: int) -> EndpointSettings:
         """Labels, zone and the like of the endpoint at a position of the arrays."""

@@ -334,17 +334,28 @@ def test_other_strategies_reserve_the_whole_prompt() -> None:
     assert caller.picker.status(0)["p"]["endpoints"][0]["queued_tokens"] == 2 * ((396 + len("\0msystem\0t")) // 4)
 
 
-def test_the_usual_prompt_is_learned() -> None:
-    """Where prompts are much shorter than at first assumed, the delay of later arrivals weighs more."""
-    caller = Caller(Picker(settings(*pods(1))))
-    costs = []
-    for n in range(300):
-        caller.end(caller.named(facts(f"{n:06}" + "x" * 5_000)))
-        costs.append(caller.picker.decisions.latest(1)[0].candidates.costs[0])
-    tokens = (5_006 + len("\0msystem\0t")) // 4
-    assert costs[0] == pytest.approx(tokens + tokens**2 / 2 / 1_000)
-    assert costs[1] == pytest.approx(tokens + tokens**2 / 2 / (0.98 * 1_000 + 0.02 * tokens))
-    assert costs[-1] == pytest.approx(tokens + tokens / 2, rel=0.01)
+def test_the_usual_prompt_and_pace_are_learned() -> None:
+    """The closer requests come, the more weighs what one does to later ones."""
+
+    def later_ms(gap_s: float) -> float:
+        caller = Caller(Picker(settings(*pods(1))))
+        for n in range(300):
+            caller.end(caller.named(facts(f"{n:06}" + "x" * 5_000)))
+            caller.now += gap_s - 0.01
+        return float(caller.picker.decisions.latest(1)[0].candidates.terms["later_ms"][0])
+
+    # A prompt of 1,254 tokens is taken for 125.4 ms of work, so one in 10 s uses 1.25 % and one in a second 12.5 %.
+    assert later_ms(1.0) / later_ms(10.0) == pytest.approx(10 * (1 - 0.01254) / (1 - 0.1254), rel=0.01)
+
+
+def test_several_system_prompts_are_not_everybodys() -> None:
+    """Three applications in one pool, one after another: each stays where its system prompt is."""
+    caller = Caller(Picker(settings(*pods(3))))
+    homes: dict[int, set[str]] = {}
+    for n in range(60):
+        home = caller.serve(facts(f"{n % 3} {SYSTEM}", f"Question {n}: what is {n} squared?"))
+        homes.setdefault(n % 3, set()).add(home)
+    assert sorted(map(len, homes.values())) == [1, 1, 1]
 
 
 def test_a_reservation_ends_by_age() -> None:

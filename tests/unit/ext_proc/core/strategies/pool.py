@@ -20,6 +20,7 @@ class Pool:
         self.slots = np.array([self.fleet.slots.acquire(address) for address in self.addresses])
         self.weights = np.array(weights or [100] * size, dtype=np.float64)
         self.mean_uncached = 1_000.0
+        self.gap_s = 1.0
         self._sent = 0
 
     def send(
@@ -55,7 +56,16 @@ class Pool:
         uncached = np.maximum(1, tokens - np.array(cached or [0] * len(self.slots))[chosen])
         charge = uncached.astype(np.float64) if charged is None else np.array(charged, dtype=np.float64)[chosen]
         prompt = Prompt(tokens, uncached, charge)
-        return View(self.slots[chosen], self.weights[chosen], self.fleet, now, turn, self.mean_uncached, prompt)
+        return View(
+            self.slots[chosen],
+            self.weights[chosen],
+            self.fleet,
+            now,
+            turn,
+            self.mean_uncached,
+            prompt,
+            gap_s=self.gap_s,
+        )
 
     def order(self, strategy: Strategy, view: View, seed: int = 0) -> list[int]:
         """The positions of the whole pool, best first."""

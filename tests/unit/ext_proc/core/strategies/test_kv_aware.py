@@ -6,21 +6,29 @@ import pytest
 from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.index import Match
 from ext_proc.core.strategies import kv_aware
-from ext_proc.core.strategies.kv_aware import LOAD_FACTOR, LOAD_ROOM, prompt_of
+from ext_proc.core.strategies.kv_aware import CROWD, LATER, LOAD_FACTOR, LOAD_ROOM, STALL, prompt_of
 from ext_proc.core.strategies.view import View
 from tests.unit.ext_proc.core.strategies.pool import Pool, ranked
 
 
 def test_the_cost_is_the_formula() -> None:
-    """(Q + u) + 0.2·n·u + u·(Q + u/2)/mean(u), worked out by hand."""
+    """Worked out by hand from the guess: 10 ms for a step, 0.1 ms per token, 1e-6 per pair, 0.1 ms per request."""
     pool = Pool(2)
-    pool.mean_uncached = 500.0
+    pool.mean_uncached, pool.gap_s = 500.0, 0.1
     pool.send(0, uncached=300, times=2)
     pool.send(0, times=3, is_decoding=True)
-    cost = ranked(kv_aware, pool.view(tokens=1_000, cached=[600, 0])).cost
-    assert cost.tolist() == pytest.approx(
-        [600 + 400 + 0.2 * 3 * 400 + 400 * (600 + 200) / 500, 1_000 + 1_000 * 500 / 500]
-    )
+    ranking = ranked(kv_aware, pool.view(tokens=1_000, cached=[600, 0]))
+    wait = 2 * (30 + 300 * (100 - 150) / 1e6)
+    prefill, crowd = 40 + 400 * 800 / 1e6, 5 * 0.1 + 500 * 5e-5
+    used = 0.005 * 50
+    later = LATER * 0.005 / (1 - used) * prefill * (wait + prefill / 2)
+    busy = wait + prefill + 10 + CROWD * crowd + STALL * 5 * prefill + later
+    idle = 100.5 + 10 + LATER * 0.005 / (1 - used) * 100.5**2 / 2
+    assert ranking.cost.tolist() == pytest.approx([busy, idle])
+    assert ranking.terms["wait_ms"].tolist() == pytest.approx([wait, 0])
+    assert ranking.terms["prefill_ms"].tolist() == pytest.approx([prefill, 100.5])
+    assert ranking.terms["crowd_ms"].tolist() == pytest.approx([crowd, 0])
+    assert ranking.terms["later_ms"][0] == pytest.approx(later)
 
 
 def test_stays_where_the_prefix_is() -> None:
@@ -103,7 +111,7 @@ def test_the_reason_tells_cache_and_queue() -> None:
     pool.send(1, uncached=1_000)
     pool.send(0, uncached=12)
     reason = ranked(kv_aware, pool.view(tokens=1_600, cached=[1_536, 0])).reason
-    assert reason == f"cache: 1,536 of 1,600 tokens on {pool.addresses[0]}, queue 12"
+    assert reason == f"cache: 1,536 of 1,600 tokens on {pool.addresses[0]}, wait 1 ms"
 
 
 def test_needs_a_prompt() -> None:
@@ -121,16 +129,15 @@ def test_uncached_is_what_no_block_covers() -> None:
     assert prompt.charged.tolist() == [130, 66, 2, 1]
 
 
-def test_a_common_prefix_is_charged_in_part() -> None:
-    """Ten blocks that eight prompts continue: an endpoint without them is charged an eighth of what it lacks."""
+def test_a_prefix_of_everybody_is_not_charged() -> None:
+    """Of ten blocks with which all prompts begin, an endpoint is not charged for those that it lacks."""
     match = Match(common_blocks=10, fan_out=8)
-    prompt = prompt_of(1_000, match, np.array([0, 5, 10, 12]))
+    prompt = prompt_of(1_000, match, np.array([0, 5, 10, 12]), is_everybodys=True)
     assert prompt.uncached.tolist() == [1_000, 680, 360, 232]
-    assert prompt.charged.tolist() == [360 + 80, 360 + 40, 360, 232]
+    assert prompt.charged.tolist() == [360, 360, 360, 232]
 
 
-def test_a_longer_history_than_the_common_prefix_is_charged_in_full() -> None:
-    """Of a conversation behind the common prefix, its own part counts whole."""
-    match = Match(common_blocks=10, fan_out=1_000)
-    prompt = prompt_of(2_000, match, np.array([0, 30]))
-    assert prompt.charged[0] - prompt.charged[1] == pytest.approx(20 * BLOCK_TOKENS, abs=1)
+def test_a_prefix_of_some_is_charged() -> None:
+    """However many prompts continue it: other prompts are there that have no use for a copy."""
+    prompt = prompt_of(1_000, Match(common_blocks=10, fan_out=8), np.array([0, 12]))
+    assert prompt.charged.tolist() == [1_000, 232]
