@@ -91,13 +91,20 @@ class Profile:
         return (steps - 1) * self.step_s(1, 0) + self.step_s(1, tokens, pairs)
 
     def with_block_size(self, block_size: int) -> "Profile":
-        """The same memory in blocks of another size; what does not fill a block is lost. Raises ValueError below 1."""
+        """The same memory in blocks of another size; what does not fill a block is lost.
+
+        Raises ValueError for a size below 1, or for one of which not one block fits.
+        """
         if block_size < 1:
             raise ValueError("block_size must be at least 1")
+        if self.kv_tokens < block_size:
+            raise ValueError(f"the memory holds {self.kv_tokens:,} tokens, not one block of {block_size:,}")
         return replace(self, block_size=block_size, kv_blocks=self.kv_tokens // block_size)
 
     def with_memory(self, factor: float) -> "Profile":
         """The same engine with so many times its KV memory. Raises ValueError when not one block is left."""
+        if self.kv_blocks * factor < 1:
+            raise ValueError(f"the KV memory × {factor:g} does not hold one block of {self.block_size} tokens")
         return replace(self, kv_blocks=int(self.kv_blocks * factor))
 
 

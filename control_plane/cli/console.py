@@ -18,5 +18,9 @@ class ReportConsole(Console):
 
 
 def report_console() -> ReportConsole:
-    """A console as wide as the terminal, or as a report needs."""
-    return ReportConsole(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    """A console as wide as the terminal, or as a report needs.
+
+    Nothing in a report is markup: names of models and tenants come from a trace, and `[/x]` is one.
+    """
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return ReportConsole(highlight=False, markup=False, emoji=False, width=width)

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a file (Mooncake JSONL, Azure CSV, kvpilot's own), or generate:KIND[:NAME=VALUE,…] (see docs/traces.md)",
     )
     parser.add_argument("--policy", type=Path, help="take the pool's settings, endpoints and zones from this policy")
-    parser.add_argument("--pool", help="which pool of the policy (default: its first)")
+    parser.add_argument("--pool", help="which pool of the policy (default: its first), and of a recording")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--strategies", help="names with commas between (default: all, other systems' rules too)")
     what.add_argument(
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--rate", type=positive, nargs="+", metavar="X", help="multiples of the trace's pace (default 1)")
-    pace.add_argument("--load", type=positive, nargs="+", metavar="X", help="the same as loads of the fleet")
+    pace.add_argument("--load", type=positive, nargs="+", metavar="X", help="or by loads: at 1 nobody could keep up")
     parser.add_argument("--requests", type=number(1, MAX_REQUESTS), help="the first so many (default: all; 1000 made)")
     parser.add_argument("--seeds", type=few, default=1, help="runs of each, with seeds 1, 2, … (default 1)")
     add_setup_arguments(parser)
@@ -108,27 +108,25 @@ def plan_of(args: argparse.Namespace) -> "Plan | None":
     from sim.virtual.metrics import CHAT
     from sim.virtual.production import BARE
     from sim.virtual.rules import checked, defaults
-    from sim.virtual.study import Plan, rate_for
+    from sim.virtual.study import Plan, paced, rate_for
 
     pool = _pool(args) if args.policy else BARE
     if pool is None:
         return None
     users = () if pool.own is None else (pool.strategy,)
-    strategies = checked(args.strategies.split(","), pool) if args.strategies else (*users, *defaults())
+    if args.strategies is None:
+        strategies = (*users, *defaults())
+    else:
+        strategies = checked([name.strip() for name in args.strategies.split(",")], pool)
     setup = setup_of(args, pool)
-    traces = _traces(args)
-    rates = args.rate or (1.0,)
-    if args.load:
-        first = next(iter(traces.values()))
-        # Made traces differ in their load; those of further seeds are brought to that of the first.
-        own = rate_for(first, setup, 1.0)
-        traces = {s: t if t is first else t.faster(rate_for(t, setup, 1.0) / own) for s, t in traces.items()}
-        rates = [rate_for(first, setup, wanted) for wanted in args.load]
+    traces, rates = paced(_traces(args), setup, rates=args.rate or (), loads=args.load or ())
+    if args.slo and not args.size:
+        rate_for(next(iter(traces.values())), setup, 1.0)  # what has no pace has no highest rate: say so now
     return Plan(
         traces=traces,
         setup=setup,
         strategies=strategies,
-        rates=tuple(dict.fromkeys(rates)),
+        rates=rates,
         pool=pool,
         slo=args.slo or CHAT,
         bins=bins(args.html),
@@ -141,13 +139,18 @@ def _traces(args: argparse.Namespace) -> "dict[int, Trace]":
     if args.trace.startswith(GENERATE):
         from sim.traces.generate import REQUESTS, generate
 
+        if args.pool and not args.policy and not args.compare:
+            raise ValueError("--pool: a made trace has no pools, and there is no --policy")
+
         kind = args.trace.removeprefix(GENERATE)
         return {seed: generate(kind, seed, requests=args.requests or REQUESTS) for seed in seeds}
     from sim.traces.read import read_trace
 
     trace = read_trace(args.trace, limit=args.requests)
+    if args.pool:
+        trace = trace.of_pool(args.pool)
     if not trace.requests:
-        raise ValueError(f"{args.trace} has no requests")
+        raise ValueError(f"{args.trace} has no requests" + (f" of pool {args.pool}" if args.pool else ""))
     return dict.fromkeys(seeds, trace.spread() if trace.has_coarse_clock and not args.as_is else trace)
 
 
@@ -200,7 +203,7 @@ def _print(args: argparse.Namespace, plan: "Plan", rows: "list[Row]", found: "Fo
 
     console = report_console()
     for line in _head(args, plan):
-        console.print(line, markup=False)
+        console.print(line)
     slo = _slo_words(plan)
     for table in tables(rows, slo):
         console.print()

@@ -4,7 +4,7 @@ OLD and NEW are policy files, or names of routing rules, which then take the set
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,16 +49,16 @@ def compare(args: argparse.Namespace, readers: Readers) -> int:
 
     Raises ValueError for what cannot be played.
     """
+    from sim.virtual.study import paced
+
     sides = []
     for word in args.compare:
         side = _side(word, args, readers)
         if side is None:
             return 1
         sides.append(side)
-    traces = readers.traces(args)
-    rates = _rates(args, traces, sides[0].setup)
-    if args.load:
-        traces = _of_one_load(traces, sides[0].setup)
+    # Loads are those of the old policy's fleet: the traffic is the same for both.
+    traces, rates = paced(readers.traces(args), sides[0].setup, rates=args.rate or (), loads=args.load or ())
     cells = list(_cells(args, traces, rates, sides))
     _print(args, traces, sides, cells)
     return 0
@@ -81,27 +81,8 @@ def _side(word: str, args: argparse.Namespace, readers: Readers) -> Side | None:
     return Side(word, word if is_rule else pool.strategy, pool, readers.setup(args, pool))
 
 
-def _rates(args: argparse.Namespace, traces: "dict[int, Trace]", old: "Setup") -> tuple[float, ...]:
-    """Loads are those of the old policy's fleet: the traffic is the same for both."""
-    from sim.virtual.study import rate_for
-
-    if not args.load:
-        return tuple(dict.fromkeys(args.rate or (1.0,)))
-    first = next(iter(traces.values()))
-    return tuple(dict.fromkeys(rate_for(first, old, wanted) for wanted in args.load))
-
-
-def _of_one_load(traces: "dict[int, Trace]", old: "Setup") -> "dict[int, Trace]":
-    """Made traces differ in their load; those of further seeds are brought to that of the first."""
-    from sim.virtual.study import rate_for
-
-    first = next(iter(traces.values()))
-    own = rate_for(first, old, 1.0)
-    return {seed: t if t is first else t.faster(rate_for(t, old, 1.0) / own) for seed, t in traces.items()}
-
-
 def _cells(
-    args: argparse.Namespace, traces: "dict[int, Trace]", rates: Sequence[float], sides: Sequence[Side]
+    args: argparse.Namespace, traces: "Mapping[int, Trace]", rates: Sequence[float], sides: Sequence[Side]
 ) -> "Iterator[Cell]":
     import random
 
@@ -130,7 +111,7 @@ def _cells(
 
 
 def _tasks(
-    args: argparse.Namespace, traces: "dict[int, Trace]", rates: Sequence[float], sides: Sequence[Side]
+    args: argparse.Namespace, traces: "Mapping[int, Trace]", rates: Sequence[float], sides: Sequence[Side]
 ) -> "Iterator[Task]":
     """By rate and seed, the old one before the new one."""
     from sim.virtual.metrics import CHAT
@@ -157,9 +138,7 @@ def outcomes(task: "Task") -> "RunResult":
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def _print(args: argparse.Namespace, traces: "dict[int, Trace]", sides: Sequence[Side], cells: "list[Cell]") -> None:
-    from dataclasses import asdict
-
+def _print(args: argparse.Namespace, traces: "Mapping[int, Trace]", sides: Sequence[Side], cells: "list[Cell]") -> None:
     from sim.traces.summary import lines, summarise
     from sim.virtual.compare_report import as_json, summing_up, tables
 
@@ -168,24 +147,17 @@ def _print(args: argparse.Namespace, traces: "dict[int, Trace]", sides: Sequence
         import json
 
         told = as_json(dict(zip(("old", "new"), (side.as_dict() for side in sides), strict=True)), cells)
-        print(json.dumps({"trace": _rounded(asdict(trace)), "compare": told}, indent=1))
+        print(json.dumps({"trace": trace.as_dict(), "compare": told}, indent=1))
         return
     from control_plane.cli.console import report_console
 
     console = report_console()
     for line in lines(trace):
-        console.print(line, markup=False)
+        console.print(line)
     for name, side in zip(("old", "new"), sides, strict=True):
-        console.print(f"{name:<9} {side.word}: {side.strategy}; {fleet_words(args, side.setup)}", markup=False)
+        console.print(f"{name:<9} {side.word}: {side.strategy}; {fleet_words(args, side.setup)}")
     for cell in cells:
         console.print()
         for table in tables(cell):
             console.print(table)
-        console.print(summing_up(cell), markup=False)
-
-
-def _rounded(value: Any) -> Any:
-    """Six decimals, as in a report of strategies."""
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return round(value, 6) if isinstance(value, float) else value
+        console.print(summing_up(cell))

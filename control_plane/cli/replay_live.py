@@ -270,6 +270,6 @@ def _print(args: argparse.Namespace, trace: "Trace", setting: "Setting", run: "R
 
     console = report_console()
     for line in (*trace_lines(head), *target(setting), *lines(run)):
-        console.print(line, markup=False)
+        console.print(line)
     console.print()
     console.print(table(run, setting.slo))

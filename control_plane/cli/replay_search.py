@@ -50,11 +50,11 @@ class Found:
             console.print()
             console.print(rate_table(self.limits, slo))
             for line in rate_notes(self.limits):
-                console.print(line, markup=False)
+                console.print(line)
         if self.sizes is not None:
             console.print()
             for line in size_lines(self.sizes, slo):
-                console.print(line, markup=False)
+                console.print(line)
 
 
 def search(args: argparse.Namespace, plan: "Plan") -> Found:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MAX_RUNS_OF_A_KIND = 1_000
 """Seeds, routers, zones or processes: more are a mistake."""
 
+MAX_ENGINES = 4_096
+"""As `sim.virtual.setup.MAX_ENGINES`, which is not read before it is needed."""
+
 DEFAULT_ENGINES = 8
 DEFAULT_PROFILE = "h100-8b"
 
@@ -31,7 +34,9 @@ _DIGITS = 6
 def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     """The arrangement."""
     few = number(1, MAX_RUNS_OF_A_KIND)
-    parser.add_argument("--engines", type=few, help="engines (default: the pool's endpoints, else 8)")
+    parser.add_argument(
+        "--engines", type=number(1, MAX_ENGINES), help="engines (default: the pool's endpoints, else 8)"
+    )
     parser.add_argument("--profile", default=DEFAULT_PROFILE, help="what the engines are (default %(default)s)")
     parser.add_argument("--kv", type=positive, default=1.0, metavar="X", help="the engines' KV memory times X")
     parser.add_argument("--routers", type=few, default=1, help="routers that share the requests (default 1)")
@@ -68,7 +73,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--exchange-ms",
         type=_delay,
         metavar="MS",
-        help="routers that can tell each other of their requests, which others know after MS (default: they do not)",
+        help="routers that can do so tell each other of their requests, known after MS (default: they do not)",
     )
     parser.add_argument("--first-byte-s", type=positive, help="limit of a try to its first token (default: none)")
     parser.add_argument(
@@ -168,8 +173,10 @@ def fleet_words(args: argparse.Namespace, setup: "Setup") -> str:
         (args.kv_events is not None, f"KV-cache events: {args.kv_events or 0:g} ms"),
         (args.exchange_ms is not None, f"exchange between routers: {args.exchange_ms or 0:g} ms"),
         (args.estimate != 1, f"lengths taken for {args.estimate:g} times the truth"),
+        (setup.first_byte_s is not None, f"a try's first token within {setup.first_byte_s or 0:g} s"),
         (args.give_up is not None, f"clients give up after {args.give_up or 0:g} s"),
         (args.abort, f"clients that leave in mid-answer: {args.abort:.0%}"),
+        (bool(setup.faults), "faults: " + " ".join(map(str, setup.faults))),
     )
     return ", ".join([*words, *(text for is_said, text in unusual if is_said)])
 

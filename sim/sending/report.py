@@ -5,7 +5,7 @@ Pure. `results` has one entry with the names that a virtual run's has, so that p
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -15,8 +15,6 @@ from sim.sending.plan import Bounds
 from sim.sending.prompts import Sizing
 from sim.traces.summary import Summary
 from sim.virtual.metrics import Slo
-
-_DIGITS: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +36,7 @@ def as_json(trace: Summary, setting: Setting, run: Run) -> dict[str, Any]:
     """The report as JSON values."""
     bounds = setting.bounds
     return {
-        "trace": _rounded(asdict(trace)),
+        "trace": trace.as_dict(),
         "setup": {
             "url": setting.url,
             "api": setting.api,
@@ -63,12 +61,6 @@ def as_json(trace: Summary, setting: Setting, run: Run) -> dict[str, Any]:
             }
         ],
     }
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return round(value, _DIGITS) if isinstance(value, float) else value
 
 
 def target(setting: Setting) -> list[str]:

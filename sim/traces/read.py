@@ -1,6 +1,7 @@
 """Opens trace files. The only module here that touches the disk."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, TextIO, get_args
@@ -50,7 +51,8 @@ def _parse(lines: Iterator[str], source: str, name: str, fmt: Format, limit: int
         lines, fmt = _told(lines, source)
     if fmt == "recording":
         recording = Recording(lines, source)
-        return assemble(recording.name or name, recording.block_tokens, _bounded(recording.rows(), source, limit))
+        trace = assemble(recording.name or name, recording.block_tokens, _bounded(recording.rows(), source, limit))
+        return replace(trace, missing=recording.missing)
     if fmt == "mooncake":
         found = _bounded(mooncake.rows(lines, source), source, limit)
         return assemble(name, mooncake.BLOCK_TOKENS, found, has_coarse_clock=True)

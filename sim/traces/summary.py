@@ -6,12 +6,16 @@ Pure. Example:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sim.traces.trace import Trace
 
 # Long enough to hold several requests at usual rates, short enough to show a burst that fills queues.
 PEAK_WINDOW_S = 10.0
+
+# Digits of a report: what lies beyond may differ between machines.
+_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,13 @@ class Summary:
 
     tenants: int
     models: int
+    missing: int = 0
+    """Requests that whoever recorded it has lost."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON values."""
+        values: dict[str, Any] = _rounded(asdict(self))
+        return values
 
 
 def summarise(trace: Trace) -> Summary:
@@ -86,6 +97,7 @@ def summarise(trace: Trace) -> Summary:
         sessions=_named(request.session for request in requests),
         tenants=_named(request.tenant for request in requests),
         models=_named(request.model for request in requests),
+        missing=trace.missing,
     )
 
 
@@ -114,6 +126,7 @@ def lines(summary: Summary) -> list[str]:
         f"are new; {summary.output_tokens_per_s:,.0f} output tokens/s",
         f"prompt    {_line(summary.prompt)}",
         f"output    {_line(summary.output)}",
+        *([f"missing   {summary.missing:,} requests more, which the recording lost"] if summary.missing else []),
     ]
 
 
@@ -146,3 +159,9 @@ def _peak(times: Sequence[float]) -> float:
 
 def _named(labels: Iterable[str]) -> int:
     return len(set(labels) - {""})
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return round(value, _DIGITS) if isinstance(value, float) else value

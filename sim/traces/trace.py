@@ -41,6 +41,9 @@ class TraceRequest:
     """Ids of the blocks that the answer completes, where the source knows them: the first one begins in the prompt's
     last, partial block. A later turn of the same conversation finds them, as it does in a real engine."""
 
+    pool: str = ""
+    """Which pool of a policy it was for; "" where the source does not say."""
+
     def __post_init__(self) -> None:
         """Refuse what no engine could serve."""
         if self.at_s < 0:
@@ -61,6 +64,9 @@ class Trace:
 
     has_coarse_clock: bool = False
     """Whether equal times come of the source's clock, and not of requests that came together: see `spread`."""
+
+    missing: int = 0
+    """Requests that whoever recorded it has lost."""
 
     def __post_init__(self) -> None:
         """Hold the order and the sizes that everything downstream relies on."""
@@ -127,6 +133,15 @@ class Trace:
     def cut(self, count: int) -> "Trace":
         """Return the first `count` requests, or all if there are fewer."""
         return replace(self, requests=self.requests[: max(0, count)])
+
+    def of_pool(self, pool: str) -> "Trace":
+        """Return the requests for one pool of a recording, and those of which nobody said what they were for."""
+        kept = [request for request in self.requests if request.pool in ("", pool)]
+        if len(kept) == len(self.requests):
+            return self
+        start = kept[0].at_s if kept else 0.0
+        moved = tuple(replace(request, at_s=round(request.at_s - start, TIME_DIGITS)) for request in kept)
+        return replace(self, requests=moved)
 
     def spread(self) -> "Trace":
         """Return the same requests with those of one instant spread evenly until the next instant.

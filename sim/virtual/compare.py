@@ -8,11 +8,12 @@ it, so that the same requests stand on both sides; what was lost has a measure o
 
 The interval is a bootstrap over stretches of time. Requests are not independent of each other: those that come at the
 same time wait in the same queues, and turns of one conversation follow each other. So each trace is cut into
-`STRETCHES` stretches with equally many requests, and whole stretches, with both policies' results in them, are drawn
-with repetition, `RESAMPLES` times. The interval holds the middle 95 % of the differences that come of it, made wider
-as Student's t is wider than the normal distribution, since the stretches are few. Where all seeds had the same trace
-they get the same draw: another seed is then no other traffic. So the interval is about other traffic of this kind, not
-about another run of this trace.
+`STRETCHES` stretches with equally many requests, or into fewer where a stretch would be shorter than a request takes in
+the mean: it would begin with the requests in flight of the one before. Whole stretches, with both policies' results in
+them, are drawn with repetition, `RESAMPLES` times. The interval holds the middle 95 % of the differences that come of
+it, made wider as Student's t is wider than the normal distribution, since the stretches are few. Where all seeds had
+the same trace they get the same draw: another seed is then no other traffic. So the interval is about other traffic of
+this kind, not about another run of this trace.
 
 A rule can fall into one of two states by the chance of a whole run, of which no stretch knows anything. So a verdict
 also needs `sim.virtual.estimate.AGREEING` seeds.
@@ -89,8 +90,11 @@ def compare(pairs: Sequence[Pair], *, rng: random.Random, is_same_trace: bool = 
     """Compares. `is_same_trace`: all seeds replayed the same requests. Raises ValueError without any request."""
     if not any(pair.old for pair in pairs):
         raise ValueError("there is nothing to compare: no request")
-    rows = list(_rows(pairs, is_same_trace))
-    draws = _draws(pairs, is_same_trace, rng)
+    counts = [_stretches(pair) for pair in pairs]
+    if is_same_trace:
+        counts = [min(counts)] * len(pairs)
+    rows = list(_rows(pairs, counts, is_same_trace))
+    draws = _draws(counts[:1] if is_same_trace else counts, rng)
     measures = {m.name: _mean(m, rows, draws, slo, len(pairs)) for m in MEANS}
     measures |= {m.name: _p90(m, rows, draws, slo, len(pairs)) for m in P90S}
     return Comparison(
@@ -175,17 +179,24 @@ class _Row:
     place: int
 
 
-def _rows(pairs: Sequence[Pair], is_same_trace: bool) -> Iterator[_Row]:
-    for place, pair in enumerate(pairs):
+def _stretches(pair: Pair) -> int:
+    """Into how many a trace is cut: each lasts at least as long as an answered request takes in the mean."""
+    taken = [o.e2e_s for o in (*pair.old, *pair.new) if o.e2e_s is not None]
+    most = min(STRETCHES, len(pair.old))
+    lasts = pair.old[-1].at_s if pair.old else 0.0
+    mean = fsum(taken) / len(taken) if taken else 0.0
+    return max(1, min(most, int(lasts / mean))) if mean else most
+
+
+def _rows(pairs: Sequence[Pair], counts: Sequence[int], is_same_trace: bool) -> Iterator[_Row]:
+    for place, (pair, stretches) in enumerate(zip(pairs, counts, strict=True)):
         first = 0 if is_same_trace else place * STRETCHES
-        count = len(pair.old)
         for number, (old, new) in enumerate(zip(pair.old, pair.new, strict=True)):
-            yield _Row(old, new, first + number * STRETCHES // max(count, STRETCHES), place)
+            yield _Row(old, new, first + number * stretches // len(pair.old), place)
 
 
-def _draws(pairs: Sequence[Pair], is_same_trace: bool, rng: random.Random) -> list[list[int]]:
+def _draws(counts: Sequence[int], rng: random.Random) -> list[list[int]]:
     """How often each unit is there, for each resample: of every trace as many stretches as it has."""
-    counts = [min(STRETCHES, len(pair.old)) for pair in pairs[: 1 if is_same_trace else None]]
     draws = []
     for _ in range(RESAMPLES):
         weights = [0] * (STRETCHES * len(counts))

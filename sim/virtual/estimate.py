@@ -10,9 +10,10 @@ from math import ceil, sqrt
 from typing import Any, Final, Literal
 
 STRETCHES: Final = 10
-"""As few as an interval can be made of: a stretch should hold the rise and the fall of a queue. Between seeds of made
-chats, differences of means vary up to twice as much as intervals of 30 stretches admit, and up to twelve times as much
-as those of a bootstrap over sessions, which takes waiting in the same queue for chance."""
+"""Of a trace that is long enough. As few as an interval can be made of: a stretch should hold the rise and the fall of
+a queue. Between seeds of made chats, differences of means vary up to twice as much as intervals of 30 stretches admit,
+and up to twelve times as much as those of a bootstrap over sessions, which takes waiting in the same queue for chance.
+"""
 
 LEAST_STRETCHES: Final = 8
 """Of fewer, drawing again tells nothing: no interval is given."""

@@ -41,6 +41,26 @@ class Fault:
     end_s: float | None = None
     factor: float = 1.0
 
+    def __str__(self) -> str:
+        """As `fault` reads it."""
+        factor = f":{self.factor:g}" if self.kind == "slow" else ""
+        if self.kind == "slow" and self.end_s is None:
+            return f"slow:{self.pod}{factor}"
+        return f"{self.kind}:{self.pod}{factor}@{self.start_s:g}" + ("" if self.end_s is None else f"..{self.end_s:g}")
+
+    def contradicts(self, other: "Fault") -> bool:
+        """Whether both want the same of one pod at the same time, so that the end of one would undo the other."""
+        if self.pod != other.pod or _what(self.kind) != _what(other.kind):
+            return False
+        return (self.end_s is None or other.start_s < self.end_s) and (
+            other.end_s is None or self.start_s < other.end_s
+        )
+
+
+def _what(kind: Kind) -> Kind:
+    """A restart is a crash that has an end."""
+    return "crash" if kind == "restart" else kind
+
 
 def fault(text: str) -> Fault:
     """Reads one fault; raises ValueError, which says how that kind is written."""

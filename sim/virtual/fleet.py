@@ -21,6 +21,7 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import cycle
 from math import ceil, inf
+from operator import attrgetter
 from types import MappingProxyType
 
 from ext_proc.core import events as told
@@ -34,10 +35,8 @@ from sim.virtual.line import Line
 from sim.virtual.outcome import PodTotals, RunResult
 from sim.virtual.pod import Pod, Seen
 from sim.virtual.router import Context, RoutedRequest
+from sim.virtual.scrape import scraped
 from sim.virtual.setup import MAX_ATTEMPTS, Setup
-
-# A scrape of a pod that stands still is given up after this time, as kvpilot's own scraper does.
-SCRAPE_TIMEOUT_S = 1.0
 
 REFUSED = "delayed connect error: Connection refused"
 """Envoy's words for a port where nobody listens."""
@@ -109,7 +108,7 @@ class _Replay:
         )
 
     def _start(self) -> None:
-        for fault in self._setup.faults:
+        for fault in sorted(self._setup.faults, key=attrgetter("start_s")):  # one ends before the next one begins
             self._plan(fault)
         if self._setup.scrape_s != inf:
             for line in self._lines:
@@ -327,36 +326,17 @@ class _Replay:
 
     def _scrape_of(self, line: Line, pod: Pod) -> Callable[[float], None]:
         """Scrapes again and again, until the last request has arrived: nobody picks after that."""
-        setup, address = self._setup, pod.address
+        setup = self._setup
 
         def scrape(now: float) -> None:
             if len(self._jobs) == len(self._trace.requests):
                 return
-            if pod.is_down or pod.is_hung:
-                waited = SCRAPE_TIMEOUT_S if pod.is_hung else setup.network_s
-                failed = told.ScrapeFailed(address=address, at=now, reason="timeout" if pod.is_hung else "refused")
-                line.tell(now + waited, failed)
-            else:
-                self._take(pod, pod.advance(now))
-                line.tell(now + setup.scrape_delay_s, self._scraped(pod, now))
+            self._take(pod, pod.advance(now))
+            line.tell(*scraped(pod, setup, now))
             jitter = 1 + setup.scrape_jitter * (2 * self._chance.random() - 1)
             self._at(now + setup.scrape_s * jitter, scrape)
 
         return scrape
-
-    def _scraped(self, pod: Pod, now: float) -> told.Scraped:
-        gauges = pod.gauges()
-        has_slots = self._profile.engine == "llamacpp"  # it tells how many, and has no blocks
-        return told.Scraped(
-            address=pod.address,
-            at=now,
-            running=gauges.running,
-            waiting=gauges.waiting,
-            kv_usage=gauges.kv_usage,
-            block_size=None if has_slots else self._profile.block_size,
-            kv_tokens=self._profile.kv_tokens,
-            max_running=self._profile.max_batch if has_slots else None,
-        )
 
     # --- faults -----------------------------------------------------------------------------------------------------
 

@@ -32,8 +32,7 @@ _QUANTILE: Final = re.compile(r"p\d+")
 _NOT: Final = (
     "This is a model of engines, not engines: step times are computed from data sheets. Trust the order of rules and "
     "the size of large differences, not milliseconds.",
-    "Left out: the time that a pick takes, the network beyond half a millisecond each way, Envoy's health checks, and "
-    "clients that give up.",
+    "Left out: the time that a pick takes, the network between client and router, and Envoy's health checks.",
     "Other systems' rules are their published formulas with their default settings, written anew; their programs, "
     "versions and tuning are not measured here.",
     "One trace is one kind of traffic. A rule that is best here may lose on other traffic, or at another load.",

@@ -5,7 +5,7 @@ every run is a result of its own.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import fsum
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def as_json(trace: TraceSummary, bound: LowerBound, setup: dict[str, Any], rows:
     """The report as JSON values. `trace` and `bound` are those of the first seed."""
     least = {"ttft_ms": round(bound.mean_ttft_s * 1e3, 3), "cached_share": round(bound.cached_share, 4)}
     return {
-        "trace": _rounded(asdict(trace)),
+        "trace": trace.as_dict(),
         "setup": setup,
         "bound": least,
         "results": [row.as_dict() for row in rows],
@@ -132,10 +132,3 @@ def _ttft(row: Row) -> float | None:
 
 def _number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _rounded(value: Any) -> Any:
-    """Six decimals everywhere: what lies beyond may differ between machines."""
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    return round(value, 6) if isinstance(value, float) else value

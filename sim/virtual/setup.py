@@ -1,6 +1,7 @@
 """What a trace is replayed over: engines, routers, the network between them, and what goes wrong. Values only."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 from sim.profile import DEMO, Profile
@@ -102,6 +103,9 @@ class Setup:
         for fault in self.faults:
             if fault.pod > self.engines:
                 raise ValueError(f"{fault.kind}: there is no pod {fault.pod}, there are {self.engines}")
+        for one, other in combinations(self.faults, 2):
+            if one.contradicts(other):
+                raise ValueError(f"{one} and {other} overlap: a pod has one fault of a kind at a time")
 
     @property
     def addresses(self) -> tuple[str, ...]:

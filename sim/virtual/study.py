@@ -5,9 +5,9 @@
 Pure. Tasks are values, so that they can be played in other processes; the result does not depend on where.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from ext_proc.core.settings import PoolSettings
 from sim.traces.trace import TIME_DIGITS, Trace
@@ -18,6 +18,10 @@ from sim.virtual.production import BARE
 from sim.virtual.rules import factory
 from sim.virtual.series import Series, series
 from sim.virtual.setup import Setup
+
+MAX_DURATION_S: Final = 31 * 86_400.0
+"""A month of traffic. Engines are scraped in quiet hours as well, some 40 times a second in a fleet of eight, so that
+a trace of years would be played for days, and nearly all of that would be scrapes."""
 
 _LOAD_DIGITS = 4
 
@@ -97,8 +101,35 @@ def play(task: Task) -> Row:
 
 
 def rate_for(trace: Trace, setup: Setup, wanted: float) -> float:
-    """The rate at which a trace is this load. Raises ValueError for a trace that has no pace."""
+    """The rate at which a trace is this load.
+
+    Raises ValueError for a trace that has no pace, and for a load of which rounding leaves nothing.
+    """
     own = load(trace, setup.profile, setup.engines)
     if not own:
         raise ValueError(f"{trace.name} has no pace: all of its requests arrive at once")
-    return round(wanted / own, TIME_DIGITS)
+    rate = round(wanted / own, TIME_DIGITS)
+    if not rate:
+        raise ValueError(f"a load of {wanted:g} is too small: {trace.name} would hardly begin")
+    return rate
+
+
+def paced(
+    traces: Mapping[int, Trace], setup: Setup, *, rates: Sequence[float] = (), loads: Sequence[float] = ()
+) -> tuple[Mapping[int, Trace], tuple[float, ...]]:
+    """The traces by seed and the rates to play them at, each once: `rates`, or those at which they are `loads`.
+
+    Loads are the first trace's. Made traces differ in theirs, so those of further seeds are brought to it. Raises
+    ValueError for a load that cannot be, and for what would last longer than `MAX_DURATION_S`.
+    """
+    first = next(iter(traces.values()))
+    if loads:
+        own = rate_for(first, setup, 1.0)
+        traces = {s: t if t is first else t.faster(rate_for(t, setup, 1.0) / own) for s, t in traces.items()}
+        rates = [rate_for(first, setup, wanted) for wanted in loads]
+    found = tuple(dict.fromkeys(rates or (1.0,)))
+    longest = max(traces.values(), key=lambda trace: trace.duration_s)
+    if longest.duration_s > MAX_DURATION_S * min(found):
+        days = longest.duration_s / min(found) / 86_400
+        raise ValueError(f"{longest.name} × {min(found):g} would last {days:,.6g} days, and 31 are the most")
+    return traces, found

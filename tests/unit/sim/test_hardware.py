@@ -1,5 +1,7 @@
 """Profiles of real accelerators: what follows from the public numbers, and that it is near what is known."""
 
+from pathlib import Path
+
 import pytest
 
 from sim.engine import Finished, FirstToken, Request
@@ -78,3 +80,9 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     """What was meant is most likely among them."""
     with pytest.raises(ValueError, match="no profile 'b200'; there are demo, h100-8b, h100x4-70b"):
         named("b200")
+
+
+def test_every_profile_is_in_the_document() -> None:
+    """Who reads about `--profile` finds the names that it takes."""
+    text = (Path(__file__).parents[3] / "docs" / "replay.md").read_text(encoding="utf-8")
+    assert [name for name in PROFILES if f"`{name}`" not in text and f"--profile {name}`" not in text] == []

@@ -38,7 +38,7 @@ def test_memory_is_multiplied() -> None:
     """In whole blocks, of which at least one is left."""
     assert DEMO.with_memory(0.25).kv_blocks == 937
     assert DEMO.with_memory(4) == replace(DEMO, kv_blocks=15_000)
-    with pytest.raises(ValueError, match="kv_blocks"):
+    with pytest.raises(ValueError, match="does not hold one block of 16 tokens"):
         DEMO.with_memory(0.0001)
 
 
@@ -48,6 +48,8 @@ def test_blocks_of_another_size_hold_the_same_tokens() -> None:
     assert (coarse.block_size, coarse.kv_blocks, coarse.max_batch) == (512, 117, DEMO.max_batch)
     with pytest.raises(ValueError, match="block_size must be at least 1"):
         DEMO.with_block_size(0)
+    with pytest.raises(ValueError, match="60,000 tokens, not one block of 60,001"):
+        DEMO.with_block_size(60_001)
 
 
 def test_a_long_prefill_takes_a_step_per_chunk() -> None:

@@ -1,5 +1,8 @@
 """Replays in processes."""
 
+import time
+from multiprocessing import active_children
+
 import pytest
 
 from control_plane.cli.playing import played, with_progress
@@ -15,6 +18,14 @@ def test_a_failure_comes_out() -> None:
     """What a process raises is raised here."""
     with pytest.raises(ValueError, match="invalid literal"):
         list(played(int, ["1", "x"], 2))
+
+
+def test_who_stops_waits_for_nobody() -> None:
+    """A process in the middle of a long replay is ended; none is left."""
+    found = played(time.sleep, [0.0, 600.0, 600.0], 2)
+    assert next(iter(found)) is None
+    found.close()
+    assert not active_children()
 
 
 def test_progress_passes_all_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,6 +172,13 @@ def test_faults_are_played(mooncake: str, capsys: pytest.CaptureFixture[str]) ->
         (["{trace}", "--policy", "{broken}"], "error"),
         (["{empty}"], "this is no trace"),
         (["{trace}", "--requests", "1", "--load", "0.5"], "all of its requests arrive at once"),
+        (["{trace}", "--requests", "1", "--slo", "ttft=1s"], "all of its requests arrive at once"),
+        (["{trace}", "--load", "1e-12"], "a load of 1e-12 is too small"),
+        (["{trace}", "--rate", "1", "1e-9"], "days, and 31 are the most"),
+        (["{trace}", "--strategies", ""], "no strategy ''"),
+        (["generate:chat", "--pool", "chat"], "a made trace has no pools"),
+        (["{trace}", "--kv", "0.001"], "tokens, not one block of 512"),
+        (["{trace}", "--fault", "restart:1@1..9", "--fault", "crash:1@3"], "restart:1@1..9 and crash:1@3 overlap"),
     ],
     ids=lambda words: words if isinstance(words, str) else None,
 )
@@ -210,3 +217,22 @@ def test_wrong_words_are_usage_errors(words: list[str], capsys: pytest.CaptureFi
         main(["replay", *words])
     assert ended.value.code == EX_USAGE
     assert "usage: kvpilot replay" in capsys.readouterr().err
+
+
+def test_one_pool_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--pool` leaves out what was asked of other pools; a pool without any request is an error."""
+    path, policy = tmp_path / "recorded.jsonl", tmp_path / "policy.yaml"
+    policy.write_text(POLICY)
+
+    def record(*pools: str) -> None:
+        lines: list[dict[str, Any]] = [{"kvpilot_trace": 1, "name": "r", "block_tokens": 64}]
+        lines += [{"at": at, "prompt": 90, "output": 3, "pool": pool} for at, pool in enumerate(pools)]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    words = (str(path), *SMALL, "--strategies", "random", "--policy", str(policy))
+    record("chat", "other", "chat")
+    for more, requests in (((), 3), (("--pool", "chat"), 2), (("--pool", "other"), 1)):
+        assert as_json(capsys, *words, *more)["trace"]["requests"] == requests
+    record("chat")
+    assert main(["replay", *words, "--pool", "other"]) == 1
+    assert "has no requests of pool other" in capsys.readouterr().err

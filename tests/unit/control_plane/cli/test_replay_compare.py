@@ -87,7 +87,7 @@ def test_a_rates_interval_is_its_own(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_policy_and_itself_show_no_difference(capsys: pytest.CaptureFixture[str]) -> None:
     """Seeds are paired, so that nothing is left to chance."""
-    assert main(["replay", *SMALL, "--engines", "2", "--compare", "kv-aware", "kv-aware"]) == 0
+    assert main(["replay", *SMALL, "--engines", "2", "--seeds", "3", "--compare", "kv-aware", "kv-aware"]) == 0
     out, err = capsys.readouterr()
     assert "No difference seen: every interval has 0 in it." in out
     assert err == ""
@@ -141,3 +141,17 @@ def test_wrong_words_are_usage_errors(words: list[str], capsys: pytest.CaptureFi
         main(["replay", "t", "--compare", *words])
     assert ended.value.code == EX_USAGE
     assert "usage: kvpilot replay" in capsys.readouterr().err
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenant whose name would be a closing tag does not end the report."""
+    rows = [
+        {"at": at, "prompt": 100, "output": 5, "tenant": tenant} for at, tenant in enumerate(("[/x]", ":smile:", "a"))
+    ]
+    head = {"kvpilot_trace": 1, "name": "[/b]", "block_tokens": 64}
+    (tmp_path / "trace").write_text("\n".join(json.dumps(row) for row in (head, *rows)))
+    assert main(["replay", str(tmp_path / "trace"), "--compare", "round-robin", "random"]) == 0
+    out = capsys.readouterr().out
+    assert "tenant: [/x]" in out
+    assert "tenant: :smile:" in out
+    assert "[/b]: 3 requests" in out

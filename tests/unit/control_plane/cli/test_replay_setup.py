@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from control_plane.cli import EX_USAGE, main
-from control_plane.cli.replay_setup import add_setup_arguments, described, fleet_words, setup_of
+from control_plane.cli.replay_setup import MAX_ENGINES, add_setup_arguments, described, fleet_words, setup_of
 from ext_proc.core.settings import EndpointSettings, PoolSettings
 from sim.hardware import named
+from sim.virtual import setup
 from sim.virtual.faults import fault
 from sim.virtual.production import BARE
 from sim.virtual.setup import Setup
@@ -132,7 +133,7 @@ def test_zones_are_the_policys_or_made_up() -> None:
 
 def test_memory_that_holds_nothing_is_refused() -> None:
     """At least one block is left."""
-    with pytest.raises(ValueError, match="kv_blocks"):
+    with pytest.raises(ValueError, match="memory × 1e-06 does not hold one block"):
         made("--kv", "0.000001")
 
 
@@ -188,3 +189,19 @@ def test_engines_like_llamacpps_can_be_chosen(capsys: pytest.CaptureFixture[str]
     words = ("--engines", "4", "--strategies", "round-robin", "--profile", "llamacpp-7b")
     assert {result["failed"] for result in _results(capsys, *words)} == {0}
     assert _results(capsys, *words, "--kv", "0.1")[0]["failed"] > 0
+
+
+def test_a_large_fleet_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """As many engines as an arrangement may have, and not one more."""
+    assert made("--engines", str(MAX_ENGINES)).engines == MAX_ENGINES == setup.MAX_ENGINES
+    with pytest.raises(SystemExit):
+        read("--engines", str(MAX_ENGINES + 1))
+    assert f"from 1 to {MAX_ENGINES}" in capsys.readouterr().err
+
+
+def test_the_report_says_what_goes_wrong() -> None:
+    """Faults and limits of tries are in the head of the tables: without them nobody could tell two reports apart."""
+    words = ("--fault", "crash:1@5", "--fault", "slow:2:2@1..2.5", "--first-byte-s", "3")
+    said = fleet_words(read(*words), made(*words))
+    assert said.endswith("a try's first token within 3 s, faults: crash:1@5 slow:2:2@1..2.5")
+    assert "fault" not in fleet_words(read(), made())

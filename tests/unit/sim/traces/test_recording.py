@@ -1,6 +1,7 @@
 """Our own format: what is written is what is read, and bad lines are located."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -81,7 +82,12 @@ def test_bad_headers_are_refused(header: str, words: str) -> None:
         (json.dumps(GOOD | {"blocks": [2, 1]}), "block 2 had another block before it"),
         (json.dumps(GOOD | {"blocks": [3, 3]}), "block 3 had another block before it"),
         (json.dumps(GOOD | {"stream": "no"}), "stream must be true or false"),
+        (json.dumps(GOOD | {"guessed": 1}), "guessed must be true or false"),
+        (json.dumps(GOOD | {"dropped": 1}), "dropped stands alone"),
+        (json.dumps({"dropped": 0}), "dropped must be between"),
         (json.dumps(GOOD | {"tenant": "x" * 300}), "tenant must be a text of at most 256"),
+        (json.dumps(GOOD | {"tenant": "\x1b[2J"}), "tenant must be without control characters"),
+        (json.dumps(GOOD | {"model": "\ud800"}), "model must be without control characters"),
     ],
 )
 def test_bad_lines_are_located(line: str, words: str) -> None:
@@ -89,3 +95,15 @@ def test_bad_lines_are_located(line: str, words: str) -> None:
     with pytest.raises(TraceError, match=words) as caught:
         read([HEADER, json.dumps(GOOD), line])
     assert str(caught.value).startswith("t.jsonl:3: ")
+
+
+def test_what_a_recording_lost_and_guessed() -> None:
+    """Lines about lost requests are summed up; a guessed length is read as any other; both survive a copy."""
+    lines = [HEADER, '{"dropped": 2}', json.dumps(GOOD | {"guessed": True, "pool": "chat"}), '{"dropped": 3}']
+    recording = Recording(lines, "t.jsonl")
+    found = assemble(recording.name, recording.block_tokens, recording.rows())
+    assert recording.missing == 5
+    assert found.requests == (TraceRequest(0.0, (1, 2), 150, 4, pool="chat"),)
+    copy = list(lines_of(replace(found, missing=5)))
+    assert copy[1] == '{"dropped":5}'
+    assert read(copy) == found

@@ -1,5 +1,7 @@
 """The head of a report: what a trace is like."""
 
+from dataclasses import replace
+
 from sim.traces.summary import Spread, lines, spread, summarise
 from sim.traces.trace import Trace, TraceRequest
 
@@ -58,3 +60,17 @@ def test_lines() -> None:
         "prompt    mean 140, p50 150, p90 260, p99 260, most 260 tokens",
         "output    mean 40, p50 40, p90 60, p99 60, most 60 tokens",
     ]
+
+
+def test_json_values_are_rounded() -> None:
+    """Six decimals, in what lies inside as well; whole numbers stay whole."""
+    values = summarise(small()).as_dict()
+    assert (values["requests"], values["sharing_rate"], values["prompt"]["p50"]) == (3, 0.457143, 150)
+    assert all(value == round(value, 6) for value in values.values() if isinstance(value, float))
+
+
+def test_lost_requests_are_told() -> None:
+    """A trace with gaps says so in every report."""
+    assert lines(summarise(replace(small(), missing=1_200)))[-1] == (
+        "missing   1,200 requests more, which the recording lost"
+    )

@@ -112,3 +112,14 @@ def test_operations_keep_the_order(times: list[int], factor: float) -> None:
     whole = trace(*(request(float(at), (number,)) for number, at in enumerate(ordered)))
     for changed in (whole.faster(factor), whole.spread()):
         assert [found.blocks for found in changed.requests] == [found.blocks for found in whole.requests]
+
+
+def test_of_one_pool() -> None:
+    """The requests for that pool and those for nobody knows which, the first of them at 0 s again."""
+    pools = ("a", "b", "", "b")
+    whole = trace(*(replace(request(float(at)), pool=pool) for at, pool in enumerate(pools)))
+    assert [found.at_s for found in whole.of_pool("b").requests] == [0.0, 1.0, 2.0]
+    assert [found.pool for found in whole.of_pool("a").requests] == ["a", ""]
+    assert len(whole.of_pool("c")) == 1
+    alike = trace(request(), request(1.0))
+    assert alike.of_pool("c") is alike

@@ -127,6 +127,29 @@ def test_few_requests_say_too_little() -> None:
     assert (found.difference, found.low, found.verdict) == (-1_000.0, None, "too little to say")
 
 
+def test_a_stretch_is_no_shorter_than_a_request() -> None:
+    """What is in flight at the end of one is what the next begins with: of requests that take long there are fewer.
+
+    Equal rules on different chance, 500 requests within two and a half times of what each takes, would differ in a
+    fifth of all comparisons otherwise.
+    """
+
+    def side(takes_s: float, seed: int) -> tuple[Outcome, ...]:
+        return tuple(outcome(float(n), ttft, takes_s) for n, ttft in enumerate(noise(seed, 100)))
+
+    def pairs(takes_s: float) -> list[Pair]:
+        return [Pair(seed, side(takes_s, seed), side(takes_s, seed + 9)) for seed in (1, 2, 3)]
+
+    short, long, longest = (
+        compare(pairs(takes_s), rng=random.Random(1)).measures["ttft_mean_ms"] for takes_s in (9.0, 25.0, 45.0)
+    )
+    assert short.low is not None  # ten of each trace
+    assert long.low is not None  # three of each
+    assert long.low != short.low
+    assert (longest.low, longest.verdict) == (None, "too little to say")  # two of each
+    assert short.difference == long.difference == longest.difference
+
+
 def test_seeds_of_one_trace_are_one_traffic() -> None:
     """Replaying a file again makes the interval no narrower; other traffic does."""
     rng = random.Random(6)

@@ -12,7 +12,7 @@ from tests.unit.sim.virtual.outcomes import outcome
 
 def side(ttft_s: float, count: int = 60) -> tuple[Outcome, ...]:
     """Requests of two tenants that all took so long."""
-    return tuple(outcome(float(n), ttft_s, 9.0, tenant="ab"[n % 2], prompt_tokens=1_000) for n in range(count))
+    return tuple(outcome(float(n), ttft_s, 5.0, tenant="ab"[n % 2], prompt_tokens=1_000) for n in range(count))
 
 
 def cell(*differences: float, count: int = 60, new_load: float = 0.5) -> Cell:

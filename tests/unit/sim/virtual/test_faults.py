@@ -18,6 +18,7 @@ from sim.virtual.faults import Fault, fault
 def test_each_kind_is_read(text: str, read: Fault) -> None:
     """Every form of the module's text."""
     assert fault(text) == read
+    assert str(read) == text
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,20 @@ def test_what_is_no_fault_says_how_it_is_written(text: str, named: str) -> None:
     with pytest.raises(ValueError, match=r"POD|pods") as refused:
         fault(text)
     assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "do"),
+    [
+        ("restart:1@0..5", "restart:1@1..3", True),
+        ("restart:1@5..9", "crash:1@2", True),
+        ("crash:1@9", "restart:1@5..9", False),
+        ("slow:1:2", "slow:1:3@5..6", True),
+        ("slow:1:2@5..6", "slow:1:3@6..7", False),
+        ("slow:1:2", "slow:2:2", False),
+        ("slow:1:2", "crash:1@3", False),
+    ],
+)
+def test_two_of_a_kind_at_a_time_contradict_each_other(one: str, other: str, do: bool) -> None:
+    """The end of the first would end the second as well; a pod comes back from one restart only."""
+    assert fault(one).contradicts(fault(other)) is fault(other).contradicts(fault(one)) is do

@@ -23,6 +23,8 @@ from sim.baselines import registry
 from sim.baselines.lmetric import Lmetric
 from sim.baselines.precise import ToldPrefixes
 from sim.engine import Engine
+from sim.profile import Profile
+from sim.traces.trace import Trace, TraceRequest
 from sim.virtual.faults import Fault, fault
 from sim.virtual.fleet import run
 from sim.virtual.production import ProductionFactory
@@ -40,6 +42,22 @@ def test_a_lone_request_takes_its_prefill_and_its_steps() -> None:
     assert outcome.e2e_s == pytest.approx(0.130 + 0.004)
     assert outcome.tpot_s == pytest.approx(0.010)
     assert (result.pods[0].served, result.pods[0].computed_tokens, result.pods[1].served) == (1, 1_000, 0)
+
+
+def test_requests_share_steps_as_computed_by_hand() -> None:
+    """Chunks of a prompt share the budget of 100 tokens a step with decodes and with the next prompt.
+
+    Steps from 0.5 ms on, 1 ms a token, 10 ms each and 1 ms a request: 100 of the first prompt (to 111.5); its other 50
+    and 50 of the second (to 223.5: a first token); a decode and the second's 70 (to 305.5); two decodes (to 317.5).
+    """
+    profile = Profile(
+        block_size=10, kv_blocks=30, max_batch=4, token_budget=100, prefill_tokens_per_s=1_000, step_base_ms=10,
+        step_per_request_ms=1,
+    )  # fmt: skip
+    both = Trace("t", 10, (TraceRequest(0.0, (), 150, 3), TraceRequest(0.05, (), 120, 2)))
+    result, _ = played(both, [0], profile=profile, network_s=0.0005)
+    found = [(o.ttft_s, o.e2e_s) for o in result.outcomes]
+    assert found == [pytest.approx((0.224, 0.318)), pytest.approx((0.256, 0.268))]
 
 
 def test_the_cache_is_the_engines_own() -> None:

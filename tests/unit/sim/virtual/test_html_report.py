@@ -1,5 +1,6 @@
 """The page of a comparison: parsed, its numbers checked, and nothing in it that runs or is fetched."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -154,3 +155,10 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     report = Report(command="kvpilot", head=HEAD, rows=ROWS, slo="x")
     assert page(report) == page(report)
     assert any("a model of engines, not engines" in text for text in parsed().texts["li"])
+
+
+def test_nothing_is_called_left_out_that_a_word_brings_in() -> None:
+    """Clients that give up and a slower network are played where they are asked for (`--give-up`, `--network-ms`)."""
+    (left_out,) = re.findall(r"Left out: [^<]*", page(Report(command="kvpilot", head=HEAD, rows=ROWS, slo="x")))
+    assert "give up" not in left_out
+    assert "half a millisecond" not in left_out

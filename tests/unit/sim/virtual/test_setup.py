@@ -28,6 +28,7 @@ from tests.unit.sim.virtual.fleets import Telling
         {"give_up_s": 0.0},
         {"abort_share": 1.5},
         {"faults": (fault("crash:9@1"),)},
+        {"faults": (fault("slow:1:2"), fault("slow:1:3@1..2"))},
     ],
     ids=str,
 )

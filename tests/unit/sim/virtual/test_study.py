@@ -7,7 +7,7 @@ import pytest
 import xxhash
 
 from sim.virtual.capacity import load
-from sim.virtual.study import Plan, Row, play, rate_for, tasks
+from sim.virtual.study import MAX_DURATION_S, Plan, Row, paced, play, rate_for, tasks
 from tests.unit.sim.virtual.fleets import Telling, many, request, setup, trace
 
 TRACE = many(120)
@@ -55,6 +55,28 @@ def test_a_load_is_a_rate() -> None:
     assert load(TRACE.faster(rate), arranged.profile, arranged.engines) == pytest.approx(0.7, rel=1e-4)
     with pytest.raises(ValueError, match="has no pace"):
         rate_for(trace(request(0), request(0)), arranged, 0.7)
+    with pytest.raises(ValueError, match="too small"):
+        rate_for(TRACE, arranged, 1e-12)
+
+
+def test_traces_are_brought_to_a_load() -> None:
+    """Those of all seeds to that of the first; rates come once each, in their order; without either there is one."""
+    arranged, other = setup(Telling()), many(90, every_s=0.1)
+    traces, rates = paced({1: TRACE, 2: other}, arranged, loads=(0.7, 0.4, 0.7))
+    assert rates == (rate_for(TRACE, arranged, 0.7), rate_for(TRACE, arranged, 0.4))
+    loads = [load(t.faster(rates[0]), arranged.profile, arranged.engines) for t in traces.values()]
+    assert loads == pytest.approx([0.7, 0.7], rel=1e-4)
+    assert traces[1] is TRACE
+    assert paced({1: TRACE, 2: other}, arranged, rates=(2.0, 1.0, 2.0)) == ({1: TRACE, 2: other}, (2.0, 1.0))
+    assert paced({1: TRACE}, arranged)[1] == (1.0,)
+
+
+def test_what_would_last_for_ages_is_refused() -> None:
+    """A month can be played; a longer one would be scrapes of idle engines."""
+    month = trace(request(0), request(MAX_DURATION_S))
+    assert paced({1: month}, setup(Telling()))[1] == (1.0,)
+    with pytest.raises(ValueError, match=r"t × 0\.5 would last 62 days, and 31 are the most"):
+        paced({1: month}, setup(Telling()), rates=(1.0, 0.5))
 
 
 def test_a_small_study_has_these_numbers() -> None:
