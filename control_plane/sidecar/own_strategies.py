@@ -5,16 +5,16 @@
 
 An entry point is called with the mapping that the policy has under `picker.parameters`, and gives a strategy
 (`ext_proc.core.strategies.view`). Nothing is imported before a policy names it, and what an import raises is the
-policy's finding, not the end of kvpilot.
+policy's finding, not the end of kvpilot. Nor is anything of the picker itself, which takes numpy along.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ext_proc.core.strategies.table import Maker
-from ext_proc.core.strategies.view import Strategy
+if TYPE_CHECKING:
+    from ext_proc.core.strategies.table import Maker
 
 GROUP = "kvpilot.strategies"
 
@@ -34,6 +34,8 @@ class InstalledStrategies:
             return str(error)
         except Exception as error:  # whatever somebody else's code raises, it is about this strategy
             return f"{type(error).__name__}: {error}"
+        from ext_proc.core.strategies.view import Strategy
+
         if not isinstance(made, Strategy):
             return "it has no `needs_prompt` and `rank`"
         return ""
@@ -43,7 +45,7 @@ class _NotInstalledError(LookupError):
     """No entry point has that name."""
 
 
-def maker(name: str) -> Maker:
+def maker(name: str) -> "Maker":
     """The class or function that the entry point leads to; raises LookupError, or what its import does."""
     found = _installed().get(name)
     if found is None:

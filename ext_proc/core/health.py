@@ -9,8 +9,8 @@ one request may try it, and its outcome decides. What began before the ejection 
 rest of the same burst nor an old stream that still ends well.
 
 Soft ejections never take more than half of a pool, since what breaks that many at once is rather the requests or the
-network. When all of a pool is ejected, none is: the evidence is inferred, and a refused try costs less than a refused
-client.
+network. When all of a pool is ejected or being tried, none is: the evidence is inferred, and a refused try costs less
+than a refused client.
 
 An ejection by hard evidence puts its pool in doubt until it is refuted: who else is gone shows only when it is tried.
 Meanwhile *trusted* is who has proved lately that it is there, by an answer or a scrape.

@@ -25,6 +25,10 @@ from ext_proc.core.strategies.view import Ranking, Request, View, best_first
 # A place is below 750 ÷ weight; loads of those above the bound come behind all places.
 _LAST = 1e6
 
+# A share that is a whole number may come out a little above it (1.1 × 50 does), and would be rounded up by a whole
+# request. Weights and percentages are integers: what is really above a whole number is so by far more.
+_ROUNDING = 1 - 1e-12
+
 _COOKIE = "cookie"
 
 # Constants of splitmix64's finaliser (Steele, Lea and Flood 2014), which spreads every bit over all others.
@@ -67,8 +71,8 @@ class Session:
             waiting, running = view.fleet.gauges.foreign(view.slots, view.now)
             load = in_flight + waiting + running
         places = places_of(view.fleet.slots.hashes[view.slots], key, view.weights)
-        share = self._parameters.load_factor * (load.sum() + 1) / view.weights.sum() * view.weights
-        cost = np.where(load + 1 > np.ceil(share), _LAST + load, places)
+        share = self._parameters.load_factor * (load.sum() + 1) * view.weights / view.weights.sum()
+        cost = np.where(load + 1 > np.ceil(share * _ROUNDING), _LAST + load, places)
         order = best_first(cost)
         best = int(order[0])
         word = "the session's own" if best == int(np.argmin(places)) else "next, since its own has too much to do"

@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from control_plane.cli import main
 from tests.kit.certificates import Pair, authority
+from tests.kit.own_strategy import installed, points_of
 
 POLICY = """\
 kvpilot: v1
@@ -23,12 +24,14 @@ pools: {chat: {endpoints: [{address: 127.0.0.1:1}]}}
 
 FOLDER = Path(__file__).parents[4] / "examples"
 EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "scenarios")
+OWN = FOLDER / "own-strategy"
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
-def test_envoy_takes_every_example(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the examples compile to is valid for a real Envoy."""
-    assert main(["check", "--envoy", str(path)]) == 0, capsys.readouterr().out
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_envoy_takes_every_example(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the examples compile to is valid for a real Envoy; one needs the package next to it."""
+    with installed(tmp_path, OWN, points_of(OWN)):
+        assert main(["check", "--envoy", str(path)]) == 0, capsys.readouterr().out
 
 
 def test_envoys_refusal_is_a_finding_on_the_policys_line(

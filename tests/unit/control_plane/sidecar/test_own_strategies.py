@@ -2,7 +2,6 @@
 
 import random
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +11,13 @@ from control_plane.cli.policy_file import checked_file
 from control_plane.fleet.model import static_fleet
 from control_plane.policy import format_text
 from control_plane.policy.loader import load_files
-from control_plane.sidecar import own_strategies
-from control_plane.sidecar.own_strategies import GROUP, InstalledStrategies, maker
+from control_plane.sidecar.own_strategies import InstalledStrategies, maker
 from control_plane.sidecar.picker_settings import picker_settings
 from control_plane.sidecar.reading import read
 from ext_proc.core.picker import Named, Picker, Wanted
 from ext_proc.strategy_conformance import check
 from protos.messages import load as load_messages
+from tests.kit.own_strategy import installed, points_of
 
 PACKAGE = '''
 """A package with strategies."""
@@ -39,14 +38,13 @@ def nothing(parameters):
     return None
 '''
 
-ENTRY_POINTS = """\
-[kvpilot.strategies]
-acme.cheapest = acme_routing:Cheapest
-acme.nothing = acme_routing:nothing
-acme.broken = acme_broken:Broken
-acme.lost = acme_routing:Lost
-short = acme_routing:Cheapest
-"""
+POINTS = {
+    "acme.cheapest": "acme_routing:Cheapest",
+    "acme.nothing": "acme_routing:nothing",
+    "acme.broken": "acme_broken:Broken",
+    "acme.lost": "acme_routing:Lost",
+    "short": "acme_routing:Cheapest",
+}
 
 POLICY = """\
 kvpilot: v1
@@ -60,20 +58,12 @@ pools:
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def package(tmp_path: Path) -> Iterator[None]:
     """Installed as far as Python can tell."""
     (tmp_path / "acme_routing.py").write_text(PACKAGE)
     (tmp_path / "acme_broken.py").write_text("raise RuntimeError('no GPU')\n")
-    info = tmp_path / "acme-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own_strategies._installed.cache_clear()
-    yield
-    own_strategies._installed.cache_clear()
-    for name in ("acme_routing", "acme_broken"):
-        sys.modules.pop(name, None)
+    with installed(tmp_path, tmp_path, POINTS):
+        yield
 
 
 def written(strategy: str, parameters: str = "{price: {h100: 3}}") -> tuple[tuple[str, bytes], ...]:
@@ -152,31 +142,24 @@ def test_verbs_know_them(tmp_path: Path) -> None:
 EXAMPLE = Path(__file__).parents[4] / "examples" / "own-strategy"
 
 
-def test_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example(tmp_path: Path) -> None:
     """The package of docs/strategies.md: found by the entry point of its project file, it conforms, and it does what it
     says."""
-    points = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]["entry-points"]
-    lines = [f"[{GROUP}]", *(f"{name} = {target}" for name, target in points[GROUP].items())]
-    info = tmp_path / "acme_routing_example-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-routing-example\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    (tmp_path / "acme-1.0.dist-info" / "entry_points.txt").unlink()
-    (tmp_path / "acme_routing.py").unlink()
-    monkeypatch.syspath_prepend(str(EXAMPLE))
-    own_strategies._installed.cache_clear()
     policy = EXAMPLE / "policy.yaml"
-    document, diagnostics = read(((str(policy), policy.read_bytes()),), load_messages())
-    assert document is not None, diagnostics
-    settings = picker_settings(document.policy, static_fleet(document.policy), "v")
-    (pool,) = settings.pools
-    check(lambda: maker(pool.strategy)(pool.parameters[pool.strategy]))
-    picker, rng = Picker(settings), random.Random(1)
-    wanted = Wanted(model="m", tokens=10, timeout_s=60.0)
-    named = [picker.place(pool.cluster, wanted, 0.0, rng) for _ in range(9)]
-    first = [answer.endpoints[0] for answer in named if isinstance(answer, Named)]
-    assert set(first[:8]) == {"127.0.0.1:8002", "127.0.0.1:8003"}, "the cheap ones, four each"
-    assert first[8] == "127.0.0.1:8001"
+    info = tmp_path / "example"
+    info.mkdir()
+    with installed(info, EXAMPLE, points_of(EXAMPLE)):  # hides the package above
+        document, diagnostics = read(((str(policy), policy.read_bytes()),), load_messages())
+        assert document is not None, diagnostics
+        settings = picker_settings(document.policy, static_fleet(document.policy), "v")
+        (pool,) = settings.pools
+        check(lambda: maker(pool.strategy)(pool.parameters[pool.strategy]))
+        picker, rng = Picker(settings), random.Random(1)
+        wanted = Wanted(model="m", tokens=10, timeout_s=60.0)
+        named = [picker.place(pool.cluster, wanted, 0.0, rng) for _ in range(9)]
+        first = [answer.endpoints[0] for answer in named if isinstance(answer, Named)]
+        assert set(first[:8]) == {"127.0.0.1:8002", "127.0.0.1:8003"}, "the cheap ones, four each"
+        assert first[8] == "127.0.0.1:8001"
 
 
 def test_the_example_is_in_the_page() -> None:

@@ -1,11 +1,13 @@
 """`session`."""
 
+import math
 from collections import Counter
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ext_proc.core.strategies.session import Parameters, Session, key_of, places_of
@@ -44,14 +46,21 @@ def test_only_the_sessions_of_an_endpoint_that_leaves_move(gone: int, key: str) 
     assert (left == before) == (before != gone)
 
 
-@given(st.lists(st.integers(0, 20), min_size=2, max_size=10), st.text(min_size=1), st.sampled_from([1.0, 1.25, 2.0]))
-def test_nobody_takes_more_than_its_bound(loads: list[int], key: str, factor: float) -> None:
-    """With this request it has at most the factor times the mean, rounded up."""
-    pool = Pool(len(loads))
-    for position, load in enumerate(loads):
+@given(
+    st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1, 3, 50, 100])), min_size=2, max_size=10),
+    st.text(min_size=1),
+    st.sampled_from(["1.0", "1.1", "1.25", "2.0"]),
+)
+@example([(6, 100), (7, 100)], "0", "1.0")  # 14 ÷ 200 × 100 is above 7 in floating point
+@example([(44, 100), (55, 100)], "0", "1.1")  # and so is 1.1 × 100 above 110
+def test_nobody_takes_more_than_its_bound(pods: list[tuple[int, int]], key: str, factor: str) -> None:
+    """With this request it has at most the factor times its share, rounded up; fractions are exact."""
+    pool = Pool(len(pods), weights=[weight for _, weight in pods])
+    for position, (load, _) in enumerate(pods):
         pool.send(position, times=load)
-    chosen = owner(pool, key, Parameters(load_factor=factor))
-    assert loads[chosen] + 1 <= np.ceil(factor * (sum(loads) + 1) / len(loads))
+    load, weight = pods[owner(pool, key, Parameters(load_factor=float(factor)))]
+    loads, weights = map(sum, zip(*pods, strict=True))
+    assert load + 1 <= math.ceil(Fraction(factor) * (loads + 1) * weight / weights)
 
 
 def test_a_full_owner_lends_its_sessions_to_the_next() -> None:
