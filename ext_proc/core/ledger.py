@@ -10,6 +10,7 @@ comes for a request that has ended, or was never known, changes nothing.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +30,7 @@ OUTPUT_SHARE = 0.01
 _NOWHERE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What an endpoint had when a request was sent there: what its first token teaches about depends on it.
 
     `wait_ms` is the work before it, `work_ms` its own, `requests` and `held` are those of `Speed`; `due_at` and `place`
