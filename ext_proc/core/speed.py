@@ -34,9 +34,9 @@ RIDGE: Final = 1e-3
 # θ forgets: about the last thousand rows count. Models change with deployments, not with requests.
 MEMORY: Final = 0.999
 
-# Three rows for each coefficient, and the guess for what they leave open. More would come late: under load nearly every
+# The guess stands in for what they leave open. More would come late: under load nearly every
 # request finds another one that is not known to have its first token.
-ENOUGH: Final = 16
+ENOUGH: Final = 8
 
 # Rows until θ is good enough to tell whether an endpoint differs from it.
 SETTLED: Final = 100
