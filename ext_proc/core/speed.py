@@ -34,8 +34,8 @@ RIDGE: Final = 1e-3
 # θ forgets: about the last thousand rows count. Models change with deployments, not with requests.
 MEMORY: Final = 0.999
 
-# The guess stands in for what they leave open. More would come late: under load nearly every
-# request finds another one that is not known to have its first token.
+# The guess stands in for what they leave open. More would come late: under load nearly every request finds another one
+# that is not known to have its first token. With 16, first tokens behind one system prompt came 8 % later.
 ENOUGH: Final = 8
 
 # Rows until θ is good enough to tell whether an endpoint differs from it.
@@ -47,7 +47,7 @@ SOLVE_EVERY: Final = 8
 # A factor forgets faster: about the last fifty requests of its endpoint count, in the mean of logarithms.
 FACTOR_SHARE: Final = 0.02
 
-# Requests' worth of believing that an endpoint is like the others.
+# Requests' worth of believing that an endpoint is like the others. With 5, noise made pods of one kind look different.
 FACTOR_PRIOR: Final = 20.0
 
 # One request tells at most that an endpoint is so many times slower or faster, and nobody is believed to be more.
