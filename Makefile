@@ -5,12 +5,12 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long lint types unit conformance e2e bench lock
+.PHONY: help venv demo test test-long lint types unit conformance e2e bench bench-report lock
 
 help:
 	@echo "make demo   install into .venv and watch a real Envoy follow the picker"
 	@echo "make test   install into .venv and run lint, types, unit, conformance and e2e tests"
-	@echo "others: venv lint types unit conformance e2e bench test-long lock"
+	@echo "others: venv lint types unit conformance e2e bench bench-report test-long lock"
 
 venv: $(STAMP)
 
@@ -52,9 +52,16 @@ test-long: venv
 
 bench: venv
 	$(BIN)/python -m bench.pick
+	$(BIN)/python -m bench.strategies
 	$(BIN)/python -m bench.overhead
 	$(BIN)/python -m bench.edit
 	$(BIN)/python -m bench.push
+	$(BIN)/python -m bench.scrape
+	$(BIN)/python -m bench.kv_events
+
+# TRACES: a folder with the Mooncake and Azure traces; without it, made traffic only. ARGS: --only NAME, --jobs N, …
+bench-report: venv
+	$(BIN)/python -m bench.report --json docs/benchmarks.json $(if $(TRACES),--traces $(TRACES)) $(ARGS)
 
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 -q --no-annotate --no-header -o constraints.txt

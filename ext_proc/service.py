@@ -13,7 +13,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked
 from ext_proc.core.events import Event, RequestEnded, Scraped, ScrapeFailed, StreamEnded
@@ -22,14 +22,18 @@ from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import PickerSettings
 from ext_proc.counters import Counters
+from ext_proc.signals.kv_feed import KvCounters, source_of
 from ext_proc.signals.outcomes import Outcomes
-from ext_proc.signals.pod_tls import PodTlsOf, plaintext
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 from ext_proc.signals.scrape import Scraper, ScrapeTiming
 from ext_proc.transport.grpcio import GrpcTransport
 from ext_proc.wire import ExchangeWire
 from ext_proc.wire_health import HealthWire
 from ext_proc.wire_logs import LogWire
 from protos.messages import Messages
+
+if TYPE_CHECKING:
+    from ext_proc.signals.kv_events import KvEvents
 
 log = logging.getLogger("kvpilot")
 
@@ -49,9 +53,10 @@ class PickerService:
         *,
         scrape_timing: ScrapeTiming | None = None,
         pod_tls: PodTlsOf = plaintext,
+        pod_token: PodTokenOf = no_token,
     ) -> None:
-        """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids; `pod_tls` says how a pool's pods
-        are spoken to."""
+        """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids; `pod_tls` and `pod_token` say how
+        a pool's pods are spoken to."""
         self.counters = Counters()
         self._picker = picker
         self._clock = clock
@@ -60,7 +65,10 @@ class PickerService:
         self._pools = _pools(picker.settings)
         outcomes = Outcomes(LogWire(messages), on_event=self._apply, clock=clock, counters=self.counters)
         self._transport = GrpcTransport(self, outcomes, HealthWire(messages))
-        self._scraper = Scraper(on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing, pod_tls=pod_tls)
+        self._scraper = Scraper(
+            on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing, pod_tls=pod_tls, pod_token=pod_token
+        )
+        self._kv_events: KvEvents | None = None
         self._expiry: asyncio.Task[None] | None = None
 
     async def start(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
@@ -71,13 +79,15 @@ class PickerService:
         bound = await self._transport.start(addresses, credentials)
         self._scraper.start()
         self._expiry = asyncio.create_task(self._expire(), name="expire reservations")
-        self._scrape_all(self._picker.settings)
+        self._ask_all(self._picker.settings)
         return bound
 
     async def stop(self, grace_s: float) -> None:
         """Stops within `grace_s`; harmless when called twice or before `start`."""
         await self._transport.stop(grace_s)
         await self._scraper.stop()
+        if self._kv_events is not None:
+            await self._kv_events.stop()
         if self._expiry is not None:
             self._expiry.cancel()
             await asyncio.gather(self._expiry, return_exceptions=True)
@@ -88,7 +98,7 @@ class PickerService:
         self._picker.apply_settings(settings)
         self._pools = _pools(settings)
         if self._expiry is not None:
-            self._scrape_all(settings)
+            self._ask_all(settings)
 
     def status(self) -> dict[str, Any]:
         """JSON values: the pools with their endpoints, and what does not work."""
@@ -96,7 +106,14 @@ class PickerService:
             "pools": self._picker.status(self._clock()),
             "open_streams": self.open_streams,
             "scrapes_failing": self._scraper.failing(),
+            "kv_events": {} if self._kv_events is None else self._kv_events.status(),
+            "kv_events_failing": {} if self._kv_events is None else self._kv_events.failing(),
         }
+
+    @property
+    def kv_counters(self) -> KvCounters | None:
+        """What KV events have come to; None while engines are not listened to."""
+        return None if self._kv_events is None else self._kv_events.counters
 
     def decisions(self, limit: int) -> list[dict[str, Any]]:
         """The latest decisions as JSON values, newest first."""
@@ -166,10 +183,31 @@ class PickerService:
         if self.counters.internal_errors == 1:
             log.exception("%s failed inside the picker; requests go on, further failures are only counted", what)
 
+    def _ask_all(self, settings: PickerSettings) -> None:
+        self._scrape_all(settings)
+        self._listen_all(settings)
+
+    def _listen_all(self, settings: PickerSettings) -> None:
+        sources = {
+            endpoint.address: source_of(endpoint.address, pool.kv_events)
+            for pool in reversed(settings.pools)  # an endpoint in several pools is what the first one says
+            if pool.kv_events is not None
+            for endpoint in pool.endpoints
+        }
+        if self._kv_events is None and sources:
+            # Most do without, and ZMQ takes its time to load.
+            from ext_proc.signals.kv_events import KvEvents
+
+            self._kv_events = KvEvents(on_event=self._apply, clock=self._clock)
+            self._kv_events.start()
+        if self._kv_events is not None:
+            self._kv_events.set_sources(sources)
+
     def _scrape_all(self, settings: PickerSettings) -> None:
         self._scraper.set_endpoints(
             {endpoint.address: endpoint.engine for pool in settings.pools for endpoint in pool.endpoints},
             {endpoint.address: pool.name for pool in settings.pools for endpoint in pool.endpoints},
+            {pool.name: pool.scrape for pool in settings.pools},
         )
 
     async def _expire(self) -> None:

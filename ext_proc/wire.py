@@ -65,7 +65,7 @@ _OTHER_MESSAGES: Final[Mapping[str, Message]] = {
     "response_trailers": Message.RESPONSE_TRAILERS,
 }
 
-_HEADER_ATTRIBUTE: Final = "request.headers['"
+_HEADER_ATTRIBUTE: Final = "request.headers["
 _CONTENT_TYPE_ATTRIBUTE: Final = "request.headers['content-type']"
 _OTHER_HEADER_ATTRIBUTES: Final = (_CONTENT_TYPE_ATTRIBUTE, "request.headers['x-request-id']")
 
@@ -185,17 +185,29 @@ def _context(request: Any, headers: Any) -> RequestFacts | None:
         route=found.get("xds.route_name", ""),
         cluster=found.get("xds.cluster_name", ""),
         session=_session(found),
+        headers=_headers(found),
         content_type=found.get(_CONTENT_TYPE_ATTRIBUTE) or named.get("content-type", ""),
         request_id=found.get("request.id") or named.get("x-request-id", ""),
     )
 
 
 def _session(attributes: Mapping[str, str]) -> str:
-    # The session header's name is the listener's own affair: it is the header asked for that is none of the known.
+    # The session header's name is the listener's own affair: it is the header asked for that is none of the known. What
+    # strategies ask for is written in double quotes, which are the same to CEL.
     for name, value in attributes.items():
-        if name.startswith(_HEADER_ATTRIBUTE) and name not in _OTHER_HEADER_ATTRIBUTES:
+        if name.startswith(f"{_HEADER_ATTRIBUTE}'") and name not in _OTHER_HEADER_ATTRIBUTES:
             return value
     return ""
+
+
+def _headers(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """What strategies may look at: the session header too, since a pool may name the same one."""
+    start = len(_HEADER_ATTRIBUTE) + 1
+    return {
+        name[start:-2]: value
+        for name, value in attributes.items()
+        if name.startswith(_HEADER_ATTRIBUTE) and name not in _OTHER_HEADER_ATTRIBUTES
+    }
 
 
 def _header_values(headers: Any) -> dict[str, str]:

@@ -16,9 +16,11 @@ from aiohttp import web
 
 from sim import bodies, metrics, shapes, tokens
 from sim.bodies import BadBodyError, Job
+from sim.dialects import DIALECTS, Answer, Render, State
 from sim.driver import EngineDriver, Ticket
-from sim.engine import Engine, Profile, Request, Usage
+from sim.engine import Engine, Gauges, Profile, Request, Usage
 from sim.faults import Fault, FaultBox
+from sim.kv_publisher import KvTeller
 from sim.listener import reset
 from sim.shapes import Meta, Shape
 
@@ -69,11 +71,22 @@ class Api:
 
     # What changes: the engine behind the driver, `seen`, and the count of ids. Single writer: the loop.
     def __init__(
-        self, name: str, models: tuple[str, ...], profile: Profile, faults: FaultBox, rng: random.Random, created: float
+        self,
+        name: str,
+        models: tuple[str, ...],
+        profile: Profile,
+        faults: FaultBox,
+        rng: random.Random,
+        created: float,
+        dialect: str = "vllm",
+        kv: KvTeller | None = None,
     ) -> None:
-        """Build a cold engine on the running loop; `created` is the Unix time of this start."""
+        """Build a cold engine on the running loop; `created` is the Unix time of this start, `dialect` one of those in
+        `sim.dialects`. `kv` tells the world what the engine has cached."""
         self.seen = metrics.Observations()
-        self.driver = EngineDriver(Engine(profile), self.seen)
+        self._kv = kv
+        engine = Engine(profile, cache_events=kv is not None)
+        self.driver = EngineDriver(engine, self.seen, None if kv is None else kv.tell)
         self._name = name
         self._models = models
         self._profile = profile
@@ -86,8 +99,9 @@ class Api:
             "/ping": lambda: web.Response(headers=self._headers()),
             "/v1/models": lambda: self._json(self._model_list()),
             "/version": lambda: self._json({"version": metrics.VLLM_VERSION}),
-            "/metrics": self._metrics,
         }
+        self._dialect = DIALECTS[dialect]
+        self._last_read: dict[str, Gauges] = {}
 
     def close(self) -> None:
         """Stop the engine."""
@@ -98,7 +112,8 @@ class Api:
         route = _GENERATE.get(request.path)
         if route is not None and request.method == "POST":
             return await self._generate(request, route)
-        question = self._questions.get(request.path)
+        page = self._dialect.pages.get(request.path)
+        question = self._questions.get(request.path) if page is None else lambda: self._page(request.path, page)
         if question is not None and request.method in ("GET", "HEAD"):
             return await self._question(request, question)
         if route is None and question is None:
@@ -108,7 +123,7 @@ class Api:
     # --- questions about the pod ------------------------------------------------------------------------------------
 
     async def _question(self, request: web.BaseRequest, question: Callable[[], web.Response]) -> web.StreamResponse:
-        is_scrape = request.path == "/metrics"
+        is_scrape = request.path in self._dialect.pages
         fault = self._faults.for_scrape(self._rng) if is_scrape else self._faults.for_other(self._rng)
         if fault is None:
             return question()
@@ -124,7 +139,7 @@ class Api:
                     "id": model,
                     "object": "model",
                     "created": int(self._created),
-                    "owned_by": "vllm",
+                    "owned_by": self._dialect.owner,
                     "root": model,
                     "parent": None,
                     "max_model_len": self._profile.kv_tokens,
@@ -133,11 +148,19 @@ class Api:
             ],
         }
 
-    def _metrics(self) -> web.Response:
+    def _page(self, path: str, render: Render) -> web.Response:
         # The engine's gauges carry the first model's name: it is served under several names, but it is one engine.
-        gauges = self.driver.engine.gauges()
-        body = metrics.render(self._models[0], self._profile, gauges, self.seen, self._created)
-        return web.Response(body=body.encode(), headers={**self._headers(), "content-type": metrics.CONTENT_TYPE})
+        state = State(
+            model=self._models[0],
+            profile=self._profile,
+            gauges=self.driver.engine.gauges(),
+            seen=self.seen,
+            created=self._created,
+            last_read=self._last_read.get(path),
+        )
+        self._last_read[path] = state.gauges
+        page: Answer = render(state)
+        return web.Response(body=page.body.encode(), headers={**self._headers(), "content-type": page.content_type})
 
     # --- generation -------------------------------------------------------------------------------------------------
 
@@ -187,6 +210,9 @@ class Api:
     def _submit(self, job: Job, words: list[str], answer_id: str) -> Ticket:
         everything = job.prompt + tokens.encode(["".join(words)])
         hashes = tokens.chain(job.model, everything, self._profile.block_size)
+        if self._kv is not None:
+            # One engine has one model; what else it serves are adapters of it, with caches of their own.
+            self._kv.note(hashes, everything, "" if job.model == self._models[0] else job.model)
         request = Request(answer_id, hashes, tokens.count(job.prompt), job.output_tokens)
         return self.driver.submit(request, "length" if job.is_limited else "stop")
 

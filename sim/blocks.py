@@ -20,8 +20,12 @@ class Hold:
     shared: list[int] = field(default_factory=list)
     """Hashes referenced in the cache, in the order of the prompt."""
 
-    copies: list[int] = field(default_factory=list)
-    """Hashes of full blocks that another running request holds too, computed twice and so held twice."""
+    copies: dict[int, int | None] = field(default_factory=dict)
+    """Hashes of full blocks that another running request holds too, computed twice and so held twice; each with the
+    hash of the block before it (None: it begins the prompt)."""
+
+    last: int | None = None
+    """The last of all these hashes, in the order of the prompt."""
 
     private: int = 0
     """Blocks of its own that no hash leads to: copies, and blocks that are not full or whose hash nobody gave."""
@@ -99,6 +103,7 @@ class BlockCache:
         for key in hashes:
             self._reference(key)
         hold.shared.extend(hashes)
+        hold.last = hold.shared[-1] if hold.shared else None
 
     def take(self, hold: Hold, count: int) -> None:
         """Give `hold` `count` new blocks, dropping the least recently released idle ones as needed.
@@ -113,9 +118,10 @@ class BlockCache:
         hold.private += count
 
     def seal(self, hold: Hold, key: int) -> None:
-        """Make one full private block of `hold` known by its hash."""
+        """Make one full private block of `hold`, the one behind its last one, known by its hash."""
+        parent, hold.last = hold.last, key
         if key in self._refs:
-            hold.copies.append(key)
+            hold.copies[key] = parent
             return
         # An idle block with this hash is redundant now: it becomes this one, and one block gets free.
         self._reference(key)
@@ -137,7 +143,7 @@ class BlockCache:
             else:
                 del self._refs[key]
                 self._idle[key] = None
-        hold.shared, hold.copies, hold.private = [], [], 0
+        hold.shared, hold.copies, hold.private, hold.last = [], {}, 0, None
 
     def _reference(self, key: int) -> None:
         count = self._refs.get(key, 0)

@@ -5,8 +5,10 @@ Steps follow each other at the engine's own times, so a late timer delays what i
 """
 
 import asyncio
+from collections.abc import Callable
 
 from sim.engine import Engine, Finished, FirstToken, Request, Usage
+from sim.events import CacheEvent
 from sim.metrics import Observations
 
 
@@ -54,10 +56,16 @@ class EngineDriver:
     """Advances an engine with the loop's clock."""
 
     # What changes: the timer and the open tickets. Single writer: the loop that it was made on.
-    def __init__(self, engine: Engine, seen: Observations) -> None:
-        """Drive `engine` on the running loop; note in `seen` what its gauges do not tell."""
+    def __init__(
+        self, engine: Engine, seen: Observations, on_cache: Callable[[list[CacheEvent]], None] | None = None
+    ) -> None:
+        """Drive `engine` on the running loop; note in `seen` what its gauges do not tell.
+
+        `on_cache` gets what changes in its prefix cache, if it was made to tell.
+        """
         self.engine = engine
         self._seen = seen
+        self._on_cache = on_cache
         self._loop = asyncio.get_running_loop()
         # Seconds since the start: small numbers keep nanoseconds exact in a float.
         self._origin = self._loop.time()
@@ -115,6 +123,8 @@ class EngineDriver:
                 ticket.add(0)
             else:
                 ticket.add(event.n)
+        if self._on_cache is not None and (changes := self.engine.take_cache_events()):
+            self._on_cache(changes)
         return now
 
     def _arm(self) -> None:

@@ -23,10 +23,11 @@ from operator import attrgetter
 
 from sim.blocks import BlockCache
 from sim.decodes import Decodes, Sequence
-from sim.events import Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
+from sim.events import CacheEvent, Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
 from sim.pace import NS, Row
 from sim.profile import DEMO, Profile
 from sim.stepping import Stepping
+from sim.telling_cache import TellingCache
 
 __all__ = [
     "DEMO",
@@ -47,10 +48,14 @@ class Engine(Stepping):
     """One engine. Not thread-safe; every method is called with a clock that never goes back."""
 
     # What changes: the queue, the running list, totals. Single writer: the caller.
-    def __init__(self, profile: Profile = DEMO, *, tokens: bool = True) -> None:
-        """Start idle and cold. Without `tokens` there are no `Token` events, most of what a long replay would cost."""
+    def __init__(self, profile: Profile = DEMO, *, tokens: bool = True, cache_events: bool = False) -> None:
+        """Start idle and cold. Without `tokens` there are no `Token` events, most of what a long replay would cost.
+
+        With `cache_events` it also keeps, until `take_cache_events`, what got into its prefix cache and what left it.
+        """
         super().__init__(profile)
-        self.cache = BlockCache(profile.kv_blocks)
+        self._telling = TellingCache(profile.kv_blocks) if cache_events else None
+        self.cache = BlockCache(profile.kv_blocks) if self._telling is None else self._telling
         self._wants_tokens = tokens
         self._sequences: dict[str, Sequence] = {}
         self._waiting: deque[Sequence] = deque()
@@ -144,6 +149,14 @@ class Engine(Stepping):
         """
         size = self.profile.block_size
         return self.cache.match(blocks, (prompt_tokens - 1) // size) * size
+
+    def take_cache_events(self) -> list[CacheEvent]:
+        """What changed in the prefix cache by the end of the last step, in order; each change is told once.
+
+        As vLLM V1 publishes it (`update_from_output` of its scheduler): one batch at the end of each step, full blocks
+        only, evictions when the memory is used again.
+        """
+        return [] if self._telling is None else self._telling.take_told()
 
     # --- the start of a step ----------------------------------------------------------------------------------------
 
@@ -271,6 +284,8 @@ class Engine(Stepping):
         if ended:
             self._running = [sequence for sequence in self._running if not sequence.is_over]
         self._published = self._state()
+        if self._telling is not None:
+            self._telling.tell(at)
         self._start_step(self._step_ends)
 
     def _touched(self) -> list[Sequence]:
@@ -365,6 +380,7 @@ class Engine(Stepping):
     def _go_on(self, count: int) -> int:
         """Do the visits of `count` further steps in their order; return how many steps memory lasts."""
         size, last = self.profile.block_size, self._steps + count
+        self._tell_step(self._steps)
         while self._decodes.next_visit() <= last:
             step = self._decodes.next_visit()
             group = []
@@ -379,4 +395,12 @@ class Engine(Stepping):
             for sequence in group:
                 self._grow(sequence, step - sequence.base + 1)
                 self._decodes.plan(sequence)
+            self._tell_step(step)
         return count
+
+    def _tell_step(self, step: int) -> None:
+        """Tell what changed in the cache when `step` started, at its end, where anybody wants to know."""
+        if self._telling is not None:
+            assert self._step_ends is not None
+            after = step - self._steps
+            self._telling.tell((self._step_ends + (self._row().total(after) if after else 0)) / NS)

@@ -70,6 +70,29 @@ Event = FirstToken | Token | Finished
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """Full blocks got into the prefix cache, to be known from `at` (seconds) on.
+
+    They follow each other in one prompt; the first one follows `parent`, or begins the prompt where that is None.
+    """
+
+    at: float
+    blocks: tuple[int, ...]
+    parent: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Blocks left the prefix cache, to be known from `at` (seconds) on."""
+
+    at: float
+    blocks: tuple[int, ...]
+
+
+CacheEvent = Stored | Removed
+
+
+@dataclass(frozen=True, slots=True)
 class Gauges:
     """What the engine shows of itself: the state at the end of its last step. Counters are totals since the start."""
 

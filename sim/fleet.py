@@ -1,9 +1,11 @@
 """Several simulated pods in one process, for tests and for `kvpilot pods`."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from sim.engine import DEMO, Profile
+from sim.kv_publisher import KvPorts
 from sim.pod import Pod, PodSpec
 
 DEFAULT_MODEL = "sim-model"
@@ -67,24 +69,35 @@ def pod_specs(
     host: str = "127.0.0.1",
     base_port: int = 0,
     profile: Profile = DEMO,
+    dialect: str = "",
+    kv: KvPorts | None = None,
 ) -> list[PodSpec]:
     """`count` pods named `pod-0`, `pod-1`, …, spread over the zones in turn.
 
     With a base port P their data ports are P, P+1, …; with 0 the OS chooses them, as it does the control ports
-    (`GET /fault` on the data port tells them). Raises ValueError for a count below 1 or ports beyond 65535.
+    (`GET /fault` on the data port tells them). `dialect` is that of their pages about load (`sim.dialects`). With `kv`
+    they tell what they have cached, at its ports and those that follow. Raises ValueError for a count below 1 or ports
+    beyond 65535.
     """
     if count < 1:
         raise ValueError("at least one pod")
-    if base_port < 0 or base_port + count - 1 > 65_535:
-        raise ValueError(f"{count} ports from {base_port} on do not exist")
+    for first in (base_port, *((kv.port, kv.replay_port) if kv is not None else ())):
+        if first < 0 or first + count - 1 > 65_535:
+            raise ValueError(f"{count} ports from {first} on do not exist")
     return [
         PodSpec(
             name=f"pod-{index}",
             models=tuple(models),
             zone=zones[index % len(zones)],
             profile=profile,
+            dialect=dialect,
+            kv=None if kv is None else _following(kv, index),
             host=host,
             port=base_port and base_port + index,
         )
         for index in range(count)
     ]
+
+
+def _following(kv: KvPorts, index: int) -> KvPorts:
+    return replace(kv, port=kv.port and kv.port + index, replay_port=kv.replay_port and kv.replay_port + index)

@@ -1,8 +1,9 @@
 """Engine profiles of real accelerators and models, by roofline arithmetic from public numbers.
 
-Pure values. Nothing here was measured: the accelerators' numbers are those of NVIDIA's data sheets, the models' those
-of their published configurations, and the share of the peak that an engine reaches is one constant for all. So profiles
-differ from each other as the hardware does, and a run tells which rule is faster rather than how fast a deployment is.
+Pure values. But for llama.cpp's profile, which is fitted to a published measurement, nothing here was measured: the
+accelerators' numbers are those of NVIDIA's data sheets, the models' those of their published configurations, and the
+share of the peak that an engine reaches is one constant for all. So profiles differ from each other as the hardware
+does, and a run tells which rule is faster rather than how fast a deployment is.
 
 How each number of a profile follows (`roofline`):
 
@@ -145,6 +146,26 @@ def roofline(gpu: Accelerator, model: Model, count: int = 1) -> Profile:
     )
 
 
+# Fitted to the sample in llama.cpp's own examples/batched-bench/README.md (LLaMA 7B, F16, prompts not shared), for 1, 2
+# and 4 requests at a time: decode steps of 24.1, 39.3 and 53.7 ms, prompts of 128 tokens each in 108, 198 and 373 ms.
+# The memory is an assumption: room for 32,768 tokens in each slot, 64 GiB of keys and values in F16, since the sample's
+# 4,096 hold no conversation. `tests/unit/sim/test_hardware.py` plays the sample.
+LLAMACPP_7B = Profile(
+    engine="llamacpp",
+    block_size=BLOCK_SIZE,
+    kv_blocks=4 * 32_768 // BLOCK_SIZE,
+    max_batch=4,  # llama-server's `--parallel` when nothing is said
+    token_budget=2_048,  # its `--batch-size`
+    prefill_tokens_per_s=1_570.0,
+    step_base_ms=16.8,
+    step_per_request_ms=8.9,
+    # 4 FLOP × 32 layers × 4,096 at the pace of the linear layers: 1,570 × 2 × 6.74e9 FLOP/s.
+    attention_ns_per_pair=24.8,
+    # By how much the sample's steps are longer with twice the answer: 0.8 ms for 4 × 64 tokens, 6.3 ms for 32 × 64.
+    kv_read_ns_per_token=3_100,
+    ram_tokens=16_384,  # `--cache-ram`: 8 GiB of half a MiB per token (32 layers × 2 × 4,096 × 2 bytes)
+)
+
 PROFILES = {
     "demo": DEMO,
     "h100-8b": roofline(H100, LLAMA_8B),
@@ -153,6 +174,7 @@ PROFILES = {
     "l4-8b": roofline(L4, LLAMA_8B),
     "h20-8b": roofline(H20, LLAMA_8B),
     "h20x4-70b": roofline(H20, LLAMA_70B, 4),
+    "llamacpp-7b": LLAMACPP_7B,
 }
 """Profiles by the name that `--profile` takes."""
 

@@ -165,7 +165,7 @@ class _Writer:
     ) -> None:
         if with_common:
             labels = (*labels, *self._model, *(self._engine if with_engine else ()))
-        written = ",".join(f'{key}="{_escaped(text)}"' for key, text in sorted(labels))
+        written = ",".join(f'{key}="{escaped(text)}"' for key, text in sorted(labels))
         self._lines.append(f"vllm:{name}{{{written}}} {float(value)}")
 
     def gauge(self, name: str, text: str, samples: Iterable[tuple[Labels, float]]) -> None:
@@ -196,5 +196,6 @@ class _Writer:
             self.sample(f"{name}_created", labels, self._created, with_engine=with_engine)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A label's value as the text format wants it."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -24,8 +24,10 @@ from aiohttp.streams import StreamReader
 
 from sim import faults
 from sim.api import Api, Handler
+from sim.dialects import DIALECTS
 from sim.engine import DEMO, Engine, Profile
 from sim.faults import BadFaultError, Fault, FaultBox
+from sim.kv_publisher import KvPorts, KvPublisher, KvTeller
 from sim.listener import Listener
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -53,8 +55,16 @@ class PodSpec:
 
     control_port: int = 0
 
+    dialect: str = ""
+    """Whose pages about load it has, one of `sim.dialects`; empty: those of the profile's engine."""
+
+    kv: KvPorts | None = None
+    """Where it tells what it has cached; None: nowhere."""
+
     def __post_init__(self) -> None:
-        """Refuse a pod that serves nothing."""
+        """Refuse a pod that serves nothing, or speaks as nobody does."""
+        if self.dialect and self.dialect not in DIALECTS:
+            raise ValueError(f"{self.dialect!r} is not one of {', '.join(DIALECTS)}")
         if not self.models:
             raise ValueError(f"pod {self.name!r} serves no model")
 
@@ -71,6 +81,8 @@ class Pod:
         self._faults = FaultBox()
         self._rng = random.Random(spec.name)  # the same pod has the same luck in every run
         self._api: Api | None = None
+        self.kv = None if spec.kv is None else KvPublisher(spec.kv)
+        """Its publisher of cache events, which knows its ports."""
 
     def __repr__(self) -> str:
         """Say name and address."""
@@ -109,8 +121,12 @@ class Pod:
             return
         spec = self.spec
         self._faults.set(None)
-        self._api = Api(spec.name, spec.models, spec.profile, self._faults, self._rng, time.time())
+        dialect = spec.dialect or spec.profile.engine
+        teller = None if self.kv is None else KvTeller(self.kv, spec.profile, time.time)
+        self._api = Api(spec.name, spec.models, spec.profile, self._faults, self._rng, time.time(), dialect, teller)
         try:
+            if self.kv is not None:
+                self.kv.start()
             await self._control.open(_server(self._serve_control))
             await self._data.open(_server(self._serve_data))
         except OSError:
@@ -122,6 +138,8 @@ class Pod:
         if self._api is None:
             return
         self._api.close()
+        if self.kv is not None:
+            self.kv.stop()
         await self._data.end()
         await self._control.end()
         self._api = None

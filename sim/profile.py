@@ -6,6 +6,7 @@ step about 8 ms.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,13 @@ class Profile:
     kv_read_ns_per_token: float = 0.0
     """What a decoding request adds to a step for each token of its context; whole nanoseconds count."""
 
+    engine: Literal["vllm", "llamacpp"] = "vllm"
+    """By whose rules it works: blocks that requests share (`sim.engine`), or `max_batch` slots of which each has an
+    equal part of the memory (`sim.slots`)."""
+
+    ram_tokens: int = 0
+    """Tokens of prompts that an engine with slots keeps in main memory (llama.cpp: `--cache-ram`)."""
+
     max_waiting: int | None = None
     """Queue length at which new requests are refused with 503 (vLLM: `--max-num-queued-reqs`); None: no limit."""
 
@@ -58,8 +66,8 @@ class Profile:
             raise ValueError("speeds and the base step time must be positive")
         if self.attention_ns_per_pair < 0 or self.kv_read_ns_per_token < 0:
             raise ValueError("attention_ns_per_pair and kv_read_ns_per_token must not be negative")
-        if self.max_waiting is not None and self.max_waiting < 0:
-            raise ValueError("max_waiting must not be negative")
+        if (self.max_waiting is not None and self.max_waiting < 0) or self.ram_tokens < 0:
+            raise ValueError("max_waiting and ram_tokens must not be negative")
 
     @property
     def kv_tokens(self) -> int:
@@ -87,6 +95,10 @@ class Profile:
         if block_size < 1:
             raise ValueError("block_size must be at least 1")
         return replace(self, block_size=block_size, kv_blocks=self.kv_tokens // block_size)
+
+    def with_memory(self, factor: float) -> "Profile":
+        """The same engine with so many times its KV memory. Raises ValueError when not one block is left."""
+        return replace(self, kv_blocks=int(self.kv_blocks * factor))
 
 
 DEMO = Profile()

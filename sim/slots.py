@@ -13,7 +13,7 @@ fit better than what the chosen slot has (llama.cpp: `--cache-ram`, `--cache-idl
 from collections import abc, deque
 from dataclasses import dataclass
 
-from sim.events import Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
+from sim.events import CacheEvent, Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
 from sim.pace import NS, Row
 from sim.profile import Profile
 from sim.stepping import Stepping
@@ -69,16 +69,17 @@ class SlotEngine(Stepping):
     """One engine with `profile.max_batch` slots. Not thread-safe; the clock never goes back.
 
     Each slot has an equal part of the profile's memory, and a step computes at most `profile.token_budget` tokens
-    (llama.cpp: `--batch-size`). With blocks of one token a prefix is found to the token, as in the real one.
+    (llama.cpp: `--batch-size`); `profile.ram_tokens` of prompts are kept in main memory. With blocks of one token a
+    prefix is found to the token, as in the real one.
     """
 
     # What changes: the queue, the slots, the saved prompts, totals. Single writer: the caller.
-    def __init__(self, profile: Profile, *, tokens: bool = True, ram_tokens: int = 0) -> None:
-        """Start idle and cold; prompts of `ram_tokens` in all are kept in main memory. `tokens` as in `Engine`."""
+    def __init__(self, profile: Profile, *, tokens: bool = True) -> None:
+        """Start idle and cold; `tokens` as in `Engine`."""
         super().__init__(profile)
         self.slot_tokens = profile.kv_tokens // profile.max_batch
         self._wants_tokens = tokens
-        self._ram_tokens = ram_tokens
+        self._ram_tokens = profile.ram_tokens
         self._saved: list[_Kept] = []
         self._slots = [_Slot() for _ in range(profile.max_batch)]
         self._by_id: dict[str, _Slot | Request] = {}
@@ -105,6 +106,21 @@ class SlotEngine(Stepping):
     @property
     def _busy(self) -> int:
         return sum(slot.request is not None for slot in self._slots)
+
+    def __contains__(self, request_id: str) -> bool:
+        """Whether this request has been submitted and has neither finished nor been aborted."""
+        return request_id in self._by_id
+
+    @property
+    def backlog_tokens(self) -> int:
+        """Prompt tokens that unfinished requests have to compute; what waits counts in full, whichever slot it gets."""
+        begun = (slot for slot in self._slots if slot.request is not None and not slot.is_aborted)
+        tokens = sum(max(0, slot.request.prompt_tokens - slot.computed) for slot in begun if slot.request is not None)
+        return tokens + sum(request.prompt_tokens for request in self._waiting)
+
+    def take_cache_events(self) -> list[CacheEvent]:
+        """Nothing: llama.cpp's server does not tell what its slots keep."""
+        return []
 
     def submit(self, request: Request, now: float) -> None:
         """Queue a request at `now` (seconds). An idle engine starts a step at once.

@@ -23,7 +23,7 @@ _ID_MARK = 0xFFFF_FFFF  # no code point, so a token given by number never equals
 _MASK_64 = (1 << 64) - 1
 
 # 64 words of three letters and a space: each is exactly one token, and six bits choose one.
-_WORDS = (
+WORDS = (
     "ace act add age aid aim air ant arc ark arm art ash axe bag bar bay bed bee bit bow box bud bus can cap car cup "
     "day dew dot ear elm fan fig fir fox gem hat hay hen ice ink jar jet key kit lab lid log map mug net nut oak oar "
     "owl pan pea pen pin pot ray sea "
@@ -74,6 +74,6 @@ def answer(model: str, encoded: bytes, length: int) -> list[str]:
         # Knuth's 64-bit linear congruential generator (MMIX); its high bits are good enough for words.
         state = (state * 6364136223846793005 + 1442695040888963407) & _MASK_64
         start = CHARS_PER_TOKEN * (state >> 58)
-        words.append(_WORDS[start : start + CHARS_PER_TOKEN])
+        words.append(WORDS[start : start + CHARS_PER_TOKEN])
     words[-1:] = [word[:-1] + "." for word in words[-1:]]
     return words

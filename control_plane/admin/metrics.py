@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from control_plane.admin import status
+from control_plane.admin import kv_metrics, status
 from ext_proc.counters import Counters, Histogram
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class _Sidecar(Collector):
             yield _gauge(
                 "kvpilot_ext_proc_open_streams", "ext_proc streams open now", self._sidecar.picker.open_streams
             )
-            yield from _endpoints(self._sidecar.picker.status()["pools"])
+            picked = self._sidecar.picker.status()
+            yield from _endpoints(picked["pools"])
+            if self._sidecar.picker.kv_counters is not None:
+                yield from kv_metrics.counters(self._sidecar.picker.kv_counters)
+                yield from kv_metrics.endpoints(picked["kv_events"])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -25,6 +25,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
         "quarantine": quarantine(sidecar.slow_loop) if sidecar.slow_loop else [],
         "envoys": envoys(sidecar),
         "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
+        **_kv_events(sidecar),
         "sources": sidecar.sources.status() if sidecar.sources else [],
         "certificates": sidecar.certificates.status() if sidecar.certificates else [],
         "addresses": {
@@ -33,6 +34,14 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
             "admin": sidecar.admin_address,
         },
     }
+
+
+def _kv_events(sidecar: "Sidecar") -> dict[str, object]:
+    """What engines tell of their caches; nothing while nobody listens."""
+    if sidecar.picker is None or sidecar.picker.kv_counters is None:
+        return {}
+    status = sidecar.picker.status()
+    return {"kv_events": status["kv_events"], "kv_events_failing": status["kv_events_failing"]}
 
 
 def _policy(sidecar: "Sidecar") -> dict[str, object]:

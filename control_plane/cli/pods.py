@@ -5,10 +5,17 @@ import argparse
 from control_plane.cli.argument_types import number, port
 
 NAME = "pods"
-HELP = "simulated inference pods (OpenAI API, vLLM metrics); addresses are printed one per line"
+HELP = "simulated inference pods (OpenAI API, metrics of several engines); addresses are printed one per line"
+
+DIALECTS = ("vllm", "sglang", "trtllm", "llamacpp", "tgi", "lmdeploy")
+"""Those of `sim.dialects`, which takes too long to load for a list of verbs."""
 
 MAX_PODS = 256
 """They share one process; more are no use on one machine."""
+
+KV_SHAPES = ("map", "array")
+REPLAY_OFFSET = 1_000
+"""From the port of KV events to that of their replays."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +30,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a model to serve; repeatable (default sim-model)",
     )
-    parser.add_argument("--dialect", choices=["vllm"], default="vllm", help="whose API and metrics they speak")
+    parser.add_argument(
+        "--profile", default="demo", help="what their engines are, as for kvpilot replay (default %(default)s)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=DIALECTS,
+        help="whose metrics they show: a policy's `engine` (default: that of the profile; APIs are always vLLM's)",
+    )
+    parser.add_argument(
+        "--kv-events",
+        type=port,
+        metavar="PORT",
+        help="tell over ZMQ what is cached: the first pod at PORT, the others at the ports that follow; replays are "
+        f"{REPLAY_OFFSET} ports above",
+    )
+    parser.add_argument(
+        "--kv-shape", choices=KV_SHAPES, default="map", help="shape of these messages: vLLM's from 0.24, or before"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,10 +62,26 @@ async def _serve(args: argparse.Namespace) -> int:
 
     from control_plane.cli.signals import stopping
     from sim.fleet import DEFAULT_MODEL, SimFleet, pod_specs
+    from sim.hardware import named
+    from sim.kv_publisher import KvPorts
 
+    kv = None
+    if args.kv_events is not None:
+        kv = KvPorts(
+            host=args.host,
+            port=args.kv_events,
+            replay_port=args.kv_events and args.kv_events + REPLAY_OFFSET,
+            shape=args.kv_shape,
+        )
     try:
         specs = pod_specs(
-            args.count, models=tuple(args.models or (DEFAULT_MODEL,)), host=args.host, base_port=args.base_port
+            args.count,
+            models=tuple(args.models or (DEFAULT_MODEL,)),
+            host=args.host,
+            base_port=args.base_port,
+            profile=named(args.profile),
+            dialect=args.engine or "",
+            kv=kv,
         )
         with stopping() as stopped:
             async with SimFleet(specs) as fleet:

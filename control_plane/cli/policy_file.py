@@ -12,6 +12,7 @@ def load_file(path: str) -> "LoadResult":
     """The policy in a file or in a directory; what cannot be read is a finding like all others."""
     from control_plane.policy.codes import Code
     from control_plane.policy.loader import failure, load_files
+    from control_plane.sidecar.own_strategies import InstalledStrategies
     from control_plane.sidecar.policy_source import PolicySource
 
     try:
@@ -19,7 +20,7 @@ def load_file(path: str) -> "LoadResult":
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return failure(path, Code.UNREADABLE, f"cannot be read: {reason}")
-    return load_files(files)
+    return load_files(files, InstalledStrategies())
 
 
 def checked_file(path: str) -> "LoadResult":

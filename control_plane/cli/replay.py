@@ -2,22 +2,30 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.argument_types import number
 from control_plane.cli.playing import played, with_progress
 from control_plane.cli.replay_compare import Readers, compare
+from control_plane.cli.replay_live import add_live_arguments, check_live, live
 from control_plane.cli.replay_page import add_page_arguments, bins, check_page, write_page
 from control_plane.cli.replay_search import Found, add_search_arguments, check_search, search
+from control_plane.cli.replay_setup import (
+    MAX_RUNS_OF_A_KIND,
+    add_setup_arguments,
+    described,
+    fleet_words,
+    positive,
+    reader,
+    setup_of,
+)
 
 if TYPE_CHECKING:
     from ext_proc.core.settings import PoolSettings
     from sim.traces.trace import Trace
-    from sim.virtual.faults import Fault
     from sim.virtual.metrics import Slo
-    from sim.virtual.setup import Setup
     from sim.virtual.study import Plan, Row
 
 NAME = "replay"
@@ -26,13 +34,7 @@ HELP = "replay a trace in virtual time over a simulated fleet, comparing strateg
 GENERATE = "generate:"
 """What begins a TRACE that is made instead of read."""
 
-MAX_RUNS_OF_A_KIND = 1_000
-"""Seeds, routers or processes: more are a mistake."""
-
 MAX_REQUESTS = 10_000_000
-
-DEFAULT_ENGINES = 8
-DEFAULT_PROFILE = "h100-8b"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,34 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("OLD", "NEW"),
         help="two policies (or strategies) instead: what differs, for whom",
     )
-    parser.add_argument("--engines", type=few, help="engines (default: the pool's endpoints, else 8)")
-    parser.add_argument("--profile", default=DEFAULT_PROFILE, help="what the engines are (default %(default)s)")
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument(
-        "--rate", type=_positive, nargs="+", metavar="X", help="multiples of the trace's pace (default 1)"
-    )
-    pace.add_argument("--load", type=_positive, nargs="+", metavar="X", help="the same as loads of the fleet")
+    pace.add_argument("--rate", type=positive, nargs="+", metavar="X", help="multiples of the trace's pace (default 1)")
+    pace.add_argument("--load", type=positive, nargs="+", metavar="X", help="the same as loads of the fleet")
     parser.add_argument("--requests", type=number(1, MAX_REQUESTS), help="the first so many (default: all; 1000 made)")
-    parser.add_argument("--routers", type=few, default=1, help="routers that share nothing (default 1)")
     parser.add_argument("--seeds", type=few, default=1, help="runs of each, with seeds 1, 2, … (default 1)")
-    parser.add_argument("--scrape-ms", type=_positive, default=200.0, help="interval of scrapes (default 200)")
-    parser.add_argument("--first-byte-s", type=_positive, help="limit of a try to its first token (default: none)")
+    add_setup_arguments(parser)
     parser.add_argument(
-        "--fault",
-        action="append",
-        default=[],
-        type=_read("a fault", _fault),
-        metavar="FAULT",
-        help="slow:POD:X[@T..T], crash:POD@T, restart:POD@T..T or hang:POD@T..T, times in seconds; repeatable",
-    )
-    parser.add_argument(
-        "--slo", type=_read("an SLO", _slo), help="ttft=2s,tpot=50ms (the default); given, its highest rate is found"
+        "--slo", type=reader("an SLO", _slo), help="ttft=2s,tpot=50ms (the default); given, its highest rate is found"
     )
     add_search_arguments(parser)
-    parser.add_argument("--as-is", action="store_true", help="leave requests of one instant together (coarse clocks)")
+    parser.add_argument("--as-is", action="store_true", help="leave what one tick of a coarse clock has together")
     parser.add_argument("--jobs", type=few, default=1, help="processes (default 1)")
     parser.add_argument("--output", choices=["table", "json"], default="table", help="(default table)")
     add_page_arguments(parser)
+    add_live_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
     from sim.traces.rows import TraceError
 
     try:
+        check_live(args)
+        if args.live is not None:
+            return live(args, _traces)
         check_page(args)
         check_search(args)
         if args.compare:
-            return compare(args, Readers(_traces, _pool, _setup))
-        plan = _plan(args)
+            return compare(args, Readers(_traces, _pool, setup_of))
+        plan = plan_of(args)
         if plan is None:
             return 1
         rows = list(_played(plan, args.jobs))
@@ -111,18 +103,19 @@ def run(args: argparse.Namespace) -> int:
 # --- what is played ---------------------------------------------------------------------------------------------------
 
 
-def _plan(args: argparse.Namespace) -> "Plan | None":
-    """All that the arguments say; None when the policy has errors, which are on standard error."""
+def plan_of(args: argparse.Namespace) -> "Plan | None":
+    """All that the words say; None when the policy has errors, which are on standard error."""
     from sim.virtual.metrics import CHAT
     from sim.virtual.production import BARE
-    from sim.virtual.rules import checked, names
+    from sim.virtual.rules import checked, defaults
     from sim.virtual.study import Plan, rate_for
 
-    strategies = checked(args.strategies.split(",")) if args.strategies else names()
     pool = _pool(args) if args.policy else BARE
     if pool is None:
         return None
-    setup = _setup(args, pool)
+    users = () if pool.own is None else (pool.strategy,)
+    strategies = checked(args.strategies.split(","), pool) if args.strategies else (*users, *defaults())
+    setup = setup_of(args, pool)
     traces = _traces(args)
     rates = args.rate or (1.0,)
     if args.load:
@@ -142,25 +135,6 @@ def _plan(args: argparse.Namespace) -> "Plan | None":
     )
 
 
-def _setup(args: argparse.Namespace, pool: "PoolSettings") -> "Setup":
-    from sim.hardware import named
-    from sim.virtual.production import ProductionFactory
-    from sim.virtual.setup import Setup
-
-    engines = args.engines or len(pool.endpoints) or DEFAULT_ENGINES
-    zones = tuple(endpoint.zone for endpoint in pool.endpoints) if len(pool.endpoints) == engines else ()
-    return Setup(
-        factory=ProductionFactory(pool.strategy, pool),
-        profile=named(args.profile),
-        engines=engines,
-        zones=zones,
-        routers=args.routers,
-        scrape_s=args.scrape_ms / 1e3,
-        first_byte_s=args.first_byte_s or pool.first_byte_s,
-        faults=tuple(args.fault),
-    )
-
-
 def _traces(args: argparse.Namespace) -> "dict[int, Trace]":
     """One trace for each seed: a file is the same for all, a made one differs."""
     seeds = range(1, args.seeds + 1)
@@ -174,7 +148,7 @@ def _traces(args: argparse.Namespace) -> "dict[int, Trace]":
     trace = read_trace(args.trace, limit=args.requests)
     if not trace.requests:
         raise ValueError(f"{args.trace} has no requests")
-    return dict.fromkeys(seeds, trace if args.as_is else trace.spread())
+    return dict.fromkeys(seeds, trace.spread() if trace.has_coarse_clock and not args.as_is else trace)
 
 
 def _pool(args: argparse.Namespace) -> "PoolSettings | None":
@@ -186,7 +160,8 @@ def _pool(args: argparse.Namespace) -> "PoolSettings | None":
     document = read_policy(args.policy)
     if document is None:
         return None
-    pools = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    fleet = static_fleet(document.policy)
+    pools = picker_settings(document.policy, fleet, document.version, zone=args.zone).pools
     pool = next((pool for pool in pools if args.pool in (None, pool.name)), None)
     if pool is None:
         known = ", ".join(pool.name for pool in pools)
@@ -221,10 +196,9 @@ def _print(args: argparse.Namespace, plan: "Plan", rows: "list[Row]", found: "Fo
         report = as_json(trace, bound, _described(args, plan), rows) | found.as_dict()
         print(json.dumps(report, indent=1))
         return
-    from rich.console import Console
+    from control_plane.cli.console import report_console
 
-    # Without a terminal rich assumes 80 columns, too few for the table.
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    console = report_console()
     for line in _head(args, plan):
         console.print(line, markup=False)
     slo = _slo_words(plan)
@@ -243,7 +217,7 @@ def _head(args: argparse.Namespace, plan: "Plan") -> list[str]:
     bound = lower_bound(first, setup.profile)
     return [
         *lines(summarise(first)),
-        f"fleet     {setup.engines} × {args.profile}, routers: {setup.routers}, scrapes: {args.scrape_ms:g} ms",
+        f"fleet     {fleet_words(args, setup)}",
         f"bound     TTFT {bound.mean_ttft_s * 1e3:,.0f} ms in the mean, {bound.cached_share:.1%} cached: "
         "each request alone on an engine that has had all of the others before it",
     ]
@@ -254,50 +228,8 @@ def _slo_words(plan: "Plan") -> str:
 
 
 def _described(args: argparse.Namespace, plan: "Plan") -> dict[str, Any]:
-    setup = plan.setup
-    return {
-        "engines": setup.engines,
-        "profile": args.profile,
-        "routers": setup.routers,
-        "scrape_ms": args.scrape_ms,
-        "first_byte_s": setup.first_byte_s,
-        "slo": {"ttft_ms": round(plan.slo.ttft_s * 1e3, 3), "tpot_ms": round(plan.slo.tpot_s * 1e3, 3)},
-        "faults": [
-            {"kind": f.kind, "pod": f.pod, "start_s": f.start_s, "end_s": f.end_s, "factor": f.factor}
-            for f in setup.faults
-        ],
-    }
-
-
-# --- words of the command line ----------------------------------------------------------------------------------------
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def _read(what: str, reader: "Callable[[str], Any]") -> "Callable[[str], Any]":
-    """A reader whose ValueError is a usage error."""
-
-    def read(text: str) -> Any:
-        try:
-            return reader(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error) or f"{text!r} is not {what}") from error
-
-    return read
-
-
-def _fault(text: str) -> "Fault":
-    from sim.virtual.faults import fault
-
-    return fault(text)
+    slo = {"ttft_ms": round(plan.slo.ttft_s * 1e3, 3), "tpot_ms": round(plan.slo.tpot_s * 1e3, 3)}
+    return described(args, plan.setup) | {"slo": slo}
 
 
 def _slo(text: str) -> "Slo":

@@ -4,13 +4,13 @@ OLD and NEW are policy files, or names of routing rules, which then take the set
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.playing import played, with_progress
+from control_plane.cli.replay_setup import fleet_words
 
 if TYPE_CHECKING:
     from ext_proc.core.settings import PoolSettings
@@ -170,15 +170,13 @@ def _print(args: argparse.Namespace, traces: "dict[int, Trace]", sides: Sequence
         told = as_json(dict(zip(("old", "new"), (side.as_dict() for side in sides), strict=True)), cells)
         print(json.dumps({"trace": _rounded(asdict(trace)), "compare": told}, indent=1))
         return
-    from rich.console import Console
+    from control_plane.cli.console import report_console
 
-    # Without a terminal rich assumes 80 columns, too few for the tables.
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    console = report_console()
     for line in lines(trace):
         console.print(line, markup=False)
     for name, side in zip(("old", "new"), sides, strict=True):
-        fleet = f"{side.setup.engines} × {args.profile}, routers: {side.setup.routers}, scrapes: {args.scrape_ms:g} ms"
-        console.print(f"{name:<9} {side.word}: {side.strategy}; {fleet}", markup=False)
+        console.print(f"{name:<9} {side.word}: {side.strategy}; {fleet_words(args, side.setup)}", markup=False)
     for cell in cells:
         console.print()
         for table in tables(cell):

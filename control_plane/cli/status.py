@@ -71,11 +71,11 @@ def has_errors(status: "dict[str, Any]") -> bool:
 
 
 def _show(status: "dict[str, Any]") -> None:
-    from rich.console import Console
+    from control_plane.cli.console import ReportConsole
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = ReportConsole(highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = ReportConsole(highlight=False, width=PLAIN_WIDTH)
     _show_policy(console, status)
     console.print(_envoys(status["envoys"]))
     _show_errors(console, status)

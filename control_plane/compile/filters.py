@@ -82,7 +82,7 @@ def http_filters(
     chain.extend(rate_limit_filter(listener, controls.limits, capabilities))
     chain.extend(fault_filter(listener, capabilities, needed=controls.faults))
     if capabilities.has(Feature.PICKER):
-        chain.append(_picker(listener, capabilities))
+        chain.append(_picker(listener, capabilities, needs))
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
@@ -127,7 +127,7 @@ def _model() -> Json:
     )
 
 
-def _picker(listener: Listener, capabilities: Capabilities) -> Json:
+def _picker(listener: Listener, capabilities: Capabilities, needs: Needs) -> Json:
     """One message each way: the whole body, and as attributes what Envoy has decided.
 
     The documented shape (`two-message`) sends the headers first; it is the way out should a future Envoy lose the
@@ -164,6 +164,8 @@ def _picker(listener: Listener, capabilities: Capabilities) -> Json:
                 f"request.headers['{listener.session_header}']",
                 "request.headers['content-type']",
                 "request.id",
+                # In double quotes, by which the picker tells them from the session header.
+                *(f'request.headers["{name}"]' for name in needs.headers),
             ],
             "metadataOptions": {"receivingNamespaces": {"untyped": [LB_NAMESPACE]}},
             "messageTimeout": duration(listener.picker.message_timeout_s),

@@ -15,6 +15,8 @@ class Needs:
     """The body's model, read by Envoy."""
     rewrite: bool = False
     """Another model's name written into bodies while the picker does not answer."""
+    headers: tuple[str, ...] = ()
+    """Request headers that the strategies of pools look at, beside the listener's own session header."""
 
 
 ORDINARY = Needs()
@@ -31,6 +33,7 @@ def needs_of(listener: Listener, policy: Policy) -> Needs:
         or needs_model(listener.authorization),
         rewrite=any(engine_names(model) for model in models)
         or any(_rewrites(rule, policy) for rule in rules if rule.direct_response is None),
+        headers=_headers(listener, policy),
     )
 
 
@@ -58,6 +61,14 @@ def engine_names(model: Model) -> dict[str, str]:
 def all_engine_names(policy: Policy) -> dict[str, str]:
     """The same for all models: no two of them have a name in common."""
     return {name: engine for model in policy.models for name, engine in engine_names(model).items()}
+
+
+def _headers(listener: Listener, policy: Policy) -> tuple[str, ...]:
+    """Sorted, and those of all pools: which pools a listener leads to changes more often, and each change drains it."""
+    sessions = [pool.picker.session for pool in policy.pools if pool.picker.strategy == "session"]
+    names = {session.http_header_name for session in sessions}
+    names |= {"cookie" for session in sessions if session.http_cookie_name}
+    return tuple(sorted(names - {"", listener.session_header}))
 
 
 def _rewrites(rule: Rule, policy: Policy) -> bool:

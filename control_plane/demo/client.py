@@ -11,6 +11,9 @@ from aiohttp.http import HttpProcessingError
 _UNREADABLE = (msgspec.DecodeError, HttpProcessingError, ValueError, LookupError, TypeError, AttributeError)
 """What reading an answer raises that is no OpenAI answer: no JSON, an overlong line, other fields or other types."""
 
+_ALSO_CONTENT = ("reasoning_content", "reasoning", "tool_calls")
+"""What else of a chunk is the model's own word (vLLM, SGLang: both spellings of reasoning); the role is not."""
+
 FULL_TIMEOUT_S = 60.0
 """Nothing in a demonstration takes longer; a request that hangs must not hang the report."""
 
@@ -29,6 +32,10 @@ class Answer:
     """Value of `x-kvpilot-decision`; empty when the picker was not asked or did not answer."""
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    is_cached_told: bool = False
+    """The answer said how many prompt tokens came from a cache, be it none; engines differ in whether they do."""
+    output_tokens: int = 0
+    """As the usage says; without one, the pieces that came, which are tokens in most engines."""
     finished: bool = False
     """The answer came to its proper end."""
     error: str = ""
@@ -58,14 +65,30 @@ async def chat(
     body: dict[str, object] = {"model": model, "messages": list(messages), "max_tokens": max_tokens, "stream": stream}
     if stream:
         body["stream_options"] = {"include_usage": True}
+    url = f"{base_url}/v1/chat/completions"
+    return await ask(session, url, msgspec.json.encode(body), stream=stream, headers=headers, into=into)
+
+
+async def ask(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    *,
+    stream: bool = True,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = FULL_TIMEOUT_S,
+    into: Answer | None = None,
+) -> Answer:
+    """One chat or text completion with this JSON, `stream` as it says; never raises for what comes of it."""
     answer = into if into is not None else Answer()
     started = time.perf_counter()
     try:
         async with session.post(
-            f"{base_url}/v1/chat/completions",
-            data=msgspec.json.encode(body),
+            url,
+            data=body,
             headers={"content-type": "application/json", **(headers or {})},
-            timeout=aiohttp.ClientTimeout(total=FULL_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            allow_redirects=False,  # to where nobody has been asked whether that is wanted
         ) as response:
             answer.status = response.status
             answer.headers = dict(response.headers)
@@ -74,7 +97,9 @@ async def chat(
                 await _read_stream(response, answer, started)
             else:
                 _read_plain(await response.read(), answer, started)
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except TimeoutError as error:
+        answer.error = f"{type(error).__name__}: not answered within {timeout_s:g} s"
+    except aiohttp.ClientError as error:
         answer.error = f"{type(error).__name__}: {error}"
     except _UNREADABLE as error:
         answer.error = f"not an OpenAI answer: {type(error).__name__}: {error}"
@@ -83,6 +108,7 @@ async def chat(
 
 
 async def _read_stream(response: aiohttp.ClientResponse, answer: Answer, started: float) -> None:
+    pieces = 0
     async for line in response.content:
         if not line.startswith(b"data:"):
             continue
@@ -95,13 +121,16 @@ async def _read_stream(response: aiohttp.ClientResponse, answer: Answer, started
             answer.error = str(chunk["error"])
             continue
         for choice in chunk.get("choices", ()):
-            content = choice.get("delta", {}).get("content")
-            if content:
+            delta = choice.get("delta") or choice
+            content = delta.get("content") or delta.get("text") or ""
+            if content or any(delta.get(key) for key in _ALSO_CONTENT):
                 if answer.ttft_ms is None:
                     answer.ttft_ms = (time.perf_counter() - started) * 1000
                 answer.text += content
+                pieces += 1
         if chunk.get("usage"):
             _read_usage(chunk["usage"], answer)
+    answer.output_tokens = answer.output_tokens or pieces
 
 
 def _read_plain(body: bytes, answer: Answer, started: float) -> None:
@@ -114,7 +143,8 @@ def _read_plain(body: bytes, answer: Answer, started: float) -> None:
     if answer.status != 200:
         answer.error = str(value.get("error", value) if isinstance(value, dict) else value)
         return
-    answer.text = value["choices"][0]["message"]["content"] or ""
+    choice = value["choices"][0]
+    answer.text = (choice["message"]["content"] if "message" in choice else choice["text"]) or ""
     answer.finished = True
     _read_usage(value.get("usage") or {}, answer)
 
@@ -125,3 +155,6 @@ def _read_usage(usage: Mapping[str, object], answer: Answer) -> None:
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
     answer.cached_tokens = cached if isinstance(cached, int) else 0
+    answer.is_cached_told = isinstance(cached, int)
+    output = usage.get("completion_tokens")
+    answer.output_tokens = output if isinstance(output, int) else 0

@@ -17,9 +17,13 @@ class PodNotStartedError(RuntimeError):
 class PodProcess:
     """Mutable: the running process; the address stays the same from the first start on."""
 
-    def __init__(self, *, models: tuple[str, ...], zone: str = "") -> None:
-        """`models` are the names that it serves; `zone` is only remembered, for whoever writes the policy."""
+    def __init__(self, *, models: tuple[str, ...], zone: str = "", profile: str = "demo") -> None:
+        """`models` are the names that it serves; `zone` is only remembered, for whoever writes the policy.
+
+        `profile` is the name of what its engine is, as `kvpilot pods` takes it.
+        """
         self.models = models
+        self.profile = profile
         self.zone = zone
         self.address = ""
         self._process: Process | None = None
@@ -27,9 +31,10 @@ class PodProcess:
     async def start(self) -> None:
         """Starts the pod, on its former port if it had one; raises `PodNotStartedError` when it does not come up."""
         port = self.address.rpartition(":")[2] or "0"
-        models = [word for model in self.models for word in ("--model", model)]
+        arguments = ["--profile", self.profile]
+        arguments += [word for model in self.models for word in ("--model", model)]
         self._process = await asyncio.create_subprocess_exec(
-            *leashed(sys.executable, "-m", "control_plane.cli", "pods", "--base-port", port, *models),
+            *leashed(sys.executable, "-m", "control_plane.cli", "pods", "--base-port", port, *arguments),
             stdin=DEVNULL,
             stdout=PIPE,
             start_new_session=True,

@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
 from control_plane.policy.checks_filters import FILTER_RULES
 from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
+from control_plane.policy.checks_kv_events import KV_EVENT_RULES
+from control_plane.policy.checks_picker import PICKER_RULES
 from control_plane.policy.checks_reach import check_reach
 from control_plane.policy.checks_routing import ROUTING_LIST_RULES, ROUTING_RULES
+from control_plane.policy.checks_scraping import SCRAPE_RULES
 from control_plane.policy.checks_security import SECURITY_RULES
 from control_plane.policy.checks_traffic import TRAFFIC_LIST_RULES, TRAFFIC_RULES
 from control_plane.policy.codes import Code
@@ -36,7 +39,7 @@ from control_plane.policy.string_match import StringMatch, check_string_match
 def check_parts(reader: Reader) -> None:
     """Runs the rules about blocks, lists and names, on all that could be read."""
     for path, block in reader.built:
-        for table in (RULES, FILTER_RULES, ROUTING_RULES, SECURITY_RULES, TRAFFIC_RULES):
+        for table in _TABLES:
             for rule in table.get(type(block), ()):
                 rule(block, path, reader)
     for items in reader.lists:
@@ -140,6 +143,10 @@ RULES: dict[type, tuple[BlockRule, ...]] = {
     StringMatch: (check_string_match,),
 }
 """Kind of block → rules about one such block."""
+
+_TABLES = (
+    RULES, FILTER_RULES, KV_EVENT_RULES, PICKER_RULES, ROUTING_RULES, SCRAPE_RULES, SECURITY_RULES, TRAFFIC_RULES,
+)  # fmt: skip
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {
     RouteTarget: (_route_weights, _unique("pool", "pool", Code.DUPLICATE_TARGET, "the pool")),

@@ -59,6 +59,7 @@ class Code(StrEnum):
     BAD_KEY_SET = "KP315"
     SHARE_SUM = "KP316"
     CONTRADICTION = "KP317"
+    OWN_STRATEGY = "KP318"
 
     ENVOY_REFUSES = "KP401"
     ENVOY_UNAVAILABLE = "KP402"
@@ -135,6 +136,7 @@ EXPLANATIONS: dict[Code, str] = {
     Code.BAD_KEY_SET: "A JSON Web Key Set with something that Envoy cannot use.",
     Code.SHARE_SUM: "Shares of a distribution that do not add up to 100 percent.",
     Code.CONTRADICTION: "Two values that cannot both hold, such as a maximum below its minimum.",
+    Code.OWN_STRATEGY: "A strategy of your own that is not installed, cannot be loaded, or refuses its parameters.",
     Code.ENVOY_REFUSES: "`kvpilot check --envoy`: Envoy does not take what the policy compiles to; a bug of kvpilot's.",
     Code.ENVOY_UNAVAILABLE: "`kvpilot check --envoy`: there is no envoy binary to ask.",
     Code.PATCH_TARGET: "A patch of an Envoy resource that the policy does not compile to.",

@@ -9,6 +9,7 @@ import codecs
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.checks import check_parts, check_policy
@@ -17,9 +18,12 @@ from control_plane.policy.diagnostics import Diagnostic, Mark, Severity
 from control_plane.policy.merge import merged
 from control_plane.policy.model import Policy
 from control_plane.policy.nodes import MAX_CHARACTERS, Composed, Node, Problem, compose_start, split_lines
+from control_plane.policy.own_strategies import NoOwnStrategies, OwnStrategies
 from control_plane.policy.reader import Reader, RefusedError, nearest_mark
 
 _BOM = "\ufeff"
+
+NO_OWN_STRATEGIES: Final[OwnStrategies] = NoOwnStrategies()
 
 MAX_BYTES = 4 * MAX_CHARACTERS
 """Size of a policy file in bytes: a character has at most 4 of them in UTF-8."""
@@ -91,12 +95,13 @@ def load_bytes(data: bytes, file: str) -> LoadResult:
     return load_files([(file, data)])
 
 
-def load_files(files: Sequence[tuple[str, bytes]]) -> LoadResult:
+def load_files(files: Sequence[tuple[str, bytes]], own_strategies: OwnStrategies = NO_OWN_STRATEGIES) -> LoadResult:
     """The policy that files (name, content) make up together, in their order. Never raises.
 
     Top-level sections are joined: lists of listeners, models and rules one after the other, mappings such as `pools`
     key by key. Names are unique over all files, and each mark and finding has its own file. `kvpilot: v1` stands in
     each. The version depends on the contents alone, so a file may be renamed as long as the order stays.
+    `own_strategies` are those that pools may name beside ours.
     """
     if not files:
         return failure("policy", Code.EMPTY, "there is no policy file")
@@ -113,7 +118,7 @@ def load_files(files: Sequence[tuple[str, bytes]]) -> LoadResult:
             failures += text.diagnostics
         else:
             texts[name] = text.removeprefix(_BOM)
-    return LoadResult(None, tuple(failures)) if failures else _load(texts)
+    return LoadResult(None, tuple(failures)) if failures else _load(texts, own_strategies)
 
 
 def _too_large(file: str, count: int) -> LoadResult:
@@ -128,10 +133,11 @@ def _text(data: bytes, file: str) -> str | LoadResult:
         return _not_utf8(data, file, error.start)
 
 
-def _load(texts: Mapping[str, str]) -> LoadResult:
+def _load(texts: Mapping[str, str], own_strategies: OwnStrategies = NO_OWN_STRATEGIES) -> LoadResult:
     lines = {name: split_lines(text) for name, text in texts.items()}
     first = next(iter(lines))
     reader = Reader(first, lines[first], lines)
+    reader.own_strategies = own_strategies
     policy = _read(texts, reader)
     if policy is None or reader.has_errors:
         return LoadResult(None, reader.diagnostics())

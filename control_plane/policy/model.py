@@ -28,6 +28,7 @@ from control_plane.policy.feedback import Feedback
 from control_plane.policy.groups import RUNTIME, Group, GroupRef, Safety
 from control_plane.policy.health_checks import HealthCheck
 from control_plane.policy.identity import AuthorizationPolicy, JwtRule
+from control_plane.policy.kv_events import KvEvents
 from control_plane.policy.limits import ConnectionPool, HttpSettings, TcpSettings
 from control_plane.policy.load_balancing import Failover, LoadBalancer, LocalityLbSetting
 from control_plane.policy.names import (
@@ -51,7 +52,9 @@ from control_plane.policy.routing import (
     targets_of,
 )
 from control_plane.policy.scalars import AliasFor, Choice, NameOf
+from control_plane.policy.scraping import Scrape
 from control_plane.policy.security import ControlPlane, ListenerTls
+from control_plane.policy.strategies import STRATEGIES, PoolPicker
 from control_plane.policy.traffic import Retries, Timeouts, TrafficPolicy
 from control_plane.policy.units import ByteSize, Duration
 from ext_proc.core.address import SocketAddress
@@ -94,9 +97,6 @@ FORMAT = "v1"
 
 ENGINES = ("vllm", "sglang", "trtllm", "triton", "llamacpp", "tgi", "lmdeploy", "dynamo", "custom")
 """Inference servers, by the dialect of their metrics."""
-
-STRATEGIES = ("kv-aware", "round-robin", "least-request", "queue-depth")
-"""How the picker chooses within a pool."""
 
 
 @block()
@@ -221,28 +221,6 @@ class Model(Forwarding):
 
 
 @block()
-class PoolPicker(Block):
-    """How the picker chooses within the pool."""
-
-    strategy: str = setting(
-        Choice(
-            STRATEGIES,
-            planned={
-                "weighted-round-robin": "smooth round robin by weight",
-                "weighted": "by latency and error rate",
-                "gpu-memory": "most free KV memory",
-                "session": "a session stays on its pod",
-                "primary-standby": "the first that is healthy",
-            },
-        ),
-        default="kv-aware",
-        doc="`kv-aware`: the pod whose cache holds the longest part of the prompt, unless its queue makes another one "
-        "quicker. `round-robin`: each in turn. `least-request`: fewest requests in flight. `queue-depth`: the shortest "
-        "queue.",
-    )
-
-
-@block()
 class Pool(Block):
     """Inference servers that are interchangeable: any of them can serve any request for the pool."""
 
@@ -257,6 +235,17 @@ class Pool(Block):
     )
     picker: PoolPicker = setting(
         BlockOf(PoolPicker), default=PoolPicker(), doc="How the picker chooses within the pool."
+    )
+    scrape: Scrape | None = setting(
+        OrWord(BlockOf(Scrape), "off", "engines are not asked"),
+        default=Scrape(),
+        doc="How the picker reads the engines' own numbers.",
+    )
+    kv_events: KvEvents | None = setting(
+        BlockOf(KvEvents),
+        default=None,
+        absent=(None, "engines are not listened to"),
+        doc="Where the engines tell what their prefix caches hold.",
     )
     health_check: HealthCheck | None = setting(
         OrWord(BlockOf(HealthCheck), "off", "no checks"),

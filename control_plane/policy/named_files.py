@@ -62,7 +62,20 @@ class KeySet:
         return (self.file,)
 
 
-NamedFile = CertificatePair | Authorities | KeySet
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token that kvpilot itself sends."""
+
+    policy_path: str
+    file: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Its path."""
+        return (self.file,)
+
+
+NamedFile = CertificatePair | Authorities | KeySet | Token
 
 
 def named_files(policy: Policy) -> tuple[NamedFile, ...]:
@@ -145,6 +158,8 @@ def _listener(listener: Listener) -> Iterator[NamedFile]:
 
 
 def _pool(pool: Pool) -> Iterator[NamedFile]:
+    if pool.scrape is not None and pool.scrape.bearer_token_file:
+        yield Token(f"pools.{pool.name}.scrape.bearerTokenFile", pool.scrape.bearer_token_file)
     tls, secret = pool.traffic_policy.tls, pool_secret(pool.name)
     if tls is None or not tls.is_on:
         return

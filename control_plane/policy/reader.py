@@ -8,6 +8,7 @@ from typing import Any
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import Diagnostic, Mark, quoted
 from control_plane.policy.nodes import Node, Problem
+from control_plane.policy.own_strategies import NoOwnStrategies, OwnStrategies
 
 MAX_DIAGNOSTICS = 500
 """Findings that are listed; a file with more has one cause that the first ones show."""
@@ -62,6 +63,8 @@ class Reader:
             Diagnostic, None
         ] = {}  # a set that keeps order: an alias is read, and refused, more than once
         self._suggestions = 0
+        self.own_strategies: OwnStrategies = NoOwnStrategies()
+        """The users' own strategies, which pools may name."""
 
     def mark(self, path: str, node: Node) -> None:
         """Remembers where `path` stands."""

@@ -86,6 +86,7 @@ def outcome(
         cluster=next((each.cluster for each in settings.pools if each.name == pool), ""),
         session=request.headers.get(listener.session_header, ""),
         content_type=request.headers.get("content-type", "application/json"),
+        headers=request.headers,
     )
     _prepare(picker, scenario, facts, decided.engine_model)
     answer = picker.decide(facts, NOW_S, rng)

@@ -5,6 +5,7 @@ file or a file of another kind never reaches it.
 """
 
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from control_plane.policy.jwks import jwks_fault
-from control_plane.policy.named_files import Authorities, CertificatePair, NamedFile
+from control_plane.policy.named_files import Authorities, CertificatePair, NamedFile, Token
+
+MAX_TOKEN_BYTES = 16 * 1024
+"""Longer than any token; servers take no header beyond it."""
 
 _KEY_MARK = b"PRIVATE KEY-----"
 
@@ -24,8 +28,20 @@ def fault_of(named: NamedFile, contents: tuple[bytes, ...]) -> str:
     (content,) = contents
     if isinstance(named, Authorities):
         return _authorities_fault(named.file, content)
+    if isinstance(named, Token):
+        return "" if token_in(content) else f"{named.file}: there is no token in it (one line of printable ASCII)"
     fault = jwks_fault(content.decode("utf-8", "replace"))
     return f"{named.file}: {fault}" if fault else ""
+
+
+def token_in(content: bytes) -> str:
+    """The token that a file holds, without what an editor leaves around it; empty where there is none.
+
+    Printable ASCII without blanks, which is more than RFC 6750 allows (section 2.1) and nothing that breaks a header.
+    """
+    text = content.strip(b" \t\r\n")
+    is_token = len(text) <= MAX_TOKEN_BYTES and re.fullmatch(rb"[!-~]+", text) is not None
+    return text.decode("ascii") if is_token else ""
 
 
 def _pair_fault(named: CertificatePair, certificate: bytes, key: bytes) -> str:

@@ -1,13 +1,26 @@
 """Policy and fleet in the words of the picker: the one place where the slow loop fills in the fast loop's settings."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from control_plane.compile import cluster_name
 from control_plane.compile.localities import Locality, Placement, placements
 from control_plane.compile.names import DEFAULT_ROUTE, model_route_name, rule_route_name
 from control_plane.fleet.model import Endpoint, Fleet, Health
+from control_plane.policy.kv_events import KvEvents
 from control_plane.policy.model import Policy, Pool
-from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from control_plane.policy.scraping import Scrape
+from control_plane.policy.strategies import STRATEGIES, PickerFilter, PoolPicker
+from control_plane.sidecar.own_strategies import maker
+from ext_proc.core.settings import (
+    EndpointSettings,
+    FilterSettings,
+    KvEventSettings,
+    PickerSettings,
+    PoolSettings,
+    ScrapeSettings,
+)
+from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
 
 _NAMEABLE = (Health.HEALTHY, Health.DEGRADED)
 """What a pick may name: Envoy's `override_host` does not look at health, so the picker must."""
@@ -60,7 +73,65 @@ def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSe
         ),
         first_byte_s=pool.timeouts.first_byte_s,
         request_timeout_s=pool.timeouts.request_s,
+        filters=tuple(_filter(each) for each in pool.picker.filters),
+        parameters=_parameters(pool.picker),
+        own=None if pool.picker.strategy in STRATEGIES else maker(pool.picker.strategy),
+        scrape=_scrape(pool.scrape),
+        kv_events=None if pool.kv_events is None else _kv_events(pool.kv_events),
     )
+
+
+def _scrape(scrape: Scrape | None) -> ScrapeSettings:
+    if scrape is None:
+        return ScrapeSettings(is_on=False)
+    metrics = asdict(scrape.metrics) if scrape.metrics is not None else {}
+    return ScrapeSettings(
+        path=scrape.path,
+        port=scrape.port,
+        interval_s=scrape.interval_s,
+        metrics={name: metric for name, metric in metrics.items() if metric},
+    )
+
+
+def _kv_events(events: KvEvents) -> KvEventSettings:
+    return KvEventSettings(
+        port=events.port,
+        port_offset=events.port_offset,
+        replay_port=events.replay_port,
+        replay_port_offset=events.replay_port_offset,
+        ranks=events.data_parallel_size,
+        topic=events.topic,
+        bind="" if events.bind is None else str(events.bind),
+    )
+
+
+def _filter(filter_: PickerFilter) -> FilterSettings:
+    return FilterSettings(
+        kinds=frozenset(filter_.kinds),
+        minimum_tokens=filter_.min_prompt_tokens,
+        maximum_tokens=filter_.max_prompt_tokens,
+        labels=filter_.labels,
+        adapter=filter_.adapter_loaded,
+    )
+
+
+def _parameters(picker: PoolPicker) -> dict[str, Any]:
+    """Those of all strategies, whichever is used: a replay may ask for another one."""
+    own = {} if picker.strategy in STRATEGIES else {picker.strategy: picker.own_parameters}
+    return {
+        "weighted": weighted.Parameters(
+            latency_limit_s=picker.weighted.latency_limit_s, error_limit=picker.weighted.error_limit / 100
+        ),
+        "queue-depth": queue_depth.Parameters(maximum_depth=picker.queue_depth.maximum_depth),
+        "gpu-memory": gpu_memory.Parameters(maximum_usage=picker.gpu_memory.maximum_usage / 100),
+        "session": session.Parameters(
+            header=picker.session.http_header_name,
+            cookie=picker.session.http_cookie_name,
+            use_user=picker.session.use_user,
+            load_factor=picker.session.hash_balance_factor / 100,
+        ),
+        **own,
+    }
 
 
 def _locality(endpoint: Endpoint) -> Locality:

@@ -1,4 +1,4 @@
-"""How kvpilot itself speaks TLS to pods, to read their metrics: as the pool's `tls` says, like Envoy.
+"""How kvpilot itself speaks to pods, to read their metrics: TLS as the pool's `tls` says, like Envoy, and a token.
 
 contexts = PodContexts(certificates)
 contexts.of("llama-70b")     # None for plain HTTP
@@ -12,7 +12,7 @@ from typing import Any
 from control_plane.compile.materials import Materials
 from control_plane.policy.model import Policy
 from control_plane.policy.security import MUTUAL, PoolTls
-from control_plane.sidecar.certificate_checks import load_pair
+from control_plane.sidecar.certificate_checks import load_pair, token_in
 from control_plane.sidecar.certificates import CertificateFiles
 from ext_proc.signals.pod_tls import PodTls
 
@@ -29,6 +29,15 @@ class PodContexts:
         self._certificates = certificates
         self._made_for: tuple[Policy | None, Materials] | None = None
         self._by_pool: dict[str, PodTls | None] = {}
+
+    def token_of(self, pool: str) -> str | None:
+        """The token for the metrics of this pool's pods; empty where none is wanted, None while its file is missing."""
+        policy = self._certificates.policy
+        scrape = next((one.scrape for one in policy.pools if one.name == pool), None) if policy else None
+        if scrape is None or not scrape.bearer_token_file:
+            return ""
+        content = self._certificates.materials.get(scrape.bearer_token_file)
+        return None if content is None else token_in(content)
 
     def of(self, pool: str) -> PodTls | None:
         """What a connection to a pod of this pool needs; None for plain HTTP, and for a pool that nobody knows."""

@@ -4,6 +4,7 @@ from control_plane.compile.findings import findings
 from control_plane.policy import Diagnostic, Document
 from control_plane.policy.loader import load_files
 from control_plane.policy.model import Policy, StaticEndpoint
+from control_plane.sidecar.own_strategies import InstalledStrategies
 from control_plane.sidecar.policy_source import Files
 from control_plane.xds.guard import Inventory, inventory, refusal
 from protos.messages import Messages
@@ -11,7 +12,7 @@ from protos.messages import Messages
 
 def read(files: Files, messages: Messages) -> tuple[Document | None, tuple[Diagnostic, ...]]:
     """The policy of these files with all findings; None if one of them is an error. May run in a thread."""
-    result = load_files(files)
+    result = load_files(files, InstalledStrategies())
     if result.document is None:
         return None, result.diagnostics
     found = (*result.diagnostics, *findings(result.document, messages))

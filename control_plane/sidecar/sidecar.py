@@ -211,8 +211,9 @@ class Sidecar:
         settings = settings_of(first.document, self._first_fleet, self.options.region, self.options.zone)
         self._settings = settings
         picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock())
+        pods = PodContexts(self.certificates)
         self.picker = PickerService(
-            picker, load_messages(), self.clock, self.rng, pod_tls=PodContexts(self.certificates).of
+            picker, load_messages(), self.clock, self.rng, pod_tls=pods.of, pod_token=pods.token_of
         )
         credentials = self._credentials(first.document.policy, EXT_PROC)
         (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc], credentials)

@@ -92,7 +92,10 @@ class StreamEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scraped:
-    """An engine's own numbers: requests running and waiting, KV usage 0..1, block size and KV capacity in tokens."""
+    """An engine's own numbers: requests running and waiting, KV usage 0..1, block size and KV capacity in tokens, …
+
+    None is not told; what each means is said at `ext_proc.signals.numbers.Scrape`, whose fields these are.
+    """
 
     address: str
     at: float
@@ -101,6 +104,18 @@ class Scraped:
     kv_usage: float | None = None
     block_size: int | None = None
     kv_tokens: int | None = None
+    waiting_tokens: int | None = None
+    max_running: int | None = None
+    prefix_queries: int | None = None
+    prefix_hits: int | None = None
+    prefix_hit_rate: float | None = None
+    preemptions: int | None = None
+    prompt_tokens: int | None = None
+    generation_tokens: int | None = None
+    max_loras: int | None = None
+    running_loras: tuple[str, ...] | None = None
+    waiting_loras: tuple[str, ...] | None = None
+    is_asleep: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ext_proc.core.adapters import Adapters
 from ext_proc.core.events import (
     AttemptEnded,
     BlocksRemoved,
@@ -24,7 +25,9 @@ from ext_proc.core.events import (
 from ext_proc.core.gauges import Gauges
 from ext_proc.core.health import Evidence, Health, evidence_of_attempt, evidence_of_request
 from ext_proc.core.index import PrefixIndex
+from ext_proc.core.latency import Latencies, sample_of
 from ext_proc.core.ledger import Ledger
+from ext_proc.core.memory import Memory
 from ext_proc.core.record import Record
 from ext_proc.core.slots import Slots
 
@@ -40,6 +43,9 @@ class Fleet:
         self.index = PrefixIndex()
         self.ledger = Ledger(self.slots, self.index)
         self.gauges = Gauges(self.slots.capacity)
+        self.memory = Memory(self.slots.capacity)
+        self.latencies = Latencies(self.slots.capacity)
+        self.adapters = Adapters()
         self.health = Health(self.slots.capacity)
         self._wanted: Set[str] = frozenset()
         self._leaving: Set[str] = frozenset()
@@ -52,11 +58,14 @@ class Fleet:
             self.slots.acquire(address)
         self.ledger.grow()
         self.gauges.grow(self.slots.capacity)
+        self.memory.grow(self.slots.capacity)
+        self.latencies.grow(self.slots.capacity)
         self.health.grow(self.slots.capacity)
         self._forget_leaving()
 
     def apply(self, event: Event, record: Record | None) -> None:
         """Learns from one event. `record` is that of the decision that it is about, if it is still kept."""
+        self._time(event, record)
         match event:
             case Scraped():
                 self._scraped(event)
@@ -118,6 +127,15 @@ class Fleet:
             in_flight=int(self.ledger.in_flight[slot]),
             decoding=int(self.ledger.decoding[slot]),
         )
+        self.memory.scraped(
+            slot,
+            event.at,
+            usage=event.kv_usage,
+            kv_tokens=event.kv_tokens,
+            own_tokens=int(self.ledger.queued_tokens[slot] + self.ledger.decoding_tokens[slot]),
+        )
+        if event.running_loras is not None or event.waiting_loras is not None:
+            self.adapters.scraped(slot, frozenset((*(event.running_loras or ()), *(event.waiting_loras or ()))))
         if event.kv_tokens:
             self.index.set_capacity(slot, event.kv_tokens)
         # Engines answer scrapes where they answer requests: somebody listens there.
@@ -135,6 +153,17 @@ class Fleet:
                 self.index.removed(slot, event.blocks)
             case CacheCleared():
                 self.index.cleared(slot)
+
+    def _time(self, event: Event, record: Record | None) -> None:
+        """Takes the latency or the error that an event tells of; `record` is as it was before it."""
+        sample = sample_of(event, record)
+        slot = None if sample is None else self.slots.get(sample.address)
+        if sample is None or slot is None:
+            return
+        if sample.seconds is not None:
+            self.latencies.answered(slot, sample.seconds, event.at)
+        if sample.is_error is not None:
+            self.latencies.ended(slot, event.at, is_error=sample.is_error)
 
     def _picked(self, event: Picked) -> None:
         slot = self.slots.get(event.address)
@@ -180,6 +209,9 @@ class Fleet:
             self.index.forget(slot)
             self.ledger.forget(slot)
             self.gauges.reset(slot)
+            self.memory.reset(slot)
+            self.latencies.reset(slot)
+            self.adapters.reset(slot)
             self.health.reset(slot)
             self.slots.free(slot)
         self._leaving -= gone

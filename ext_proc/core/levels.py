@@ -25,12 +25,16 @@ _NOBODY = -1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Endpoints between which a strategy decides. `on_trial` is the slot of the half-open one, negative without one."""
+    """Endpoints between which a strategy decides. `on_trial` is the slot of the half-open one, negative without one.
+
+    `note` says for the record how the group came about, where that is not by levels alone.
+    """
 
     priority: int
     slots: IntArray
     weights: FloatArray
     on_trial: int = _NOBODY
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

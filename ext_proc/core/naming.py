@@ -8,7 +8,7 @@
 """
 
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -22,6 +22,7 @@ from ext_proc.core.slots import IntArray
 from ext_proc.core.strategies.view import Ranking, Strategy, View
 
 MakeView = Callable[[Group], View]
+Narrow = Callable[[Iterator[Group]], Iterator[Group]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,19 +57,27 @@ class _Ranked:
 
 
 def name(
-    levels: Levels, fleet: Fleet, strategy: Strategy, make_view: MakeView, now: float, rng: random.Random
+    levels: Levels,
+    fleet: Fleet,
+    strategy: Strategy,
+    make_view: MakeView,
+    now: float,
+    rng: random.Random,
+    narrow: Narrow = iter,
 ) -> Naming:
-    """Names up to `MAX_NAMED` endpoints of a pool that has at least one."""
+    """Names up to `MAX_NAMED` endpoints of a pool that has at least one. `narrow` puts some of each level first."""
 
     def ranked(group: Group) -> _Ranked:
         view = make_view(group)
         ranking = strategy.rank(view, rng)
         return _Ranked(view, ranking, ranking.order)
 
-    groups = levels.groups(fleet.health, now)
+    groups = narrow(levels.groups(fleet.health, now))
     group = next(groups)
     first = ranked(group)
     reason = first.ranking.reason
+    if group.note:
+        reason += f"; {group.note}"
     if group.priority:
         reason += f"; priority {group.priority}, nobody nearer may be named"
     best, *rest = first.slots()

@@ -11,24 +11,26 @@ change of the settings.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ext_proc.core.alias import Asked, asked_of, replace_model
 from ext_proc.core.blocks import block_hashes, tokens_of
 from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
 from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Event, Picked, Scraped, ScrapeFailed
+from ext_proc.core.filters import Filter, filters_of, narrowed
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.levels import Group, Levels, levels
-from ext_proc.core.naming import Naming, name
+from ext_proc.core.naming import Naming, Narrow, name
 from ext_proc.core.record import Decisions, Record
 from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.strategies.kv_aware import prompt_of
 from ext_proc.core.strategies.table import strategy
-from ext_proc.core.strategies.view import Strategy, View
+from ext_proc.core.strategies.view import NO_REQUEST, Remembering, Request, Strategy, View
 
 __all__ = ["Named", "Picker", "Rejected", "Unpicked", "Wanted"]
 
@@ -56,7 +58,11 @@ class _Pool:
 
     settings: PoolSettings
     strategy: Strategy
+    remembers: Remembering | None
+    """The strategy, if it wants to know what it picked."""
     levels: Levels
+    filters: tuple[Filter, ...]
+    endpoints: Mapping[str, EndpointSettings]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,8 @@ class Wanted:
     tokens: int
     blocks: tuple[int, ...] = ()
     timeout_s: float
+    request: Request = NO_REQUEST
+    """What is known about the request beside its prompt, for strategies that look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ class Picker:
         self._wall_offset_s = wall_offset_s
         self._fleet = Fleet()
         self._history: dict[str, _History] = {}
+        self._pools: dict[str, _Pool] = {}
         self.decisions = Decisions()
         self.apply_settings(settings)
 
@@ -141,7 +150,7 @@ class Picker:
 
     def apply_settings(self, settings: PickerSettings) -> None:
         """Takes new settings; all or, raising ValueError, nothing of them."""
-        strategies = [strategy(pool.strategy) for pool in settings.pools]
+        strategies = [self._strategy(pool) for pool in settings.pools]
         self._fleet.want({endpoint.address for pool in settings.pools for endpoint in pool.endpoints})
         prepared = [self._prepared(*pair) for pair in zip(settings.pools, strategies, strict=True)]
         self._pools = {pool.settings.cluster: pool for pool in prepared}
@@ -166,7 +175,7 @@ class Picker:
             return _no_endpoint(pool.settings.name)
         body = replace_model(facts.body, asked.engine_model) if asked.engine_model != request.model else None
         timeout_s = self._settings.timeouts_s.get(facts.route, pool.settings.request_timeout_s)
-        return self._pick(pool, request, asked, body, timeout_s, now, rng)
+        return self._pick(pool, request, facts.headers, asked, body, timeout_s, now, rng)
 
     def place(self, cluster: str, wanted: Wanted, now: float, rng: random.Random) -> Answer:
         """As `decide`, for a request without a body: whoever replays prompts has their blocks and nothing else.
@@ -210,13 +219,28 @@ class Picker:
             for pool in self._settings.pools
         }
 
+    def _strategy(self, pool: PoolSettings) -> Strategy:
+        """A new one, or that which the pool has, with all that it remembers, where nothing about it has changed."""
+        known = self._pools.get(pool.cluster)
+        if known is not None and _says_of_strategy(known.settings) == _says_of_strategy(pool):
+            return known.strategy
+        return strategy(pool.strategy, pool.parameters.get(pool.strategy), pool.own)
+
     def _prepared(self, pool: PoolSettings, chosen: Strategy) -> _Pool:
-        return _Pool(settings=pool, strategy=chosen, levels=levels(pool.endpoints, self._fleet.slots))
+        return _Pool(
+            settings=pool,
+            strategy=chosen,
+            remembers=chosen if isinstance(chosen, Remembering) else None,
+            levels=levels(pool.endpoints, self._fleet.slots),
+            filters=filters_of(pool, self._fleet.slots),
+            endpoints={endpoint.address: endpoint for endpoint in pool.endpoints},
+        )
 
     def _pick(
         self,
         pool: _Pool,
         request: ParsedRequest,
+        headers: Mapping[str, str],
         asked: Asked,
         body: bytes | None,
         timeout_s: float,
@@ -226,7 +250,17 @@ class Picker:
         text = b"".join(request.prompt_parts)
         # What the engine is asked for is what its cache knows the prompt under.
         blocks = block_hashes(text, asked.engine_model, request.salt) if pool.strategy.needs_prompt else ()
-        wanted = Wanted(model=asked.model, tokens=tokens_of(text), blocks=blocks, timeout_s=timeout_s)
+        tokens = tokens_of(text)
+        about = Request(
+            kind=request.kind,
+            model=asked.engine_model,
+            tokens=tokens,
+            max_tokens=request.max_tokens,
+            session=request.session,
+            user=request.user,
+            headers=headers,
+        )
+        wanted = Wanted(model=asked.model, tokens=tokens, blocks=blocks, timeout_s=timeout_s, request=about)
         placed = self._place(pool, wanted, now, rng)
         limit_ms = first_byte_ms(request, pool.settings, placed.work, timeout_s)
         return Named(decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=body)
@@ -235,11 +269,14 @@ class Picker:
         """Ranks a pool that has endpoints, keeps the record, and reserves what it names first."""
         tokens = wanted.tokens
         blocks = wanted.blocks if pool.strategy.needs_prompt else ()
-        make_view = self._view_maker(pool, tokens, blocks, now)
-        naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng)
+        make_view = self._view_maker(pool, tokens, blocks, wanted.request, now)
+        narrow = self._narrowing(pool.filters, wanted.request) if pool.filters else iter
+        naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng, narrow)
         record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, wanted.model, naming, now)
         self.decisions.add(record)
         view, best = naming.view, int(naming.ranking.order[0])
+        if pool.remembers is not None:
+            pool.remembers.picked(view, best)
         uncached = tokens if view.prompt is None else int(view.prompt.uncached[best])
         work = int(self._fleet.ledger.queued_tokens[view.slots[best]]) + uncached
         self.apply(
@@ -256,18 +293,36 @@ class Picker:
         )
         return _Placed(record.id, record.endpoints, work)
 
-    def _view_maker(self, pool: _Pool, tokens: int, blocks: tuple[int, ...], now: float) -> Callable[[Group], View]:
+    def _narrowing(self, filters: tuple[Filter, ...], request: Request) -> Narrow:
+        return partial(narrowed, filters=filters, request=request, adapters=self._fleet.adapters)
+
+    def _view_maker(
+        self, pool: _Pool, tokens: int, blocks: tuple[int, ...], request: Request, now: float
+    ) -> Callable[[Group], View]:
         history = self._history[pool.settings.name]
         turn, mean_uncached, gap_s = history.turn, history.mean_uncached, history.gap_s
         if not pool.strategy.needs_prompt:
-            return lambda group: View(group.slots, group.weights, self._fleet, now, turn, mean_uncached)
+            return lambda group: View(
+                group.slots, group.weights, self._fleet, now, turn, mean_uncached, None, request, pool.endpoints
+            )
         match = self._fleet.index.match(blocks)
         depths = match.depths(self._fleet.slots.capacity)
         is_everybodys = history.is_everybodys(blocks)
 
         def made(group: Group) -> View:
             prompt = prompt_of(tokens, match, depths[group.slots], is_everybodys=is_everybodys)
-            return View(group.slots, group.weights, self._fleet, now, turn, mean_uncached, prompt, gap_s=gap_s)
+            return View(
+                group.slots,
+                group.weights,
+                self._fleet,
+                now,
+                turn,
+                mean_uncached,
+                prompt,
+                request,
+                pool.endpoints,
+                gap_s,
+            )
 
         return made
 
@@ -292,6 +347,10 @@ class Picker:
     def _endpoint_status(self, endpoint: EndpointSettings, now: float) -> dict[str, Any]:
         status = self._fleet.status(endpoint.address, now)
         return status if endpoint.available else {**status, "health": "unavailable"}
+
+
+def _says_of_strategy(pool: PoolSettings) -> tuple[object, ...]:
+    return pool.strategy, pool.parameters.get(pool.strategy), pool.own
 
 
 def _no_endpoint(pool: str) -> Rejected:

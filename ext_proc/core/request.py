@@ -13,8 +13,8 @@ serve them. What is unusual but might mean something to the engine is *unpickabl
 
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import msgspec
@@ -66,13 +66,16 @@ class RequestFacts:
     session: str = ""
     content_type: str = ""
     request_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that strategies ask for, by their names in lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
     """One request. `model` is what the client wrote; `prompt_parts`, joined, are the canonical bytes of the prompt.
 
-    `salt` is vLLM's `cache_salt`: prompts with different salts share nothing in the engine's cache.
+    `salt` is vLLM's `cache_salt`: prompts with different salts share nothing in the engine's cache. `user` is who the
+    client says the request is for: `user`, or Anthropic's `metadata.user_id`.
     """
 
     kind: Kind
@@ -82,6 +85,7 @@ class ParsedRequest:
     prompt_parts: tuple[bytes, ...]
     session: str
     salt: str
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,7 @@ class _Common(Struct):
     stream: bool | None = None
     cache_salt: str | None = None
     max_tokens: int | None = None
+    user: Raw | UnsetType = UNSET
 
 
 _Ids = list[str | int | list[int]]
@@ -157,6 +162,11 @@ class _Messages(_Common):
     system: str | list[_Part | str] | None = None
     messages: list[_Message] = []
     tools: Raw | UnsetType = UNSET
+    metadata: Raw | UnsetType = UNSET
+
+
+class _Metadata(Struct):
+    user_id: Raw | UnsetType = UNSET
 
 
 class _Outline(Struct):
@@ -172,6 +182,7 @@ _DECODERS: Final[dict[Kind, "msgspec.json.Decoder[_Body]"]] = {
     "responses": msgspec.json.Decoder(_Responses),
     "messages": msgspec.json.Decoder(_Messages),
 }
+_METADATA: Final = msgspec.json.Decoder(_Metadata)
 _OUTLINE: Final = msgspec.json.Decoder(_Outline)
 
 
@@ -200,6 +211,7 @@ def parse_request(facts: RequestFacts) -> ParsedRequest | Unpickable | BadReques
         prompt_parts=parts,
         session=facts.session,
         salt=body.cache_salt or "",
+        user=_user(body),
     )
 
 
@@ -237,6 +249,18 @@ def _missing_model() -> OpenAIError:
 
 def _invalid(message: str, code: str | None = None, param: str | None = None) -> OpenAIError:
     return OpenAIError(message=message, type="invalid_request_error", code=code, param=param)
+
+
+def _user(body: _Body) -> str:
+    """Whatever a client writes there, it is no reason to refuse: what is no text is no user."""
+    named = body.user
+    try:
+        if isinstance(body, _Messages) and not isinstance(body.metadata, UnsetType):
+            named = _METADATA.decode(body.metadata).user_id
+        found = "" if isinstance(named, UnsetType) else msgspec.json.decode(named)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
 
 
 def _max_tokens(body: _Body) -> int | None:

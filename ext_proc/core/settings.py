@@ -5,6 +5,10 @@ Values only. An `address` is `ip:port` or `[v6]:port`, in exactly the text that 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ext_proc.core.strategies.table import Maker
 
 # Envoy's own default (`ClusterLoadAssignment` weights are relative, so any common number would do).
 DEFAULT_WEIGHT = 100
@@ -29,8 +33,63 @@ class EndpointSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapeSettings:
+    """How the engines of a pool are asked for their numbers; the defaults are what their kind usually wants.
+
+    `path` is where they are instead, `port` another port than that of requests, `interval_s` the time between two looks
+    under load. `metrics` are the names of numbers (`ext_proc.signals.engines.custom`), for a custom engine.
+    """
+
+    is_on: bool = True
+    path: str = ""
+    port: int | None = None
+    interval_s: float | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+# Data-parallel ranks behind one address; the largest deployments of one model have fewer.
+MAX_KV_RANKS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvEventSettings:
+    """Where the engines of a pool tell what they have cached.
+
+    `port` and `replay_port` are the same for all endpoints; an offset in their place is added to the endpoint's own
+    port. Without either, events are at the usual port of vLLM, and there is no replay. `ranks` are data-parallel ones.
+    With `bind` (`ip:port`) the engines connect to us; only topics that begin with `topic` are heard. `is_exact`: the
+    pool's prompts are hashed by their token ids, so that single blocks mean something to the picker.
+    """
+
+    port: int | None = None
+    port_offset: int | None = None
+    replay_port: int | None = None
+    replay_port_offset: int | None = None
+    ranks: int = 1
+    topic: str = ""
+    bind: str = ""
+    is_exact: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterSettings:
+    """Requests of some `kinds` (none: of all) and lengths, and whom they are for: endpoints with all of the `labels`
+    and, with `adapter`, with the request's model loaded as an adapter."""
+
+    kinds: frozenset[str] = frozenset()
+    minimum_tokens: int = 0
+    maximum_tokens: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    adapter: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
-    """One pool. `cluster` is Envoy's name for it; `first_byte_s` None means: derive the limit from the request."""
+    """One pool. `cluster` is Envoy's name for it; `first_byte_s` None means: derive the limit from the request.
+
+    `parameters` are those of strategies by name (`ext_proc.core.strategies`), where they are not the defaults. `own`
+    makes a strategy of the user's, for a `strategy` that is none of ours.
+    """
 
     name: str
     cluster: str
@@ -38,6 +97,11 @@ class PoolSettings:
     endpoints: tuple[EndpointSettings, ...] = ()
     first_byte_s: float | None = None
     request_timeout_s: float = 600.0
+    filters: tuple[FilterSettings, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    own: "Maker | None" = None
+    scrape: ScrapeSettings = ScrapeSettings()
+    kv_events: KvEventSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

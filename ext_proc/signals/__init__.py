@@ -1,1 +1,1 @@
-"""Live data in: outcomes from Envoy's access log service, load from the engines' metrics pages."""
+"""Live data in: outcomes from Envoy's access log service; load and cache events from the engines themselves."""

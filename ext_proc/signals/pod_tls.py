@@ -1,4 +1,4 @@
-"""What a connection to a pod needs where its pool has TLS."""
+"""What a connection to a pod needs where its pool has TLS, or wants a token."""
 
 import ssl
 from collections.abc import Callable
@@ -21,3 +21,12 @@ PodTlsOf = Callable[[str], PodTls | None]
 def plaintext(pool: str) -> PodTls | None:
     """No pool has TLS."""
     return None
+
+
+PodTokenOf = Callable[[str], str | None]
+"""From the name of a pool to the bearer token for its metrics; empty for none, None while its file is missing."""
+
+
+def no_token(pool: str) -> str | None:
+    """No pool wants a token."""
+    return ""

@@ -1,4 +1,4 @@
-"""Reads the metrics page of every endpoint, over and over, and says what it found.
+"""Asks every engine for its numbers, over and over, and says what it found.
 
     scraper = Scraper(on_event=picker.apply, clock=time.monotonic, rng=rng)
     scraper.start()
@@ -8,40 +8,35 @@
 
 Scrapes only correct what the picker knows from its own picks (`ext_proc.core.ledger`), so nothing here is urgent and
 nothing here may hurt: one request at a time per endpoint, each bounded in time and size, fewer when an endpoint is idle
-or broken, and a bound on all together. A failed scrape is an event like another; it is never logged.
+or broken or asks to be left alone, and a bound on all together. A failed scrape is an event like another; it is never
+logged.
+
+Which pages an engine has, and how they are read: `ext_proc.signals.engines`.
 """
 
 import asyncio
 import random
-import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final, TypedDict
-
-import aiohttp
+from dataclasses import dataclass, field
+from typing import Final
 
 from ext_proc.core.events import Scraped, ScrapeFailed
-from ext_proc.signals.exposition import parse_metrics
-from ext_proc.signals.pod_tls import PodTlsOf, plaintext
-
-METRICS_PATHS: Final[Mapping[str, str]] = {
-    "vllm": "/metrics",
-    "sglang": "/metrics",
-    "llamacpp": "/metrics",
-    "custom": "/metrics",
-}
-"""Where an engine shows its numbers. Engines that are not listed are not scraped: their pages are not understood yet,
-and reading TensorRT-LLM's `/metrics` takes the records away from whoever else reads it."""
-
-MAX_PAGE_BYTES: Final = 4 << 20
-"""Eighty times vLLM's page for one model; more is not a metrics page, or an attack."""
+from ext_proc.core.settings import ScrapeSettings
+from ext_proc.signals.engines.adapter import Adapter, Page
+from ext_proc.signals.engines.table import adapter_of
+from ext_proc.signals.fetch import PageClient, PageError, PageMissingError, PageRefusedError
+from ext_proc.signals.numbers import Scrape, merged
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 
 IDLE_AFTER: Final = 5
 """So many scrapes in a row without any request make an endpoint idle: a second of silence, not a gap between two."""
 
-# Below uvicorn's 5 s of keep-alive, so that no scrape meets a connection that the engine is just closing.
-_KEEP_ALIVE_S: Final = 4.0
-_CHUNK_BYTES: Final = 1 << 16
+DETAIL_INTERVAL_S: Final = 1.0
+"""Pages of details tell memory and counters, which change slower than a queue."""
+
+MISSING_S: Final = 60.0
+"""A page that an engine does not have is asked for again after this time: the engine may have been exchanged."""
+
 # Pauses vary by this share of themselves, so that endpoints do not fall into step.
 _JITTER: Final = 0.1
 
@@ -57,38 +52,49 @@ class ScrapeTiming:
     """A page that takes longer describes the past."""
     max_backoff_s: float = 5.0
     max_rate_per_s: float = 250.0
-    """Of all endpoints together: a scrape costs about half a millisecond, so this is an eighth of a core."""
+    """Of all endpoints together: a large page costs about 0.7 ms, so this is a fifth of a core at most."""
 
 
-class _Options(TypedDict, total=False):
-    """What an https request of aiohttp takes beside the URL."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What is asked, and how: the engine behind an endpoint of a pool."""
 
-    ssl: ssl.SSLContext
-    server_hostname: str
-
-
-class ScrapeError(Exception):
-    """A page could not be read or does not tell the load."""
+    address: str
+    host: str
+    """Host and port of its pages."""
+    adapter: Adapter
+    pool: str = ""
+    interval_s: float | None = None
+    """None: that of the timing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Watch:
-    """One endpoint's scraping."""
+    """One endpoint's scraping, and from what it was made."""
 
-    engine: str
+    wanted: "_Wanted"
     task: "asyncio.Task[None]"
+
+
+_Wanted = tuple[str, str, ScrapeSettings]
+"""Engine, pool and settings of an endpoint."""
 
 
 @dataclass(slots=True)
 class _Pace:
-    """Mutable: how one endpoint's last scrapes went."""
+    """Mutable: how one endpoint's last scrapes went, and what was learned of its pages."""
 
     idle: int = 0
     failures: int = 0
+    retry_after_s: float = 0.0
+    """What the engine asked for the last time."""
+    detailed_at: float | None = None
+    missing: dict[str, float] = field(default_factory=dict)
+    """Path of a page that is not there → until when it is not asked for."""
 
 
 class Scraper:
-    """Mutable: the watches, the session, the state per address. All on one event loop."""
+    """Mutable: the watches, the client, the state per address. All on one event loop."""
 
     def __init__(
         self,
@@ -98,44 +104,48 @@ class Scraper:
         rng: random.Random,
         timing: ScrapeTiming | None = None,
         pod_tls: PodTlsOf = plaintext,
+        pod_token: PodTokenOf = no_token,
     ) -> None:
-        """`on_event` gets each result and must not raise; `clock` gives `at` in monotonic seconds; `pod_tls` is asked
-        before each scrape, so that new certificates count at once."""
+        """`on_event` gets each result and must not raise; `clock` gives `at` in monotonic seconds; `pod_tls` and
+        `pod_token` are asked before each scrape, so that new certificates and tokens count at once."""
         self._on_event = on_event
         self._clock = clock
         self._rng = rng
         self._timing = timing or ScrapeTiming()
         self._pod_tls = pod_tls
-        self._pools: Mapping[str, str] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._pod_token = pod_token
+        self._client: PageClient | None = None
         self._watches: dict[str, _Watch] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._failing: dict[str, str] = {}
 
     def start(self) -> None:
         """Opens the client; needs a running event loop."""
-        self._session = aiohttp.ClientSession(
-            # Every endpoint has at most one request under way: the pool needs no limit of its own.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(total=self._timing.timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"accept": "text/plain;version=0.0.4", "accept-encoding": "identity"},
-        )
+        self._client = PageClient(timeout_s=self._timing.timeout_s)
 
-    def set_endpoints(self, endpoints: Mapping[str, str], pools: Mapping[str, str] | None = None) -> None:
-        """Scrapes exactly these from now on: address → engine. What stays is not disturbed.
+    def set_endpoints(
+        self,
+        endpoints: Mapping[str, str],
+        pools: Mapping[str, str] | None = None,
+        settings: Mapping[str, ScrapeSettings] | None = None,
+    ) -> None:
+        """Scrapes exactly these from now on: address → engine. What stays as it is is not disturbed.
 
-        `pools` are address → pool, for pools that may have TLS.
+        `pools` are address → pool, `settings` pool → how its engines are asked. Engines that nobody knows are left
+        alone, and so are pools whose settings say so or name what cannot be (their strategies do without).
         """
-        self._pools = pools or {}
-        wanted = {address: engine for address, engine in endpoints.items() if engine in METRICS_PATHS}
+        pools, settings = pools or {}, settings or {}
+        wanted = {
+            address: (engine, pools.get(address, ""), settings.get(pools.get(address, ""), ScrapeSettings()))
+            for address, engine in endpoints.items()
+        }
         for address, watch in list(self._watches.items()):
-            if wanted.get(address) != watch.engine:
+            if wanted.get(address) != watch.wanted:
                 self._drop(address)
-        for address, engine in wanted.items():
-            if address not in self._watches:
-                task = asyncio.create_task(self._follow(address, METRICS_PATHS[engine]), name=f"scrape {address}")
-                self._watches[address] = _Watch(engine, task)
+        for address, each in wanted.items():
+            if address not in self._watches and (target := target_of(address, *each)) is not None:
+                task = asyncio.create_task(self._follow(target), name=f"scrape {address}")
+                self._watches[address] = _Watch(each, task)
 
     def failing(self) -> Mapping[str, str]:
         """The endpoints whose last scrape failed, with the reason."""
@@ -146,9 +156,9 @@ class Scraper:
         for address in list(self._watches):
             self._drop(address)
         await asyncio.gather(*self._ending, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
 
     def _drop(self, address: str) -> None:
         task = self._watches.pop(address).task
@@ -157,14 +167,15 @@ class Scraper:
         task.add_done_callback(self._ending.discard)
         task.cancel()
 
-    async def _follow(self, address: str, path: str) -> None:
+    async def _follow(self, target: Target) -> None:
         pace = _Pace()
-        await asyncio.sleep(self._rng.random() * self._timing.interval_s)
+        # Spread over a whole round: a thousand endpoints that began together would go on in bursts.
+        await asyncio.sleep(self._rng.random() * self._round_s(target.interval_s))
         while True:
-            event = await self._scrape(address, path)
-            self._note(address, event, pace)
+            event = await self._scrape(target, pace)
+            self._note(target.address, event, pace)
             self._on_event(event)
-            await asyncio.sleep(self._pause_s(pace))
+            await asyncio.sleep(self._pause_s(pace, target.interval_s))
 
     def _note(self, address: str, event: Scraped | ScrapeFailed, pace: _Pace) -> None:
         if isinstance(event, ScrapeFailed):
@@ -175,53 +186,97 @@ class Scraper:
         pace.idle = 0 if event.running or event.waiting else pace.idle + 1
         self._failing.pop(address, None)
 
-    def _pause_s(self, pace: _Pace) -> float:
+    def _pause_s(self, pace: _Pace, interval_s: float | None = None) -> float:
         timing = self._timing
-        pause = max(timing.interval_s, len(self._watches) / timing.max_rate_per_s)
+        interval_s = interval_s or timing.interval_s
+        pause = self._round_s(interval_s)
         if pace.failures:
             # The exponent is bounded only to keep the power a number; the pause is bounded anyway.
-            pause = max(pause, min(timing.interval_s * 2.0 ** min(pace.failures, 16), timing.max_backoff_s))
+            pause = max(pause, min(interval_s * 2.0 ** min(pace.failures, 16), timing.max_backoff_s))
         elif pace.idle >= IDLE_AFTER:
             pause = max(pause, timing.idle_interval_s)
-        return pause * (1 + self._rng.uniform(-_JITTER, _JITTER))
+        jittered = pause * (1 + self._rng.uniform(-_JITTER, _JITTER))
+        return max(jittered, pace.retry_after_s)
 
-    async def _scrape(self, address: str, path: str) -> Scraped | ScrapeFailed:
+    def _round_s(self, interval_s: float | None) -> float:
+        """The time in which each endpoint is asked once, under load."""
+        return max(interval_s or self._timing.interval_s, len(self._watches) / self._timing.max_rate_per_s)
+
+    async def _scrape(self, target: Target, pace: _Pace) -> Scraped | ScrapeFailed:
+        pace.retry_after_s = 0.0
         try:
-            scrape = parse_metrics(await self._read(address, path))
-            if scrape.running is None or scrape.waiting is None:
-                raise ScrapeError("the page does not tell running and waiting requests")
-        except TimeoutError:
-            reason = f"no page within {self._timing.timeout_s:g} s"
+            scrape = await self._look(target, pace)
+        except PageError as error:
+            pace.retry_after_s = error.retry_after_s
+            reason = str(error)
         except Exception as error:  # whatever an answer from outside trips over must not end the watch
             reason = str(error) or type(error).__name__
         else:
-            return Scraped(
-                address=address,
-                at=self._clock(),
-                running=scrape.running,
-                waiting=scrape.waiting,
-                kv_usage=scrape.kv_usage,
-                block_size=scrape.block_size,
-                kv_tokens=scrape.kv_tokens,
-            )
-        return ScrapeFailed(address=address, at=self._clock(), reason=reason)
+            return Scraped(address=target.address, at=self._clock(), **scrape.values())
+        return ScrapeFailed(address=target.address, at=self._clock(), reason=reason)
 
-    async def _read(self, address: str, path: str) -> bytes:
-        assert self._session is not None, "start() comes first"
-        url, options = f"http://{address}{path}", _Options()
-        tls = self._pod_tls(self._pools.get(address, ""))
-        if tls is not None:
-            if tls.context is None:
-                raise ScrapeError("the certificates for its pool are missing")
-            url, options = f"https://{address}{path}", _Options(ssl=tls.context)
-            if tls.server_name:
-                options["server_hostname"] = tls.server_name
-        async with self._session.get(url, allow_redirects=False, **options) as response:
-            if response.status != 200:
-                raise ScrapeError(f"HTTP {response.status}")
-            page = bytearray()
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                page += chunk
-                if len(page) > MAX_PAGE_BYTES:
-                    raise ScrapeError(f"the page has more than {MAX_PAGE_BYTES} bytes")
-            return bytes(page)
+    async def _look(self, target: Target, pace: _Pace) -> Scrape:
+        """What the engine's pages tell together; raises PageError unless that is the load."""
+        scrape, refused, wait_s = Scrape(), [], 0.0
+        for page in self._due(target.adapter, pace):
+            if page.is_detail and scrape.tells_load and not self._wants_details(pace):
+                continue
+            if page.is_detail:
+                pace.detailed_at = self._clock()
+            try:
+                scrape = merged(scrape, page.read(await self._get(target, page)))
+            except PageRefusedError as error:
+                refused.append(_refusal(page, error))
+                wait_s = max(wait_s, error.retry_after_s)
+                if isinstance(error, PageMissingError):
+                    pace.missing[page.path] = self._clock() + MISSING_S
+            except PageError:
+                if not (page.is_detail and scrape.tells_load):
+                    raise
+        if not scrape.tells_load:
+            raise PageError("; ".join(refused) or _tells_nothing(target.adapter, scrape), wait_s)
+        return scrape
+
+    def _due(self, adapter: Adapter, pace: _Pace) -> tuple[Page, ...]:
+        """The pages that are there as far as is known; all of them if none is."""
+        now = self._clock()
+        there = tuple(page for page in adapter.pages if pace.missing.get(page.path, now) <= now)
+        return there or adapter.pages
+
+    def _wants_details(self, pace: _Pace) -> bool:
+        return pace.detailed_at is None or self._clock() - pace.detailed_at >= DETAIL_INTERVAL_S
+
+    async def _get(self, target: Target, page: Page) -> bytes:
+        assert self._client is not None, "start() comes first"
+        tls, token = self._pod_tls(target.pool), self._pod_token(target.pool)
+        if tls is not None and tls.context is None:
+            raise PageError("the certificates for its pool are missing")
+        if token is None:
+            raise PageError("the token file for its pool is missing")
+        scheme = "http" if tls is None else "https"
+        return await self._client.get(f"{scheme}://{target.host}{page.path}", tls=tls, token=token)
+
+
+def target_of(address: str, engine: str, pool: str = "", settings: ScrapeSettings | None = None) -> Target | None:
+    """What is asked for an endpoint's numbers; None where nothing can be."""
+    settings = settings or ScrapeSettings()
+    try:
+        adapter = adapter_of(engine, settings.metrics, settings.path) if settings.is_on else None
+        if adapter is None:
+            return None
+        port = settings.port or adapter.port
+        host = f"{address.rpartition(':')[0]}:{port}" if port else address
+    except ValueError:
+        return None  # the policy's own check has said so
+    return Target(address=address, host=host, adapter=adapter, pool=pool, interval_s=settings.interval_s)
+
+
+def _refusal(page: Page, error: PageRefusedError) -> str:
+    needs = f" (it needs {page.needs})" if page.needs and isinstance(error, PageMissingError) else ""
+    return f"{page.path}: {error}{needs}"
+
+
+def _tells_nothing(adapter: Adapter, scrape: Scrape) -> str:
+    untold = [name for name in ("running", "waiting") if getattr(scrape, name) is None]
+    why = "; ".join(dict.fromkeys(adapter.missing[name] for name in untold if name in adapter.missing))
+    return "the page does not tell running and waiting requests" + (f" ({why})" if why else "")

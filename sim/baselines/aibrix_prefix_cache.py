@@ -3,13 +3,17 @@
 Source: AIBrix gateway plugins. When the running requests (counted by the gateway) of two pods differ by more than
 `AIBRIX_PREFIX_CACHE_POD_RUNNING_REQUEST_IMBALANCE_ABS_COUNT`, least requests. Else, by falling match and then by
 running requests, the first pod with at most mean + `AIBRIX_PREFIX_CACHE_STANDARD_DEVIATION_FACTOR` × σ; if none, least
-requests. The table keeps `AIBRIX_PREFIX_CACHE_BLOCK_NUMBER` blocks of 128 characters per pod for 20 minutes.
+requests. The table keeps `AIBRIX_PREFIX_CACHE_BLOCK_NUMBER` blocks of 128 characters per pod for 20 minutes. With
+KV-cache events (`AIBRIX_KV_EVENT_SYNC_ENABLED`) the table is that of the engines; own picks are written into it as
+well, and stay until the engine says that they are gone.
 """
 
 import random
 from collections.abc import Sequence
+from math import inf
 from statistics import fmean, pstdev
 
+from sim.baselines.precise import ToldPrefixes
 from sim.baselines.rule import Key, Option, Rule
 from sim.baselines.state import Prefixes
 from sim.virtual.router import Context, RoutedRequest
@@ -30,8 +34,10 @@ class AibrixPrefixCache(Rule):
     def __init__(self, context: Context) -> None:
         """Start cold."""
         capacity = BLOCK_NUMBER * BLOCK_CHARS // CHARS_PER_TOKEN // context.block_tokens
-        index = Prefixes(context.addresses, capacity, ttl_s=EVICTION_DURATION_S)
-        super().__init__(context, index)
+        if context.kv_events:
+            super().__init__(context, ToldPrefixes(context.addresses, predicted_s=inf))
+        else:
+            super().__init__(context, Prefixes(context.addresses, capacity, ttl_s=EVICTION_DURATION_S))
 
     def keys(self, request: RoutedRequest, options: Sequence[Option], now: float, rng: random.Random) -> Sequence[Key]:
         """(not a match within bounds?, minus the match, running)."""

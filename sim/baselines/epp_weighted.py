@@ -4,15 +4,16 @@ Source: llm-d-router and Gateway API inference extension, `queue-scorer` (weight
 `prefix-cache-scorer` (3), `no-hit-lru-scorer` (2). Queue and KV usage are scraped. The index is that of
 `approx-prefix-cache-producer`, an LRU of what was sent, and here exactly as large as the engine's memory: `autoTune`
 takes the engine's number of blocks for that of its own, larger ones, which costs this rule little and `epp_sticky`
-more than a tenth of its times; we give both the benefit of a doubt about our reading.
+more than a tenth of its times; we give both the benefit of a doubt about our reading. With KV-cache events it is that
+of `precise-prefix-cache-producer` with `speculativeIndexing`, which is off by default and on in llm-d's guides.
 """
 
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from sim.baselines.rule import Key, Option, Rule, engine_memory
-from sim.baselines.state import Prefixes
+from sim.baselines.rule import Key, Option, Rule, engine_index
+from sim.baselines.state import Index
 from sim.virtual.router import Context, RoutedRequest
 
 QUEUE_WEIGHT = 2.0
@@ -24,9 +25,13 @@ LRU_SIZE = 1_024
 """`lruSize` of `no-hit-lru-scorer`: endpoints remembered."""
 
 
-def epp_index(context: Context) -> Prefixes:
-    """What `approx-prefix-cache-producer` believes the endpoints to hold."""
-    return Prefixes(context.addresses, engine_memory(context))
+SPECULATIVE_TTL_S = 2.0
+"""`speculativeTTL` of `precise-prefix-cache-producer`: how long it counts a pick as cached."""
+
+
+def epp_index(context: Context) -> Index:
+    """What `approx-prefix-cache-producer` believes the endpoints to hold, or its precise sibling knows."""
+    return engine_index(context, SPECULATIVE_TTL_S)
 
 
 class EppWeighted(Rule):

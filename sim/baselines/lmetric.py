@@ -10,8 +10,7 @@ the fewer tokens decide, which is kinder than the first in the list.
 import random
 from collections.abc import Sequence
 
-from sim.baselines.rule import Key, Option, Rule, engine_memory
-from sim.baselines.state import Prefixes
+from sim.baselines.rule import Key, Option, Rule, engine_index
 from sim.virtual.router import Context, RoutedRequest
 
 
@@ -28,7 +27,7 @@ class Lmetric(Rule):
 
     def __init__(self, context: Context) -> None:
         """Start cold."""
-        super().__init__(context, Prefixes(context.addresses, engine_memory(context)))
+        super().__init__(context, engine_index(context))
 
     def keys(self, request: RoutedRequest, options: Sequence[Option], now: float, rng: random.Random) -> Sequence[Key]:
         """The score."""

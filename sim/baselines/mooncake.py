@@ -10,8 +10,7 @@ transfer, and as no memory is pooled, the index is as large as one engine's.
 import random
 from collections.abc import Sequence
 
-from sim.baselines.rule import Key, Option, Rule, engine_memory
-from sim.baselines.state import Prefixes
+from sim.baselines.rule import Key, Option, Rule, engine_index
 from sim.virtual.router import Context, RoutedRequest
 
 
@@ -22,7 +21,7 @@ class Mooncake(Rule):
 
     def __init__(self, context: Context) -> None:
         """Start cold."""
-        super().__init__(context, Prefixes(context.addresses, engine_memory(context)))
+        super().__init__(context, engine_index(context))
 
     def keys(self, request: RoutedRequest, options: Sequence[Option], now: float, rng: random.Random) -> Sequence[Key]:
         """The estimated seconds to the first token."""

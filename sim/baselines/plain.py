@@ -35,7 +35,7 @@ class RoundRobin(Rule):
 class Random(Rule):
     """Any."""
 
-    name = "random"
+    name = "plain-random"
 
     def keys(self, request: RoutedRequest, options: Sequence[Option], now: float, rng: random.Random) -> Sequence[Key]:
         """All alike."""

@@ -6,18 +6,18 @@ that were not taken follow in the order of their keys, for retries.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ext_proc.core.events import Event, Scraped
-from sim.baselines.state import InFlight, Load, Prefixes, Reachable, Scrapes
+from sim.baselines.precise import ToldPrefixes
+from sim.baselines.state import Index, InFlight, Load, Prefixes, Reachable, Scrapes
 from sim.virtual.router import Context, Kind, RoutedRequest
 
 Key = tuple[float, ...]
 """Compared from left to right; less is better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One endpoint at the moment of a pick, as this router sees it."""
 
     address: str
@@ -44,7 +44,7 @@ class Rule:
     name = ""
     kind: Kind = "published"
 
-    def __init__(self, context: Context, prefixes: Prefixes | None = None) -> None:
+    def __init__(self, context: Context, prefixes: Index | None = None) -> None:
         """Start without any knowledge. `prefixes` is the rule's index, where it has one."""
         self.context = context
         self.prefixes = prefixes
@@ -75,7 +75,7 @@ class Rule:
         best = options[order[0]]
         self.in_flight.start(request, best.address, best.uncached, now, self.prefill_s(request, best))
         if self.prefixes is not None:
-            self.prefixes.insert(best.address, request.blocks, now)
+            self.prefixes.insert(best.address, request.blocks, now, request.id)
         self.took(request, best, now)
         return [options[position].address for position in order]
 
@@ -84,20 +84,35 @@ class Rule:
         self.in_flight.observe(event)
         self.scrapes.observe(event)
         gone = self.reachable.observe(event)
-        if gone is not None and self.prefixes is not None:
-            self.prefixes.forget(gone)
+        if self.prefixes is not None:
+            self.prefixes.observe(event)
+            if gone is not None:
+                self.prefixes.forget(gone)
 
     def _options(self, request: RoutedRequest, now: float) -> list[Option]:
         held = self.prefixes.match(request.blocks, now) if self.prefixes is not None else {}
+        load_at, last = self.in_flight.at, self.scrapes.last
+        nothing = request.uncached(0)
         options = []
         for address in self.reachable.usable(now):
-            uncached = request.uncached(held.get(address, 0))
-            cached = held.get(address, 0) * request.block_tokens / request.prompt_tokens
-            load, scrape = self.in_flight.at(address), self.scrapes.last(address)
-            options.append(Option(address, min(1.0, cached), uncached, load, scrape))
+            cached, uncached = 0.0, nothing
+            if address in held:
+                uncached = request.uncached(held[address])
+                cached = min(1.0, held[address] * request.block_tokens / request.prompt_tokens)
+            options.append(Option(address, cached, uncached, load_at(address), last(address)))
         return options
 
 
 def engine_memory(context: Context) -> int:
     """Blocks of the trace that fit into one engine's KV memory: the capacity of an index that knows it."""
     return max(1, context.profile.kv_tokens // context.block_tokens)
+
+
+def engine_index(context: Context, predicted_s: float | None = None) -> Index:
+    """An index of what the engines say, where they do; else of own picks, as large as one engine's memory.
+
+    `predicted_s` is that of `ToldPrefixes`.
+    """
+    if context.kv_events:
+        return ToldPrefixes(context.addresses, predicted_s=predicted_s)
+    return Prefixes(context.addresses, engine_memory(context))

@@ -52,6 +52,8 @@ class Load:
 
         Those in flight hold whole prompts, so what they share with this one is a run from its start.
         """
+        if not blocks or blocks[0] not in self.blocks:
+            return len(blocks)
         return len(blocks) - bisect_left(range(len(blocks)), True, key=lambda i: blocks[i] not in self.blocks)
 
 
@@ -146,11 +148,61 @@ class InFlight:
                 del load.blocks[block]
 
 
-class Prefixes:
+class Index:
+    """Which endpoint holds which prompt blocks: what all indices have in common.
+
+    Mutable: block → bitmask of endpoints; the subclass is the writer.
+    """
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        """Start empty."""
+        self._bits = {address: 1 << index for index, address in enumerate(addresses)}
+        self._masks: dict[int, int] = {}
+
+    def match(self, blocks: Sequence[int], now: float) -> dict[str, int]:
+        """How many blocks of a prompt each endpoint holds, in a run from the first; those without any are left out."""
+        runs: dict[int, int] = {}  # bitmask of endpoints → the last block that all of them hold, from 1
+        mask = -1
+        for depth, block in enumerate(blocks, start=1):
+            mask &= self._masks.get(block, 0)
+            if not mask:
+                break
+            runs[mask] = depth
+        holders = next(iter(runs), 0)  # of the first block; of a large fleet most hold nothing
+        deepest = list(reversed(runs.items()))
+        return {
+            address: next(depth for mask, depth in deepest if mask & bit)
+            for address, bit in self._bits.items()
+            if holders & bit
+        }
+
+    def insert(self, address: str, blocks: Sequence[int], now: float, request_id: str = "") -> None:
+        """Notes that an endpoint was sent a prompt."""
+        raise NotImplementedError
+
+    def forget(self, address: str) -> None:
+        """An endpoint seems to have gone."""
+        raise NotImplementedError
+
+    def observe(self, event: Event) -> None:
+        """Learns from one event, where the index is one that does."""
+
+    def _add(self, address: str, block: int) -> None:
+        self._masks[block] = self._masks.get(block, 0) | self._bits[address]
+
+    def _remove(self, address: str, block: int) -> None:
+        mask = self._masks[block] & ~self._bits[address]
+        if mask:
+            self._masks[block] = mask
+        else:
+            del self._masks[block]
+
+
+class Prefixes(Index):
     """Which endpoint was sent which prompt blocks: an approximate index, filled by a router's own picks.
 
-    Mutable: an LRU of blocks per endpoint, and over all of them block → bitmask of endpoints; `insert` and `forget`
-    are the writers. `capacity_blocks` bounds each endpoint; `ttl_s` None: nothing ages.
+    Mutable beside the base: an LRU of blocks per endpoint; `insert` and `forget` are the writers. `capacity_blocks`
+    bounds each endpoint; `ttl_s` None: nothing ages.
     """
 
     def __init__(
@@ -161,10 +213,8 @@ class Prefixes:
         ttl_s: float | None = None,
     ) -> None:
         """Start empty."""
-        self._addresses = tuple(addresses)
-        self._bits = {address: 1 << index for index, address in enumerate(addresses)}
+        super().__init__(addresses)
         self._held: dict[str, OrderedDict[int, float]] = {address: OrderedDict() for address in addresses}
-        self._masks: dict[int, int] = {}
         self._capacity = max(1, capacity_blocks)
         self._ttl_s = ttl_s
 
@@ -173,24 +223,12 @@ class Prefixes:
         return len(self._held[address])
 
     def match(self, blocks: Sequence[int], now: float) -> dict[str, int]:
-        """How many blocks of a prompt each endpoint holds, in a run from the first; those without any are left out."""
+        """As `Index.match`, of what has not aged."""
         if self._ttl_s is not None:
             self._expire(now - self._ttl_s)
-        runs: dict[int, int] = {}  # bitmask of endpoints → the last block that all of them hold, from 1
-        mask = -1
-        for depth, block in enumerate(blocks, start=1):
-            mask &= self._masks.get(block, 0)
-            if not mask:
-                break
-            runs[mask] = depth
-        deepest = list(reversed(runs.items()))
-        return {
-            address: count
-            for address, bit in self._bits.items()
-            if (count := next((depth for mask, depth in deepest if mask & bit), 0))
-        }
+        return super().match(blocks, now)
 
-    def insert(self, address: str, blocks: Sequence[int], now: float) -> None:
+    def insert(self, address: str, blocks: Sequence[int], now: float, request_id: str = "") -> None:
         """Notes that an endpoint was sent a prompt, and makes room for it."""
         held, bit, masks = self._held[address], self._bits[address], self._masks
         blocks = blocks[: self._capacity]
@@ -215,11 +253,7 @@ class Prefixes:
 
     def _drop(self, address: str) -> None:
         block, _ = self._held[address].popitem(last=False)
-        mask = self._masks[block] & ~self._bits[address]
-        if mask:
-            self._masks[block] = mask
-        else:
-            del self._masks[block]
+        self._remove(address, block)
 
 
 class Scrapes:

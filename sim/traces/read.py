@@ -51,8 +51,10 @@ def _parse(lines: Iterator[str], source: str, name: str, fmt: Format, limit: int
     if fmt == "recording":
         recording = Recording(lines, source)
         return assemble(recording.name or name, recording.block_tokens, _bounded(recording.rows(), source, limit))
-    module = mooncake if fmt == "mooncake" else azure
-    return assemble(name, module.BLOCK_TOKENS, _bounded(module.rows(lines, source), source, limit))
+    if fmt == "mooncake":
+        found = _bounded(mooncake.rows(lines, source), source, limit)
+        return assemble(name, mooncake.BLOCK_TOKENS, found, has_coarse_clock=True)
+    return assemble(name, azure.BLOCK_TOKENS, _bounded(azure.rows(lines, source), source, limit))
 
 
 def _told(lines: Iterator[str], source: str) -> tuple[Iterator[str], Format]:

@@ -62,12 +62,12 @@ def numbered(lines: Iterable[str], source: str) -> Iterator[tuple[int, str]]:
             yield number, text
 
 
-def assemble(name: str, block_tokens: int, rows: Iterable[Row]) -> Trace:
+def assemble(name: str, block_tokens: int, rows: Iterable[Row], *, has_coarse_clock: bool = False) -> Trace:
     """Order the rows by time, keeping the order of equals, and let the first one arrive at 0 s."""
     ordered = sorted(rows, key=lambda row: row.at_us)
     start = ordered[0].at_us if ordered else 0
     requests = (replace(row.request, at_s=round((row.at_us - start) / 1e6, TIME_DIGITS)) for row in ordered)
-    return Trace(name, block_tokens, tuple(requests))
+    return Trace(name, block_tokens, tuple(requests), has_coarse_clock)
 
 
 def whole(value: object, what: str, least: int, most: int) -> int:

@@ -59,6 +59,9 @@ class Trace:
 
     requests: tuple[TraceRequest, ...]
 
+    has_coarse_clock: bool = False
+    """Whether equal times come of the source's clock, and not of requests that came together: see `spread`."""
+
     def __post_init__(self) -> None:
         """Hold the order and the sizes that everything downstream relies on."""
         if self.block_tokens < 1:
@@ -145,7 +148,7 @@ class Trace:
             index = done.get(at, 0)
             done[at] = index + 1
             spread.append(round(at + gaps.get(at, 0.0) * index / counts[at], TIME_DIGITS))
-        return self._at(tuple(spread))
+        return replace(self._at(tuple(spread)), has_coarse_clock=False)
 
     def _at(self, times: tuple[float, ...]) -> "Trace":
         moved = tuple(replace(request, at_s=at) for request, at in zip(self.requests, times, strict=True))

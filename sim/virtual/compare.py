@@ -136,7 +136,7 @@ def _good(outcome: Outcome, slo: Slo) -> _Part:
 
 
 def _lost(outcome: Outcome, _: Slo) -> _Part:
-    return float(outcome.status != "ok"), 1.0
+    return float(outcome.is_lost), 1.0
 
 
 P90S: Final = (
@@ -156,7 +156,7 @@ NAMES: Final = (
     "ttft_mean_ms", "ttft_p90_ms", "tpot_mean_ms", "tpot_p90_ms", "e2e_mean_ms", "e2e_p90_ms",
     "cached_share", "good_share", "lost_share",
 )  # fmt: skip
-"""All measures, in the order of reports. `lost_share`: failed or shed."""
+"""All measures, in the order of reports. `lost_share`: failed, shed or given up."""
 
 OF_GROUPS: Final = ("ttft_mean_ms", "e2e_mean_ms", "cached_share", "lost_share")
 """What is compared for each group: fewer have to do, and there are fewer to differ by chance."""

@@ -19,7 +19,7 @@ _WORDS: Final = {
     "e2e_p90_ms": "end to end p90, ms",
     "cached_share": "cached share",
     "good_share": "in SLO",
-    "lost_share": "failed or shed",
+    "lost_share": "lost",
 }
 """Measures by their names in JSON."""
 

@@ -17,19 +17,23 @@ running request up to a block of memory that it does not fill.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from heapq import heappop, heappush
+from itertools import cycle
 from math import ceil, inf
 from types import MappingProxyType
 
 from ext_proc.core import events as told
 from sim.events import FirstToken, Request, RequestTooLongError
 from sim.traces.trace import Trace, TraceRequest
+from sim.virtual.cache_events import cache_events
 from sim.virtual.faults import Fault
 from sim.virtual.ids import ids_by_model
-from sim.virtual.outcome import Outcome, PodTotals, RunResult, Status
+from sim.virtual.job import Job
+from sim.virtual.line import Line
+from sim.virtual.outcome import PodTotals, RunResult
 from sim.virtual.pod import Pod, Seen
-from sim.virtual.router import Context, RoutedRequest, Router
+from sim.virtual.router import Context, RoutedRequest
 from sim.virtual.setup import MAX_ATTEMPTS, Setup
 
 # A scrape of a pod that stands still is given up after this time, as kvpilot's own scraper does.
@@ -37,46 +41,6 @@ SCRAPE_TIMEOUT_S = 1.0
 
 REFUSED = "delayed connect error: Connection refused"
 """Envoy's words for a port where nobody listens."""
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request on its way. Mutable: the replay is the only writer."""
-
-    id: str
-    asked: TraceRequest
-    blocks: tuple[int, ...]
-    router: int
-    names: tuple[str, ...] = ()
-    attempts: int = 0
-    address: str = ""
-    first_s: float | None = None
-    cached_tokens: int = 0
-    end_s: float | None = None
-    status: Status = "failed"
-
-
-class _Line:
-    """One router and what it is going to be told. Mutable: the replay is the only writer."""
-
-    __slots__ = ("_count", "_events", "rng", "router")
-
-    def __init__(self, router: Router, rng: random.Random) -> None:
-        self.router = router
-        self.rng = rng
-        self._events: list[tuple[float, int, told.Event]] = []
-        self._count = 0
-
-    def tell(self, at: float, event: told.Event) -> None:
-        """Keeps an event until `at`."""
-        self._count += 1
-        heappush(self._events, (at, self._count, event))
-
-    def catch_up(self, now: float) -> None:
-        """Tells what would be known by now, in the order of becoming known."""
-        events, observe = self._events, self.router.observe
-        while events and events[0][0] <= now:
-            observe(heappop(events)[2])
 
 
 def run(trace: Trace, setup: Setup, seed: int) -> RunResult:
@@ -94,24 +58,35 @@ class _Replay:
         self._trace, self._setup, self._seed = trace, setup, seed
         self._profile = setup.profile.with_block_size(trace.block_tokens)
         self._ids = ids_by_model(trace)
-        self._pods = {address: Pod(address, self._profile) for address in setup.addresses}
+        self._pods = {a: Pod(a, self._profile, cache_events=setup.kv_events) for a in setup.addresses}
         self._engines = {address: pod.engine for address, pod in self._pods.items()}
         self._heap: list[tuple[float, int, Callable[[float], None]]] = []
         self._count = 0
-        self._jobs: list[_Job] = []
+        self._jobs: list[Job] = []
         # Requests by pod that have been taken and have not ended there.
-        self._on_pod: dict[str, dict[str, _Job]] = {address: {} for address in self._pods}
+        self._on_pod: dict[str, dict[str, Job]] = {address: {} for address in self._pods}
         self._computed = dict.fromkeys(self._pods, 0)
         self._chance = random.Random(seed)
-        zones = {a: setup.zones[n % len(setup.zones)] for n, a in enumerate(setup.addresses)} if setup.zones else {}
+        # Clients have a chance of their own: how many leave changes nothing else.
+        self._clients = random.Random(f"{seed}/clients")
+        self._looks = dict.fromkeys(self._pods, inf)
+        self._zones = dict(zip(setup.addresses, cycle(setup.zones), strict=False))
         context = Context(
             addresses=setup.addresses,
             profile=self._profile,
             block_tokens=trace.block_tokens,
-            zones=zones,
+            zones=self._zones,
             engines=MappingProxyType(self._engines),
+            kv_events=setup.kv_events,
+            exchanges=setup.exchange_s is not None,
         )
-        self._lines = [_Line(setup.factory(context), random.Random(f"{seed}/{n}")) for n in range(setup.routers)]
+        self._lines = [
+            Line(setup.factory(replace(context, zone=zone)), random.Random(f"{seed}/{n}"), zone)
+            for n, zone in zip(range(setup.routers), cycle(setup.router_zones or ("",)), strict=False)
+        ]
+        if setup.exchange_s is not None:
+            for line in self._lines:
+                line.meet(self._lines, setup.exchange_s)
 
     def result(self) -> RunResult:
         """Plays it."""
@@ -127,7 +102,7 @@ class _Replay:
             strategy=router.name,
             kind=router.kind,
             seed=self._seed,
-            outcomes=tuple(_outcome(job) for job in self._jobs),
+            outcomes=tuple(job.outcome() for job in self._jobs),
             pods=tuple(
                 PodTotals(a, pod.served, self._computed[a], pod.gauges().preemptions) for a, pod in self._pods.items()
             ),
@@ -158,10 +133,12 @@ class _Replay:
         setup = self._setup
         routers = len(self._lines)
         chosen = int(self._chance.random() * routers) if setup.spread == "random" else number % routers
-        job = _Job(id=f"r{number}", asked=asked, blocks=self._ids(asked), router=chosen)
+        job = Job(id=f"r{number}", asked=asked, blocks=self._ids(asked), router=chosen)
+        job.reads_s = self._reads_s(asked)
         self._jobs.append(job)
         for pod in self._pods.values():
-            self._take(pod, pod.advance(now))
+            if pod.due <= now:
+                self._take(pod, pod.advance(now))
         line = self._lines[chosen]
         line.catch_up(now)
         routed = RoutedRequest(
@@ -174,13 +151,23 @@ class _Replay:
             model=asked.model,
         )
         job.names = tuple(line.router.pick(routed, now, line.rng))[:MAX_ATTEMPTS]
+        line.tell_picked(now)
         if job.names:
             self._try_next(job, now)
+            if setup.give_up_s is not None:
+                self._at(now + setup.give_up_s, lambda at: self._lose_patience(job, at))
         else:
             job.status = "shed"
 
-    def _try_next(self, job: _Job, now: float) -> None:
+    def _way(self, job: Job) -> float:
+        """One way between the request's router and the engine that it is sent to."""
+        here, there = self._lines[job.router].zone, self._zones.get(job.address, "")
+        return self._setup.network_s + (self._setup.zone_s if here and there and here != there else 0.0)
+
+    def _try_next(self, job: Job, now: float) -> None:
         """Sends the request to the next name; it reaches the engine after the network's delay."""
+        if job.is_gone:
+            return
         if job.attempts == len(job.names):
             self._give_up(job, now, status=503)
             return
@@ -188,9 +175,9 @@ class _Replay:
         job.attempts += 1
         if job.attempts > 1:
             self._tell(job, now, told.AttemptStarted(decision_id=job.id, address=job.address, at=now))
-        self._at(now + self._setup.network_s, lambda at: self._reach(job, at))
+        self._at(now + self._way(job), lambda at: self._reach(job, at))
 
-    def _reach(self, job: _Job, now: float) -> None:
+    def _reach(self, job: Job, now: float) -> None:
         pod, asked = self._pods[job.address], job.asked
         if pod.is_down:
             self._fail(job, now, status=0, flags=("UF",), failure=REFUSED)
@@ -208,11 +195,12 @@ class _Replay:
             self._give_up(job, now, status=400)
             return
         self._on_pod[job.address][job.id] = job
+        self._look_later(pod)
         if self._setup.first_byte_s is not None:
             attempt = job.attempts
             self._at(now + self._setup.first_byte_s, lambda at: self._time_out(job, attempt, at))
 
-    def _time_out(self, job: _Job, attempt: int, now: float) -> None:
+    def _time_out(self, job: Job, attempt: int, now: float) -> None:
         """The try has taken too long to its first token, if it is still that try."""
         pod = self._pods[job.address]
         self._take(pod, pod.advance(now))
@@ -220,43 +208,115 @@ class _Replay:
         if job.attempts == attempt and job.first_s is None and job.id in jobs:
             del jobs[job.id]
             pod.abort(job.id, now)
+            self._look_later(pod)
             self._fail(job, now, status=504, flags=("UT",))
 
-    def _fail(self, job: _Job, now: float, status: int, flags: tuple[str, ...] = (), failure: str = "") -> None:
+    def _fail(self, job: Job, now: float, status: int, flags: tuple[str, ...] = (), failure: str = "") -> None:
         """A try came to nothing; the router's side knows a network's delay later, and tries the next name."""
-        at = now + self._setup.network_s
+        at = now + self._way(job)
         ended = told.AttemptEnded(
             decision_id=job.id, address=job.address, at=at, status=status, flags=flags, failure=failure
         )
         self._tell(job, at, ended)
         self._at(at, lambda at: self._try_next(job, at))
 
-    def _give_up(self, job: _Job, now: float, status: int, flags: tuple[str, ...] = ()) -> None:
-        job.status = "failed"
+    def _give_up(self, job: Job, now: float, status: int, flags: tuple[str, ...] = ()) -> None:
+        if job.is_gone:
+            return
+        job.status, job.is_lost = "failed", True
         ended = told.RequestEnded(decision_id=job.id, at=now, status=status, attempts=job.attempts, flags=flags)
         self._tell(job, now, ended)
 
-    def _tell(self, job: _Job, at: float, event: told.Event) -> None:
-        self._lines[job.router].tell(at, event)
+    # --- clients that go away ---------------------------------------------------------------------------------------
+
+    def _reads_s(self, asked: TraceRequest) -> float | None:
+        """How long the client is going to read: a chance of its own, evenly within the least time of the answer."""
+        share = self._setup.abort_share
+        if not share:
+            return None
+        leaves, patience = self._clients.random() < share, self._clients.random()
+        return patience * (asked.output_tokens - 1) * self._profile.step_base_ms / 1e3 if leaves else None
+
+    def _lose_patience(self, job: Job, now: float) -> None:
+        """The client goes away unless it has a first token."""
+        pod = self._pods[job.address]
+        self._take(pod, pod.advance(now))
+        if job.first_s is None or job.first_s > now:
+            self._leave(job, now)
+
+    def _stop_reading(self, job: Job, now: float) -> None:
+        """The client goes away unless it has all of its answer."""
+        pod = self._pods[job.address]
+        self._take(pod, pod.advance(now))
+        if job.end_s is None or job.end_s > now:
+            self._leave(job, now)
+
+    def _leave(self, job: Job, now: float) -> None:
+        """The router's side knows at once; the engine, a network's delay later."""
+        if job.is_lost or job.is_gone:
+            return
+        job.status, job.is_gone, job.end_s = "aborted", True, None
+        if job.first_s is not None and job.first_s > now:  # on its way
+            job.first_s, job.cached_tokens = None, 0
+        self._tell(job, now, job.aborted(now))
+        self._at(now + self._way(job), lambda at: self._drop(job, at))
+
+    def _drop(self, job: Job, now: float) -> None:
+        pod = self._pods[job.address]
+        self._take(pod, pod.advance(now))
+        if self._on_pod[job.address].pop(job.id, None) is not None:
+            pod.abort(job.id, now)
+            self._look_later(pod)
+
+    def _look_later(self, pod: Pod) -> None:
+        """Finds out in time when first tokens come, if clients are going to leave after them."""
+        if self._setup.abort_share and pod.next_at < self._looks[pod.address]:
+            self._looks[pod.address] = pod.next_at
+            self._at(pod.next_at, lambda now: self._look(pod, now))
+
+    def _look(self, pod: Pod, now: float) -> None:
+        if now == self._looks[pod.address]:  # else there is an earlier one
+            self._looks[pod.address] = inf
+            self._take(pod, pod.advance(now))
+            self._look_later(pod)
+
+    def _tell(self, job: Job, at: float, event: told.Event) -> None:
+        self._lines[job.router].tell_of_own(at, event)
 
     # --- engines ----------------------------------------------------------------------------------------------------
 
     def _take(self, pod: Pod, seen: list[Seen]) -> None:
         """Notes what clients saw of a pod, and when routers will know."""
-        jobs, way = self._on_pod[pod.address], self._setup.network_s
+        if self._setup.kv_events:
+            self._tell_cache(*cache_events(pod))
+        jobs = self._on_pod[pod.address]
         for event in seen:
             job = jobs[event.id]
-            at = event.at + way
+            at = event.at + self._way(job)
             if isinstance(event, FirstToken):
-                job.first_s, job.cached_tokens = at, event.cached_tokens
                 self._computed[pod.address] += job.asked.prompt_tokens - event.cached_tokens
-                self._tell_first(job, at)
+                if not job.is_gone:
+                    self._begin(job, at, event.cached_tokens)
             else:
-                job.end_s, job.status = at, "ok"
                 del jobs[event.id]
-                self._tell(job, at, _ended(job, at))
+                if not job.is_gone:
+                    job.end_s, job.status = at, "ok"
+                    self._tell(job, at, job.ended(at))
 
-    def _tell_first(self, job: _Job, at: float) -> None:
+    def _begin(self, job: Job, at: float, cached_tokens: int) -> None:
+        """The client gets its first token."""
+        job.first_s, job.cached_tokens = at, cached_tokens
+        self._tell_first(job, at)
+        if job.reads_s is not None:
+            self._at(at + job.reads_s, lambda at: self._stop_reading(job, at))
+
+    def _tell_cache(self, *events: told.CacheEvent) -> None:
+        """What an engine says of its prefix cache reaches all routers."""
+        for event in events:
+            for line in self._lines:
+                line.tell(event.at + self._setup.kv_event_delay_s, event)
+
+    def _tell_first(self, job: Job, at: float) -> None:
         every = self._setup.report_s
         if every is None:
             return
@@ -265,7 +325,7 @@ class _Replay:
         ttft_ms = (at - arrived) * 1e3
         self._tell(job, known, told.FirstToken(decision_id=job.id, address=job.address, at=at, ttft_ms=ttft_ms))
 
-    def _scrape_of(self, line: _Line, pod: Pod) -> Callable[[float], None]:
+    def _scrape_of(self, line: Line, pod: Pod) -> Callable[[float], None]:
         """Scrapes again and again, until the last request has arrived: nobody picks after that."""
         setup, address = self._setup, pod.address
 
@@ -286,14 +346,16 @@ class _Replay:
 
     def _scraped(self, pod: Pod, now: float) -> told.Scraped:
         gauges = pod.gauges()
+        has_slots = self._profile.engine == "llamacpp"  # it tells how many, and has no blocks
         return told.Scraped(
             address=pod.address,
             at=now,
             running=gauges.running,
             waiting=gauges.waiting,
             kv_usage=gauges.kv_usage,
-            block_size=self._profile.block_size,
+            block_size=None if has_slots else self._profile.block_size,
             kv_tokens=self._profile.kv_tokens,
+            max_running=self._profile.max_batch if has_slots else None,
         )
 
     # --- faults -----------------------------------------------------------------------------------------------------
@@ -308,8 +370,8 @@ class _Replay:
         }
         ends: dict[str, Callable[[float], None]] = {
             "slow": lambda now: self._slow(pod, 1.0, now),
-            "restart": lambda _: self._restart(pod),
-            "hang": pod.go_on,
+            "restart": lambda now: self._restart(pod, now),
+            "hang": lambda now: self._go_on(pod, now),
         }
         self._at(fault.start_s, begins[fault.kind])
         if fault.end_s is not None:
@@ -318,14 +380,21 @@ class _Replay:
     def _slow(self, pod: Pod, factor: float, now: float) -> None:
         self._take(pod, pod.advance(now))
         pod.engine.set_slowdown(factor)
+        self._look_later(pod)
 
     def _hang(self, pod: Pod, now: float) -> None:
         self._take(pod, pod.advance(now))
         pod.hang(now)
 
-    def _restart(self, pod: Pod) -> None:
+    def _go_on(self, pod: Pod, now: float) -> None:
+        pod.go_on(now)
+        self._look_later(pod)
+
+    def _restart(self, pod: Pod, now: float) -> None:
         pod.restart()
         self._engines[pod.address] = pod.engine
+        if self._setup.kv_events:
+            self._tell_cache(told.CacheCleared(address=pod.address, at=now))
 
     def _crash(self, pod: Pod, now: float) -> None:
         """Connections are reset: answers that had begun are lost, the others are tried elsewhere."""
@@ -338,40 +407,5 @@ class _Replay:
                 self._fail(job, now, status=0, flags=("UC",))
             else:
                 ended = told.AttemptEnded(decision_id=job.id, address=pod.address, at=now, status=200, flags=("UC",))
-                self._tell(job, now + self._setup.network_s, ended)
-                self._give_up(job, now + self._setup.network_s, status=200, flags=("UC",))
-
-
-def _ended(job: _Job, at: float) -> told.RequestEnded:
-    asked = job.asked
-    assert job.first_s is not None, "an answer ended before it began"
-    return told.RequestEnded(
-        decision_id=job.id,
-        at=at,
-        status=200,
-        served=job.address,
-        attempts=job.attempts,
-        ttft_ms=(job.first_s - asked.at_s) * 1e3,
-        duration_ms=(at - asked.at_s) * 1e3,
-        prompt_tokens=asked.prompt_tokens,
-        completion_tokens=asked.output_tokens,
-        cached_tokens=job.cached_tokens,
-    )
-
-
-def _outcome(job: _Job) -> Outcome:
-    asked = job.asked
-    return Outcome(
-        at_s=asked.at_s,
-        status=job.status,
-        address=job.address,
-        attempts=job.attempts,
-        prompt_tokens=asked.prompt_tokens,
-        cached_tokens=job.cached_tokens,
-        output_tokens=asked.output_tokens,
-        ttft_s=None if job.first_s is None else job.first_s - asked.at_s,
-        e2e_s=None if job.end_s is None else job.end_s - asked.at_s,
-        session=asked.session,
-        tenant=asked.tenant,
-        model=asked.model,
-    )
+                self._tell(job, now + self._way(job), ended)
+                self._give_up(job, now + self._way(job), status=200, flags=("UC",))

@@ -3,8 +3,9 @@
 Pure.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ext_proc.core.events import BlocksRemoved, BlocksStored
 from sim.traces.trace import Trace, TraceRequest
 
 _MASK_64 = (1 << 64) - 1
@@ -46,3 +47,38 @@ def picker_blocks(
     own = (request_id + 1) * _SPREAD * _SPREAD
     rest = [(own + _SPREAD * n) & _MASK_64 for n in range(known, -(-tokens // size))]
     return tuple(whole + rest)
+
+
+class Chains:
+    """Translates what engines tell of the trace's blocks into the picker's blocks: those that end in them.
+
+    Mutable: for every block that was ever stored, where in a prompt it is and which picker block ends in it or before;
+    `stored` is the writer.
+    """
+
+    def __init__(self, block_tokens: int, size: int) -> None:
+        """From blocks of `block_tokens` tokens to blocks of `size` tokens."""
+        self._block_tokens, self._size = block_tokens, size
+        self._known: dict[int, tuple[int, int | None]] = {}
+
+    def stored(self, event: BlocksStored) -> BlocksStored | None:
+        """The same in picker blocks; None when none ends in these. Raises KeyError for a parent never stored."""
+        depth, parent = (-1, None) if event.parent is None else self._known[event.parent]
+        last, made = parent, []
+        for block in event.blocks:
+            depth += 1
+            ends = self._ends(block, depth)
+            made += ends
+            last = ends[-1] if ends else last
+            self._known[block] = (depth, last)
+        return replace(event, blocks=tuple(made), parent=parent) if made else None
+
+    def removed(self, event: BlocksRemoved) -> BlocksRemoved | None:
+        """The same in picker blocks; None when none ends in these. Raises KeyError for blocks never stored."""
+        made = [end for block in event.blocks for end in self._ends(block, self._known[block][0])]
+        return replace(event, blocks=tuple(made)) if made else None
+
+    def _ends(self, block: int, depth: int) -> list[int]:
+        """As `picker_blocks` names them; `depth` counts the blocks before this one."""
+        first, behind = depth * self._block_tokens // self._size, (depth + 1) * self._block_tokens // self._size
+        return [(block + _SPREAD * (n + 1)) & _MASK_64 for n in range(first, behind)]

@@ -30,8 +30,8 @@ class Slo:
     tpot_s: float = 0.05
 
     def holds(self, outcome: Outcome) -> bool:
-        """Whether the request was answered to its end, and in time."""
-        if outcome.status != "ok" or outcome.ttft_s is None or outcome.ttft_s > self.ttft_s:
+        """Whether the request was answered in time, to its end or until its client had enough."""
+        if outcome.status not in ("ok", "aborted") or outcome.ttft_s is None or outcome.ttft_s > self.ttft_s:
             return False
         return outcome.tpot_s is None or outcome.tpot_s <= self.tpot_s
 
@@ -69,6 +69,7 @@ class Spread:
 class Summary:
     """One run.
 
+    `aborted` counts the clients that went away, with or without a first token.
     `cached_share` is the share of the prompt tokens of requests with a first token that came from a cache. `goodput`
     counts requests per second that held the SLO, over the time of arrivals. `imbalance` is what the pod with the most
     prompt tokens to compute had, over the mean of all (1: even).
@@ -77,6 +78,7 @@ class Summary:
     requests: int
     failed: int
     shed: int
+    aborted: int
     ttft_ms: Spread
     tpot_ms: Spread
     e2e_ms: Spread
@@ -91,6 +93,7 @@ class Summary:
             "requests": self.requests,
             "failed": self.failed,
             "shed": self.shed,
+            "aborted": self.aborted,
             "ttft_ms": self.ttft_ms.as_dict(),
             "tpot_ms": self.tpot_ms.as_dict(),
             "e2e_ms": self.e2e_ms.as_dict(),
@@ -114,6 +117,7 @@ def summary(result: RunResult, slo: Slo) -> Summary:
         requests=len(outcomes),
         failed=sum(outcome.status == "failed" for outcome in outcomes),
         shed=sum(outcome.status == "shed" for outcome in outcomes),
+        aborted=sum(outcome.status == "aborted" for outcome in outcomes),
         ttft_ms=spread([o.ttft_s for o in begun if o.ttft_s is not None]),
         tpot_ms=spread([tpot for o in begun if (tpot := o.tpot_s) is not None]),
         e2e_ms=spread([o.e2e_s for o in begun if o.e2e_s is not None]),

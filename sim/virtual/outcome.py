@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["ok", "failed", "shed"]
+Status = Literal["ok", "failed", "shed", "aborted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +11,7 @@ class Outcome:
     """One request. Times are seconds since its arrival; None: it did not come so far.
 
     `shed`: the router named nobody. `failed`: nobody was left to try, no engine could ever hold it, or its engine ended
-    in the middle of the answer.
+    in the middle of the answer. `aborted`: the client went away, before its first token or after it.
     """
 
     at_s: float
@@ -26,6 +26,11 @@ class Outcome:
     session: str = ""
     tenant: str = ""
     model: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it came to nothing for a reason of ours; a client that leaves in mid-answer has its own."""
+        return self.status in ("failed", "shed") or (self.status == "aborted" and self.ttft_s is None)
 
     @property
     def tpot_s(self) -> float | None:

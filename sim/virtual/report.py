@@ -22,6 +22,12 @@ _NUMBERS: Final = (
     "TTFT ms", "p50", "p90", "p99", "÷ best", "TPOT ms", "p99", "e2e s", "cached", "uneven", "in SLO", "failed",
 )  # fmt: skip
 
+# Columns that are there where any rule has something in them.
+_RARE: Final[tuple[tuple[str, Get], ...]] = (
+    ("shed", lambda row: row.summary.shed),
+    ("aborted", lambda row: row.summary.aborted),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -84,10 +90,12 @@ def _table(found: Sequence[Line], slo: str) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("strategy")
     table.add_column("kind")
-    for name in _NUMBERS:
+    rare = [(name, get) for name, get in _RARE if any(line.mean(get) for line in found)]
+    for name in (*_NUMBERS, *(name for name, _ in rare)):
         table.add_column(name, justify="right")
     for line in found:
-        table.add_row(*_cells(line), style="bold" if line.kind == "product" else None)
+        cells = [*_cells(line), *(_number(line.mean(get)) for _, get in rare)]
+        table.add_row(*cells, style="bold" if line.kind == "product" else None)
     return table
 
 
@@ -108,7 +116,7 @@ def _cells(line: Line) -> list[str]:
         f"{line.mean(lambda row: row.summary.cached_share) or 0:.1%}",
         _number(line.mean(lambda row: row.summary.imbalance), 2),
         f"{line.mean(lambda row: row.summary.good_share) or 0:.1%}",
-        _number(line.mean(lambda row: row.summary.failed + row.summary.shed)),
+        _number(line.mean(lambda row: row.summary.failed)),
     ]
 
 

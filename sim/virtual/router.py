@@ -4,7 +4,8 @@ A router sees what a real one sees. It is asked with `pick`, and it reserves wha
 is told, with `observe`, what its own requests came to and what the engines' metrics said. Events come when a real
 router would get them (a scrape after its delay, first tokens and ends with the next flush of the access log), so
 `event.at` says when something happened and the order of calls says when it became known. It is never told its own
-`Picked`. `decision_id` of an event is the `RoutedRequest.id` that it was asked with.
+`Picked`. `decision_id` of an event is the `RoutedRequest.id` that it was asked with. Where engines tell of their
+prefix caches (`Context.kv_events`), blocks in these events are those of `RoutedRequest`.
 
     class RoundRobin:
         name, kind = "round-robin", "published"
@@ -16,11 +17,12 @@ router would get them (a scrape after its delay, first tokens and ends with the 
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from ext_proc.core.events import Event
+from ext_proc.core.events import Event, Picked
 from sim.engine import Engine
 from sim.profile import Profile
+from sim.slots import SlotEngine
 
 Kind = Literal["product", "published", "reference"]
 """`product`: our production picker; `published`: a rule of another system, re-implemented; `reference`: cannot be built
@@ -50,18 +52,23 @@ class RoutedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a router is built from: the fleet that it routes to.
+    """What a router is built from: the fleet that it routes to, and the zone that it stands in ("": unknown).
 
     `engines` are the true engines by address, for routers of kind `reference` only. A restarted endpoint has a new
     engine under the same address, so they are looked up anew each time; an engine is advanced up to the moment of
     `pick` before it is asked. `block_tokens` is the size of the trace's blocks, which need not be the engines' own.
+    With `kv_events` the engines tell every router what they cache; with `exchanges` routers that are `Exchanging` tell
+    each other what they see.
     """
 
     addresses: tuple[str, ...]
     profile: Profile
     block_tokens: int
     zones: Mapping[str, str] = field(default_factory=dict)
-    engines: Mapping[str, Engine] = field(default_factory=dict)
+    zone: str = ""
+    engines: Mapping[str, Engine | SlotEngine] = field(default_factory=dict)
+    kv_events: bool = False
+    exchanges: bool = False
 
 
 class Router(Protocol):
@@ -83,6 +90,15 @@ class Router(Protocol):
 
     def observe(self, event: Event) -> None:
         """Learns from one event; those about requests it does not know change nothing."""
+        ...
+
+
+@runtime_checkable
+class Exchanging(Protocol):
+    """What a router has besides that can tell others of its requests, and learns from theirs by `observe`."""
+
+    def last_picked(self) -> Picked | None:
+        """What the `pick` just before came to, under the request's own id; None when it named nobody."""
         ...
 
 

@@ -47,8 +47,8 @@ _QUANTILE: Final = 90
 class Measured:
     """What is held against an SLO, in seconds; of several seeds, the worst of each.
 
-    `p90_ttft_s` is over all requests: one that was refused or failed counts as one that waited for ever. `tpot_s` is
-    the mean over the answers of more than one token.
+    `p90_ttft_s` is over all requests: one that was refused, failed or given up counts as one that waited for ever.
+    `tpot_s` is the mean over the answers of more than one token.
     """
 
     p90_ttft_s: float
@@ -197,9 +197,7 @@ def fewest(holds: Callable[[int], bool], start: int, least: int, most: int) -> i
 
 def measured(result: RunResult) -> Measured:
     """What one run is held against an SLO with."""
-    waits = sorted(
-        inf if outcome.status != "ok" or outcome.ttft_s is None else outcome.ttft_s for outcome in result.outcomes
-    )
+    waits = sorted(inf if outcome.is_lost or outcome.ttft_s is None else outcome.ttft_s for outcome in result.outcomes)
     paces = [tpot for outcome in result.outcomes if (tpot := outcome.tpot_s) is not None]
     p90 = waits[ceil(_QUANTILE * len(waits) / 100) - 1] if waits else 0.0
     return Measured(p90, fsum(paces) / len(paces) if paces else 0.0)

@@ -38,7 +38,7 @@ models:
 pools:
   p:
     engine: {engine}
-    picker: {{strategy: round-robin}}
+    picker: {picker}
     endpoints: [{{address: "{first}"}}, {{address: "{second}"}}]
     timeouts: {{firstByte: 2s}}
 """
@@ -54,9 +54,9 @@ class Bench:
     settings: PickerSettings
     envoy: lab.Envoy
 
-    async def post(self, body: bytes = PROMPT) -> Reply:
+    async def post(self, body: bytes = PROMPT, headers: dict[str, str] | None = None) -> Reply:
         """One completion."""
-        return await http1(self.address, PATH, body, headers={"content-type": "application/json"})
+        return await http1(self.address, PATH, body, headers={"content-type": "application/json", **(headers or {})})
 
     def pod(self, address: str) -> Pod:
         """The pod at an address."""
@@ -78,13 +78,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path, shape: str) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, shape: str, picker: str = "{strategy: round-robin}") -> AsyncIterator[Bench]:
     """Everything on ports from the system; Envoy has its configuration from the start."""
     pods = (Pod(), Pod())
     async with lab.running(*pods):
         (port,) = free_ports(1)
         # An engine that is not scraped: these pods have no metrics.
-        text = POLICY.format(port=port, shape=shape, engine="tgi", first=pods[0].address, second=pods[1].address)
+        text = POLICY.format(
+            port=port, shape=shape, engine="tgi", picker=picker, first=pods[0].address, second=pods[1].address
+        )
         document = load_policy(text, "policy.yaml").document
         assert document is not None
         fleet = static_fleet(document.policy)
@@ -119,6 +121,27 @@ async def test_pick(tmp_path: Path, shape: str) -> None:
             assert outcome["ttft_ms"] > 0
         assert it.service.counters.stream_errors == it.service.counters.internal_errors == 0
         assert it.service.counters.log_messages_bad == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "session", "header", "value"),
+    [
+        ("one-message", "{httpCookieName: sid}", "cookie", "other=1; sid={}"),
+        ("two-message", "{httpHeaderName: x-team}", "x-team", "{}"),
+        ("one-message", "{}", "x-session-id", "{}"),
+    ],
+)
+async def test_sessions(tmp_path: Path, shape: str, session: str, header: str, value: str) -> None:
+    """Envoy tells the picker the header that a pool's strategy looks at, beside the listener's session header."""
+    async with bench(tmp_path, shape, f"{{strategy: session, session: {session}}}") as it:
+        homes: dict[int, set[str]] = {}
+        for n in range(16):
+            reply = await it.post(headers={header: value.format(n % 8)})
+            homes.setdefault(n % 8, set()).add(reply.json["pod"])
+            assert "session: " in (await it.decision())["reason"]
+            await it.idle()
+        assert all(len(home) == 1 for home in homes.values())
+        assert set.union(*homes.values()) == {pod.address for pod in it.pods}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def serve(engine: SlotEngine, request: Request, now: float) -> tuple[int, float,
 
 async def test_the_same_requests_hit_the_same_tokens(server: str) -> None:
     """60 requests of chats that share beginnings: each finds to the token what the model says, some of it in RAM."""
-    engine = SlotEngine(PROFILE, ram_tokens=RAM_TOKENS)
+    engine = SlotEngine(replace(PROFILE, ram_tokens=RAM_TOKENS))
     plain = SlotEngine(PROFILE)
     now = 0.0
     real, modelled, without_ram = [], [], []
@@ -148,7 +149,7 @@ async def test_the_same_requests_hit_the_same_tokens(server: str) -> None:
 @pytest.mark.long
 async def test_first_token_times_correlate(server: str) -> None:
     """Prompts of 100 to 3,500 tokens, cold and half cached: r > 0.9 between real and modelled first-token times."""
-    engine = SlotEngine(PROFILE, ram_tokens=RAM_TOKENS)
+    engine = SlotEngine(replace(PROFILE, ram_tokens=RAM_TOKENS))
     rng = random.Random(6)
     now = 0.0
     real: dict[tuple[int, bool], float] = {}

@@ -11,11 +11,17 @@ import aiohttp
 
 from control_plane.demo.conversations import Conversation
 from control_plane.sidecar.leash import leashed
+from ext_proc.signals.fetch import PageClient
+from ext_proc.signals.probe import probe_url
+from tests.kit.llama_server import CONTEXT, SLOTS
 from tests.kit.mesh import PolicyText, mesh
 from tests.kit.ports import free_ports
 from tests.kit.tiny_gguf import write_tiny_llama
 
 SERVERS = 3
+WAITING = 2
+ANSWER = 1_000
+"""Tokens: long enough to be looked at."""
 CONVERSATIONS = 4
 TURNS = 4
 
@@ -79,3 +85,37 @@ async def test_repeated_prefixes_hit_real_caches(tmp_path: Path) -> None:
         aware = await cached_under(tmp_path / "kv-aware", addresses, "kv-aware", 200)
         assert all(turn > 0 for turns in aware for turn in turns[1:])
         assert sum(map(sum, aware)) > 1.3 * sum(map(sum, blind))
+
+
+async def test_a_real_server_is_read(tmp_path: Path) -> None:
+    """With more requests than slots: the batch is full, the others wait, memory is in use; and afterwards it is all
+    counted."""
+    async with llama_servers(tmp_path, 1) as (address,), aiohttp.ClientSession() as session:
+        client = PageClient(timeout_s=10)
+
+        async def generate(number: int) -> None:
+            # Words of its own, so that no slot has them in its cache.
+            body = {"prompt": f"{number} " * 100, "n_predict": ANSWER, "ignore_eos": True}
+            async with session.post(f"http://{address}/completion", json=body) as response:
+                assert response.status == 200
+                await response.read()
+
+        try:
+            idle = (await probe_url(f"http://{address}", client)).scrape
+            assert (idle.running, idle.waiting, idle.kv_usage, idle.generation_tokens) == (0, 0, 0.0, 0)
+            assert (idle.max_running, idle.kv_tokens) == (SLOTS, CONTEXT)
+            requests = [asyncio.create_task(generate(number)) for number in range(SLOTS + WAITING)]
+            async with asyncio.timeout(60):
+                while True:
+                    assert not any(request.done() for request in requests), "they ended before they were seen"
+                    busy = await probe_url(f"http://{address}", client)
+                    if (busy.scrape.running, busy.scrape.waiting) == (SLOTS, WAITING) and busy.scrape.kv_usage:
+                        break
+                await asyncio.gather(*requests)
+            assert busy.adapter is not None
+            assert busy.adapter.engine == "llamacpp"
+            ended = (await probe_url(f"http://{address}", client)).scrape
+            assert (ended.running, ended.waiting, ended.generation_tokens) == (0, 0, ANSWER * (SLOTS + WAITING))
+            assert (ended.prompt_tokens or 0) > 100 * (SLOTS + WAITING)
+        finally:
+            await client.close()

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarn
 WIRE = ExchangeWire(load())
 CONTEXT = RequestFacts(
     path="/v1/completions", method="POST", route="model/m", cluster="pool/p", session="session-1",
-    content_type="application/json", request_id="5f1b",
+    content_type="application/json", request_id="5f1b", headers={"x-session-id": "session-1"},
 )  # fmt: skip
 NAMED = Named(decision_id="d1", endpoints=("10.0.0.1:8000", "[2001:db8::1]:8000"), first_byte_ms=30_000)
 
@@ -120,6 +120,20 @@ def test_session_header_of_any_name() -> None:
     assert isinstance(message, RequestBody)
     assert message.context is not None
     assert message.context.session == "c7"
+
+
+def test_headers_that_strategies_ask_for() -> None:
+    """They stand in double quotes, so that none of them is taken for the session."""
+    attributes = {
+        'request.headers["cookie"]': "sid=1",
+        "request.headers['x-conversation']": "c7",
+        'request.headers["x-user"]': "u",
+    }
+    message = WIRE.decode(envoy.body(attributes=attributes))
+    assert isinstance(message, RequestBody)
+    assert message.context is not None
+    assert message.context.session == "c7"
+    assert message.context.headers == {"cookie": "sid=1", "x-conversation": "c7", "x-user": "u"}
 
 
 def test_attributes_of_other_types() -> None:

@@ -21,6 +21,7 @@ from sim.engine import (
     Token,
     Usage,
 )
+from sim.events import CacheEvent, Removed, Stored
 from tests.unit.sim import eager
 
 # Round numbers: a step lasts 10 ms plus 1 ms per uncached prompt token; blocks of 4 tokens.
@@ -446,6 +447,99 @@ def test_a_leap_fills_blocks_in_the_order_of_steps() -> None:
         engines.append([sequence.hold for sequence in engine._running])
     assert engines[0] == engines[1]
     assert any(hold.copies for hold in engines[0])
+
+
+def told_by(
+    profile: Profile, calls: list[tuple[float, Request | str]], *, single_steps: bool
+) -> tuple[Engine, list[CacheEvent]]:
+    """Play the calls with an engine that tells of its cache."""
+    engine = Engine(profile, tokens=False, cache_events=True)
+    for at, call in [*calls, (1e6, "nobody")]:
+        while single_steps and (ends := engine.next_event_at()) is not None and ends <= at:
+            engine.advance(ends)
+        engine.advance(at)
+        if isinstance(call, Request):
+            engine.submit(call, at)
+        else:
+            engine.abort(call, at)
+    return engine, engine.take_cache_events()
+
+
+def replayed(held: set[int], events: list[CacheEvent]) -> set[int]:
+    """What is cached after the events. Nothing is stored that was there, nothing removed that was not."""
+    for event in events:
+        if isinstance(event, Stored):
+            assert held.isdisjoint(event.blocks)
+            held |= set(event.blocks)
+        else:
+            assert held >= set(event.blocks)
+            held -= set(event.blocks)
+    return held
+
+
+def findable(engine: Engine, calls: list[tuple[float, Request | str]]) -> set[int]:
+    """Every block of the requests that the engine's cache can find."""
+    known = {block for _, call in calls if isinstance(call, Request) for block in call.blocks}
+    return {block for block in known if engine.cache.match([block], 1)}
+
+
+@given(profiles, arrivals)
+def test_cache_events_replay_to_the_cache(profile: Profile, plan: list[Arrival]) -> None:
+    """At the start of every step and at the end the events so far give exactly the blocks that can be found."""
+    calls = schedule(plan, profile.block_size)
+    engine = Engine(profile, tokens=False, cache_events=True)
+    held: set[int] = set()
+    for at, call in [*calls, (1e6, "nobody")]:
+        while (ends := engine.next_event_at()) is not None and ends <= at:
+            before = findable(engine, calls)
+            engine.advance(ends)
+            events = engine.take_cache_events()
+            assert {event.at for event in events} <= {ends}
+            held = replayed(held, events)
+            # What the step in flight took was told at its end; since then only copies may have come back.
+            assert before <= held
+        if isinstance(call, Request):
+            engine.submit(call, at)
+        else:
+            engine.abort(call, at)
+    assert held == findable(engine, calls)
+
+
+@given(profiles, arrivals)
+def test_a_leap_tells_what_single_steps_tell(profile: Profile, plan: list[Arrival]) -> None:
+    """The same changes at the same times in the same events."""
+    calls = schedule(plan, profile.block_size)
+    _, single = told_by(profile, calls, single_steps=True)
+    engine, leapt = told_by(profile, calls, single_steps=False)
+    assert leapt == single
+    assert [event.at for event in leapt] == sorted(event.at for event in leapt)
+    assert engine.take_cache_events() == []
+
+
+@given(profiles, arrivals)
+def test_telling_changes_nothing_else(profile: Profile, plan: list[Arrival]) -> None:
+    """An engine that tells does what the others do, and those tell nothing."""
+    calls = schedule(plan, profile.block_size)
+    telling, _ = told_by(profile, calls, single_steps=False)
+    quiet, _ = run(profile, calls, single_steps=False)
+    assert telling.gauges() == quiet.gauges()
+    assert list(telling.cache._idle) == list(quiet.cache._idle)
+    assert quiet.take_cache_events() == []
+
+
+def test_cache_events_are_those_of_full_blocks() -> None:
+    """Full prompt blocks come with the end of their step, an answer's when it fills one, evictions with their cause."""
+    engine = Engine(small(kv_blocks=4), cache_events=True)
+    engine.submit(request("r", 9, 4), now=0.0)
+    one, two, three = request("r", 9, 4).blocks
+    engine.advance(0.0)
+    assert engine.take_cache_events() == []
+    engine.advance(1.0)
+    assert engine.take_cache_events() == [Stored(0.019, (one, two), None), Stored(0.049, (three,), two)]
+    engine.submit(request("other", 12, 1, chain="b"), now=1.0)
+    engine.advance(2.0)
+    other = request("other", 12, 1, chain="b").blocks
+    assert engine.take_cache_events() == [Removed(1.022, (three, two)), Stored(1.022, other, None)]
 
 
 def test_a_leap_takes_many_steps_at_once() -> None:

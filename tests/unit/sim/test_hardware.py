@@ -2,8 +2,10 @@
 
 import pytest
 
-from sim.engine import Engine, Finished, Request
-from sim.hardware import A100, H20, H100, L4, LLAMA_8B, LLAMA_70B, PROFILES, named, roofline
+from sim.engine import Finished, FirstToken, Request
+from sim.hardware import A100, H20, H100, L4, LLAMA_8B, LLAMA_70B, LLAMACPP_7B, PROFILES, named, roofline
+from sim.slots import SlotEngine
+from sim.virtual.pod import Pod
 
 
 def test_constants_follow_from_the_public_numbers() -> None:
@@ -41,11 +43,31 @@ def test_profiles_differ_as_the_hardware_does() -> None:
     assert h20.step_base_ms < h100.step_base_ms < a100.step_base_ms < l4.step_base_ms
 
 
+# Of the sample in llama.cpp's examples/batched-bench/README.md: requests at a time, seconds for their prompts of 128
+# tokens, seconds for their answers of 128 tokens.
+BATCHED_BENCH = ((1, 0.108, 3.079), (2, 0.198, 5.029), (4, 0.373, 6.878))
+
+
+@pytest.mark.parametrize(("count", "prompts_s", "answers_s"), BATCHED_BENCH)
+def test_llamacpp_is_as_fast_as_it_was_measured(count: int, prompts_s: float, answers_s: float) -> None:
+    """Requests at one time, to 10 %: the decode steps of one and of two lie to both sides of the line."""
+    engine = SlotEngine(LLAMACPP_7B, tokens=False)
+    engine.submit(Request("before", (), 1, 1), now=0.0)  # so that all of the others begin with the next step
+    for number in range(count):
+        engine.submit(Request(str(number), (), 128, 129), now=0.0)
+    events = engine.advance(1e4)
+    began = events[0].at
+    (first,) = {e.at for e in events if isinstance(e, FirstToken) and e.id != "before"}
+    ended = max(e.at for e in events if isinstance(e, Finished))
+    assert first - began == pytest.approx(prompts_s, rel=0.1)
+    assert ended - first == pytest.approx(answers_s, rel=0.1)
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_serves(name: str) -> None:
     """A prompt of 20,000 tokens ends; its first token comes when `prefill_s` says, but for the KV that decodes read."""
     profile = named(name)
-    engine = Engine(profile)
+    engine = Pod("a", profile).engine
     engine.submit(Request("r", (), 20_000, 3), now=0.0)
     events = engine.advance(1e4)
     assert events[0].at == pytest.approx(profile.prefill_s(20_000), rel=1e-6)

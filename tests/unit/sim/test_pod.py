@@ -190,3 +190,26 @@ async def test_a_restart_ends_a_fault(pod: Pod, client: aiohttp.ClientSession) -
     await pod.stop()
     await pod.start()
     assert (pod.fault, await status(client)) == (None, 200)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "there", "not_there"),
+    [("sglang", "/v1/loads?include=core", "/slots"), ("llamacpp", "/slots", "/v1/loads"), ("", "/metrics", "/slots")],
+)
+async def test_dialects(dialect: str, there: str, not_there: str) -> None:
+    """A pod has the pages of its dialect, and those of no other one."""
+    async with (
+        Pod(PodSpec(name="p", models=("m",), dialect=dialect)) as pod,
+        aiohttp.ClientSession() as session,
+    ):
+        for path, status in ((there, 200), (not_there, 404)):
+            async with session.get(f"http://{pod.address}{path}") as response:
+                assert response.status == status
+        async with session.get(f"http://{pod.address}/v1/models") as response:
+            assert (await response.json())["data"][0]["owned_by"] == (dialect or "vllm")
+
+
+def test_no_such_dialect() -> None:
+    """A pod cannot speak as nobody does."""
+    with pytest.raises(ValueError, match="is not one of"):
+        PodSpec(name="p", models=("m",), dialect="klingon")

@@ -1,5 +1,7 @@
 """What a profile accepts."""
 
+from dataclasses import replace
+
 import pytest
 
 from sim.profile import DEMO, Profile
@@ -23,12 +25,21 @@ def test_demo_holds_about_sixty_thousand_tokens() -> None:
         {"attention_ns_per_pair": -1},
         {"kv_read_ns_per_token": -1},
         {"max_waiting": -1},
+        {"ram_tokens": -1},
     ],
 )
 def test_impossible_numbers_are_refused(numbers: dict[str, int]) -> None:
     """An engine that could not make progress is not built."""
     with pytest.raises(ValueError, match="must"):
-        Profile(**numbers)
+        replace(DEMO, **numbers)  # type: ignore[arg-type]
+
+
+def test_memory_is_multiplied() -> None:
+    """In whole blocks, of which at least one is left."""
+    assert DEMO.with_memory(0.25).kv_blocks == 937
+    assert DEMO.with_memory(4) == replace(DEMO, kv_blocks=15_000)
+    with pytest.raises(ValueError, match="kv_blocks"):
+        DEMO.with_memory(0.0001)
 
 
 def test_blocks_of_another_size_hold_the_same_tokens() -> None:

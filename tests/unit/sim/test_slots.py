@@ -133,7 +133,7 @@ def test_prompts_come_back_from_main_memory() -> None:
     """Without it a third conversation costs the first one its cache; with it all three stay."""
     found = {}
     for ram_tokens in (0, 10_000):
-        client = Client(SlotEngine(SMALL, ram_tokens=ram_tokens))
+        client = Client(SlotEngine(replace(SMALL, ram_tokens=ram_tokens)))
         for turn in (20, 40):
             for who in "abc":
                 found[ram_tokens, turn, who] = client.cached((who, turn))
@@ -143,7 +143,7 @@ def test_prompts_come_back_from_main_memory() -> None:
 
 def test_main_memory_is_bounded() -> None:
     """The oldest prompts go; the last one stays however long it is."""
-    client = Client(SlotEngine(replace(SMALL, max_batch=1), ram_tokens=70))
+    client = Client(SlotEngine(replace(SMALL, max_batch=1, ram_tokens=70)))
     for who in "abcd":
         client.cached((who, 30))
     assert [client.cached((who, 30)) for who in "bd"] == [29, 29]
@@ -162,6 +162,20 @@ def test_an_abort_frees_the_slot_and_keeps_what_was_computed() -> None:
     assert drain(engine) == []
     assert (engine.gauges().aborted, engine.gauges().running, engine.unfinished) == (2, 0, 0)
     assert engine.cached_tokens(request("again", ("a", 30)).blocks, 30) == 20
+
+
+def test_the_backlog_is_what_is_left_of_prompts() -> None:
+    """What waits in full, what has begun without what is computed, what answers not at all."""
+    engine = SlotEngine(replace(SMALL, max_batch=1, token_budget=30))
+    engine.submit(Request("a", (), 50, 5), 0.0)
+    engine.submit(Request("b", (), 40, 5), 0.0)
+    assert ("a" in engine, "b" in engine, "c" in engine) == (True, True, False)
+    assert engine.backlog_tokens == 90
+    engine.advance(engine.next_event_at() or 0.0)
+    assert engine.backlog_tokens == 60
+    engine.advance(engine.next_event_at() or 0.0)
+    assert engine.backlog_tokens == 40
+    assert engine.take_cache_events() == []
 
 
 def test_bad_calls_are_refused() -> None:
@@ -212,7 +226,7 @@ def test_a_leap_ends_where_single_steps_end(
             calls.append((now + 25, str(index)))
     outcomes = []
     for way in ("steps", "leaps", "changes"):
-        engine = SlotEngine(profile, tokens=False, ram_tokens=ram_tokens)
+        engine = SlotEngine(replace(profile, ram_tokens=ram_tokens), tokens=False)
         events: list[Event] = []
         for at_ms, call in [*sorted(calls, key=lambda entry: entry[0]), (10**9, "nobody")]:
             at = at_ms / 1000

@@ -57,6 +57,14 @@ def test_render_survives_a_reader_that_leaves(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_replay_survives_a_reader_that_leaves() -> None:
+    """Also where rich writes the report, which would end the program with 1; no traceback."""
+    words = "replay generate:chat --requests 20 --engines 2 --strategies round-robin"
+    command = f"{sys.executable} -m control_plane.cli {words} | (exec 0<&-)"  # reads nothing
+    run = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 def test_run_says_what_is_wrong_with_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A broken policy at the start is told with its place, and nothing is started."""
     policy = tmp_path / "policy.yaml"

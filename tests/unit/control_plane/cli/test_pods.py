@@ -2,13 +2,18 @@
 
 import signal
 import socket
+import time
 
 import aiohttp
 import pytest
 
 from control_plane.cli import build_parser, main, pods
 from control_plane.demo.client import chat
+from ext_proc.signals.kv_events import KvEvents
+from ext_proc.signals.kv_feed import KvSource
+from sim.hardware import named
 from tests.kit.ports import free_ports
+from tests.kit.waiting import eventually
 from tests.unit.control_plane.cli.long_running import until_sigterm
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -50,6 +55,63 @@ async def test_the_ports_that_were_asked_for(capsys: pytest.CaptureFixture[str])
         assert (await chat(session, f"http://{told[0]}", "sim-model", HELLO)).ok
 
 
+async def test_their_engines_are_those_that_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the names of `kvpilot replay --profile`: the metrics tell the blocks of that memory."""
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return bool(told)
+
+    args = build_parser().parse_args(["pods", "--profile", "l4-8b"])
+    async with (
+        until_sigterm(pods._serve(args), is_up),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{told[0]}/metrics") as response,
+    ):
+        assert f'num_gpu_blocks="{named("l4-8b").kv_blocks}"' in await response.text()
+
+
+async def test_they_speak_as_the_engine_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A policy's `engine` chooses the pages about load."""
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return bool(told)
+
+    args = build_parser().parse_args(["pods", "--engine", "sglang"])
+    async with (
+        until_sigterm(pods._serve(args), is_up),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{told[0]}/v1/loads") as response,
+    ):
+        assert [load["num_running_reqs"] for load in (await response.json())["loads"]] == [0]
+
+
+async def test_they_tell_what_they_have_cached(capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--kv-events`, at the ports that follow each other, replays above; what they tell is vLLM's."""
+    (port,) = free_ports(1)
+    port = min(port, 65_000 - pods.REPLAY_OFFSET)
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return bool(told)
+
+    events = KvEvents(on_event=lambda event: None, clock=time.monotonic)
+    args = build_parser().parse_args(["pods", "--kv-events", str(port), "--kv-shape", "array"])
+    async with until_sigterm(pods._serve(args), is_up), aiohttp.ClientSession() as session:
+        events.start()
+        try:
+            events.set_sources({told[0]: KvSource(port=port, replay_port=port + pods.REPLAY_OFFSET)})
+            long = [{"role": "user", "content": "Hello again and again. " * 40}]
+            assert (await chat(session, f"http://{told[0]}", "sim-model", long)).ok
+            await eventually(lambda: events.status()[told[0]]["blocks"], "a block")
+        finally:
+            await events.stop()
+
+
 @pytest.mark.parametrize(
     "words", [["--count", "0"], ["--count", "-1"], ["--base-port", "70000"], ["--base-port", "-1"]]
 )
@@ -62,7 +124,12 @@ def test_impossible_numbers_are_wrong_usage(words: list[str], capsys: pytest.Cap
 
 @pytest.mark.parametrize(
     "words",
-    [["--base-port", "65535", "--count", "2"], ["--host", "192.0.2.1"]],
+    [
+        ["--base-port", "65535", "--count", "2"],
+        ["--kv-events", "65535"],
+        ["--host", "192.0.2.1"],
+        ["--profile", "abacus"],
+    ],
 )
 def test_what_cannot_be_served(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Status 1 and one line that says why; no address is printed."""

@@ -71,11 +71,11 @@ def test_json_has_the_contracts_shape(mooncake: str, capsys: pytest.CaptureFixtu
 
 
 def test_everything_is_compared_by_default(mooncake: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a choice: all strategies of ours, all published rules, and the references."""
-    from sim.virtual.rules import names
+    """Without a choice: all strategies of ours, all published rules that differ from them, and the references."""
+    from sim.virtual.rules import defaults
 
     found = as_json(capsys, mooncake, *SMALL, "--requests", "10")
-    assert [result["strategy"] for result in found["results"]] == list(names())
+    assert [result["strategy"] for result in found["results"]] == list(defaults())
     assert {result["kind"] for result in found["results"]} == {"product", "published", "reference"}
     assert {result["requests"] for result in found["results"]} == {10}
 
@@ -133,9 +133,25 @@ def test_a_policy_says_what_the_pool_is(tmp_path: Path, mooncake: str, capsys: p
     assert as_json(capsys, *words, "--engines", "5")["setup"]["engines"] == 5
 
 
+def test_engines_and_routers_tell(mooncake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both only when asked for, each after a delay that the report names; they change what routers do."""
+    words = (mooncake, *SMALL, "--strategies", "dynamo", "--routers", "3", "--load", "0.9")
+    silent = as_json(capsys, *words)
+    told = as_json(capsys, *words, "--kv-events")
+    shared = as_json(capsys, *words, "--exchange-ms", "0")
+    delays = [(found["setup"]["kv_events_ms"], found["setup"]["exchange_ms"]) for found in (silent, told, shared)]
+    assert delays == [(None, None), (5.0, None), (None, 0.0)]
+    assert as_json(capsys, *words, "--kv-events", "2.5")["setup"]["kv_events_ms"] == 2.5
+    results = [found["results"][0] for found in (silent, told, shared)]
+    assert results[0] != results[1]
+    assert results[0] != results[2]
+    assert main(["replay", *words, "--kv-events", "--exchange-ms", "20"]) == 0
+    assert "KV-cache events: 5 ms, exchange between routers: 20 ms" in capsys.readouterr().out
+
+
 def test_faults_are_played(mooncake: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A pod that crashes in the middle breaks answers; the report says which faults there were."""
-    words = (mooncake, *SMALL, "--strategies", "random", "--rate", "3")
+    words = (mooncake, *SMALL, "--strategies", "plain-random", "--rate", "3")
     (whole,) = as_json(capsys, *words)["results"]
     found = as_json(capsys, *words, "--fault", "crash:1@2", "--fault", "slow:2:2")
     (broken,) = found["results"]
@@ -182,6 +198,8 @@ def test_what_cannot_be_replayed(
         ["t", "--slo", "ttft=2"],
         ["t", "--seeds", "0"],
         ["t", "--scrape-ms", "nan"],
+        ["t", "--kv-events", "-1"],
+        ["t", "--exchange-ms", "soon"],
         ["t", "--output", "html"],
     ],
     ids=" ".join,

@@ -7,6 +7,7 @@ import pytest
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
 from control_plane.compile.filters import http_filters
+from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.policy.model import ListenerPicker
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, listener
 
@@ -21,9 +22,9 @@ FULL_CHAIN = [
 ]
 
 
-def chain(wanted: Capabilities = EVERYTHING, **fields: Any) -> dict[str, Any]:
+def chain(wanted: Capabilities = EVERYTHING, needs: Needs = ORDINARY, **fields: Any) -> dict[str, Any]:
     """Filters by name, in order."""
-    found: list[Any] = http_filters(listener(**fields), wanted)
+    found: list[Any] = http_filters(listener(**fields), wanted, needs=needs)
     return {filter_["name"]: filter_["typedConfig"] for filter_ in found}
 
 
@@ -78,6 +79,12 @@ def test_session_header_is_passed_on() -> None:
     """The picker sees the listener's own session header."""
     picker = chain(session_header="x-chat")["envoy.filters.http.ext_proc"]
     assert "request.headers['x-chat']" in picker["requestAttributes"]
+
+
+def test_headers_that_strategies_look_at_are_passed_on() -> None:
+    """In double quotes, by which the picker tells them from the session header."""
+    picker = chain(needs=Needs(headers=("cookie", "x-user")))["envoy.filters.http.ext_proc"]
+    assert picker["requestAttributes"][-2:] == ['request.headers["cookie"]', 'request.headers["x-user"]']
 
 
 def test_model_is_read_under_any_content_type() -> None:

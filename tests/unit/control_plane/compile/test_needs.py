@@ -4,8 +4,9 @@ from typing import Any
 
 from control_plane.compile.needs import ORDINARY, Needs, all_engine_names, engine_names, hosts_of, needs_of
 from control_plane.policy.matching import RuleMatch
-from control_plane.policy.model import Model, Policy, Rule, VirtualHost
+from control_plane.policy.model import Model, Policy, Pool, Rule, VirtualHost
 from control_plane.policy.routing import DirectResponse, Rewrite
+from control_plane.policy.strategies import PoolPicker, SessionStrategy
 from tests.unit.control_plane.compile.samples import NICKNAMED, PLAIN, TO_A, listener, policy, pool
 
 REWRITTEN = Model(name="m", aliases=("n",), route=TO_A, rewrite=Rewrite(model="engine"))
@@ -61,3 +62,21 @@ def test_a_listener_without_virtual_hosts_has_one() -> None:
     """For every host name, called like the listener."""
     (host,) = hosts_of(listener())
     assert (host.name, host.domains, host.models, host.rules) == ("openai", ("*",), None, None)
+
+
+def test_headers_that_strategies_look_at() -> None:
+    """Of every pool whose strategy is `session`, but for the header that the listener passes on anyway."""
+
+    def sticky(name: str, strategy: str = "session", **session: Any) -> Pool:
+        return pool(name, picker=PoolPicker(strategy=strategy, session=SessionStrategy(**session)))
+
+    pools = (
+        sticky("a", http_header_name="x-user"),
+        sticky("b", http_cookie_name="sid"),
+        sticky("c", use_user=True),
+        sticky("d", http_header_name="x-session-id"),
+        sticky("e", "round-robin", http_header_name="x-unused"),
+        sticky("f"),
+    )
+    assert needs(policy(PLAIN, pools=pools)).headers == ("cookie", "x-user")
+    assert needs(policy(PLAIN, pools=pools, session_header="x-user")).headers == ("cookie", "x-session-id")

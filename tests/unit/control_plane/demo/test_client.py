@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from control_plane.demo.client import Answer, chat
+from control_plane.demo.client import Answer, ask, chat
 from sim.pod import Pod, PodSpec
 from tests.kit.fleet import QUICK
 
@@ -172,3 +172,51 @@ async def test_usage_of_odd_types(session: aiohttp.ClientSession) -> None:
     answer = await said(session, body, stream=False)
     assert answer.ok
     assert (answer.prompt_tokens, answer.cached_tokens) == (0, 0)
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "tool_calls"])
+async def test_the_first_token_of_a_model_that_thinks(session: aiohttp.ClientSession, key: str) -> None:
+    """What it thinks or calls is its first word too, though no text of the answer; the role alone is none."""
+    role = b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n'
+    answer = await said(session, role + b'data: {"choices": [{"delta": {"%b": "Hm"}}]}\n\n' % key.encode() + DONE)
+    assert answer.ttft_ms is not None
+    assert (answer.text, answer.ok, answer.output_tokens) == ("", True, 1)
+    assert (await said(session, role + DONE)).ttft_ms is None
+
+
+async def test_pieces_count_as_tokens_where_no_usage_is_told(session: aiohttp.ClientSession) -> None:
+    """Usage is the engine's own word; without it the pieces are counted, and cached tokens are not known."""
+    bare = await said(session, CHUNK * 3 + DONE)
+    assert (bare.output_tokens, bare.is_cached_told) == (3, False)
+    usage = (
+        b'data: {"choices": [], "usage": {"completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 0}}}\n\n'
+    )
+    told = await said(session, CHUNK * 3 + usage + DONE)
+    assert (told.output_tokens, told.cached_tokens, told.is_cached_told) == (7, 0, True)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_text_completion(pod: Pod, session: aiohttp.ClientSession, stream: bool) -> None:
+    """The older API, whose words stand in `text`."""
+    body = b'{"model": "m", "prompt": "Once upon a time", "max_tokens": 5, "stream": %b, "stream_options": %b}'
+    body %= (b"true", b'{"include_usage": true}') if stream else (b"false", b"null")
+    answer = await ask(session, f"http://{pod.address}/v1/completions", body, stream=stream)
+    assert answer.ok
+    assert len(answer.text) == 20
+    assert (answer.prompt_tokens, answer.output_tokens) == (4, 5)
+
+
+async def test_an_answer_that_takes_too_long(pod: Pod, session: aiohttp.ClientSession) -> None:
+    """The limit is the caller's, and is told."""
+    await pod.set_fault({"kind": "hang"})
+    body = b'{"model": "m", "prompt": "Hello", "stream": true}'
+    answer = await ask(session, f"http://{pod.address}/v1/completions", body, timeout_s=0.05)
+    assert (answer.status, answer.ok) == (0, False)
+    assert "0.05 s" in answer.error
+
+
+async def test_nobody_is_sent_elsewhere(session: aiohttp.ClientSession) -> None:
+    """A redirect is an answer that failed: its target was not asked for."""
+    async with talking(CHUNK + DONE) as there, talking(b"", status=307, headers={"location": there}) as here:
+        answer = await chat(session, here, "m", PROMPT)
+    assert (answer.status, answer.ok) == (307, False)

@@ -7,6 +7,7 @@ from control_plane.policy.named_files import (
     Authorities,
     CertificatePair,
     KeySet,
+    Token,
     named_files,
     resolved,
 )
@@ -62,6 +63,13 @@ def test_a_pool() -> None:
         Authorities(f"{path}.caCertificates", "pool/chat/ca", "c"),
     ]
     assert files(with_pool("mode: SIMPLE, sni: a")) == [Authorities(f"{path}.caCertificates", "system/ca", "")]
+
+
+def test_a_token() -> None:
+    """The one for a pool's metrics, whether or not there is TLS."""
+    text = MINIMAL.replace("8000}]}}", "8000}], scrape: {bearerTokenFile: t}}}")
+    assert files(text) == [Token("pools.chat.scrape.bearerTokenFile", "t")]
+    assert document(text).mark("pools.chat.scrape.bearerTokenFile")
 
 
 def test_own_ports() -> None:

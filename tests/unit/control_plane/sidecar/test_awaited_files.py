@@ -34,8 +34,9 @@ def document(text: str) -> Document:
         (with_tls(), with_tls(), False),
         (PLAIN, with_tls("another"), False),
         (with_tls(), PLAIN, False),
+        (PLAIN, PLAIN.replace("engine: custom,", "engine: vllm, scrape: {bearerTokenFile: token},"), False),
     ],
-    ids=["switched on", "other files", "missing before", "a new listener", "switched off"],
+    ids=["switched on", "other files", "missing before", "a new listener", "switched off", "a token for metrics"],
 )
 def test_what_waits(tmp_path: Path, old: str, new: str, waits: bool) -> None:
     """Only what would stop something that serves now; the message has the place and the file."""

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from control_plane.policy.named_files import Authorities, CertificatePair, KeySet
-from control_plane.sidecar.certificate_checks import fault_of, system_authorities
+from control_plane.policy.named_files import Authorities, CertificatePair, KeySet, Token
+from control_plane.sidecar.certificate_checks import MAX_TOKEN_BYTES, fault_of, system_authorities, token_in
 from tests.kit.certificates import Authority, authority
 
 PAIR = CertificatePair("p", "s", "c.pem", "k.pem")
@@ -41,6 +41,26 @@ def test_an_encrypted_key(ca: Authority) -> None:
     key = load_pem_private_key(pair.key, None)
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     assert fault_of(PAIR, (pair.certificate, encrypted)).startswith("c.pem with k.pem: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "token"),
+    [
+        (b"abc", "abc"),
+        (b" abc=\r\n\n", "abc="),
+        (b"", ""),
+        (b"\n", ""),
+        (b"two words", ""),
+        (b"a\nx-evil: 1", ""),
+        (b"a\x00", ""),
+        ("tökén".encode(), ""),
+        (b"x" * (MAX_TOKEN_BYTES + 1), ""),
+    ],
+)
+def test_tokens(content: bytes, token: str) -> None:
+    """A token is one word; what could break a header is none, and said to be none."""
+    assert token_in(content) == token
+    assert (fault_of(Token("p", "file"), (content,)) == "") is bool(token)
 
 
 def test_swapped_files(ca: Authority) -> None:

@@ -12,8 +12,20 @@ from control_plane.compile.endpoints import load_assignment
 from control_plane.compile.localities import Locality
 from control_plane.fleet.model import Fleet, Health, static_fleet
 from control_plane.policy import load
+from control_plane.policy.strategies import KINDS
+from control_plane.policy.strategies import STRATEGIES as NAMES
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
-from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.request import KINDS as KINDS_OF_PATHS
+from ext_proc.core.settings import (
+    EndpointSettings,
+    FilterSettings,
+    KvEventSettings,
+    PickerSettings,
+    PoolSettings,
+    ScrapeSettings,
+)
+from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
+from ext_proc.core.strategies.table import STRATEGIES
 
 POLICY = """\
 kvpilot: v1
@@ -55,6 +67,22 @@ def test_what_routes_say() -> None:
     assert found.open_routes == {"rule/forced", "rule/plain", "default"}
 
 
+def test_how_engines_are_asked() -> None:
+    """Unless it says something else, as the engine usually wants it; names that were not given are none."""
+    for words, expected in (
+        ("", ScrapeSettings(interval_s=0.2)),
+        (", scrape: off", ScrapeSettings(is_on=False)),
+        (
+            ", engine: custom, scrape: {path: /s, port: 9, interval: 1s, metrics: {running: a, waiting: b}}",
+            ScrapeSettings(path="/s", port=9, interval_s=1.0, metrics={"running": "a", "waiting": "b"}),
+        ),
+    ):
+        document = load(ROUTED.replace("1}]}}", f"1}}]{words}}}}}"), "policy.yaml").document
+        assert document is not None
+        found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+        assert found.pools[0].scrape == expected
+
+
 def settings(pools: dict[str, list[str]]) -> PickerSettings:
     """Settings with these pools and addresses."""
     return PickerSettings(
@@ -86,6 +114,62 @@ def test_everything_that_the_picker_needs_is_filled_in() -> None:
     first, second = pool.endpoints
     assert (first.address, first.zone, first.weight, first.engine) == ("127.0.0.1:1", "a", 7, "sglang")
     assert (second.address, second.weight, second.available) == ("127.0.0.1:2", 100, True)
+
+
+def test_parameters_of_strategies() -> None:
+    """In the picker's units, for every strategy that has some, whichever is used."""
+    words = (
+        "{strategy: session, weighted: {latencyLimit: 2s, errorLimit: 50%}, queueDepth: {maximumDepth: 7}, "
+        "gpuMemory: {maximumUsage: 90}, session: {httpHeaderName: X-User, hashBalanceFactor: 200}}"
+    )
+    document = load(POLICY.replace("{strategy: least-request}", words), "policy.yaml").document
+    assert document is not None
+    (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    assert (pool.strategy, pool.own) == ("session", None)
+    assert pool.parameters == {
+        "weighted": weighted.Parameters(latency_limit_s=2.0, error_limit=0.5),
+        "queue-depth": queue_depth.Parameters(maximum_depth=7),
+        "gpu-memory": gpu_memory.Parameters(maximum_usage=0.9),
+        "session": session.Parameters(header="x-user", load_factor=2.0),
+    }
+
+
+def test_filters() -> None:
+    """In the policy's order."""
+    words = (
+        "{filters: [{kinds: [embedding, chat], labels: {gpu: l4}}, "
+        "{minPromptTokens: 9, maxPromptTokens: 10, adapterLoaded: true}]}"
+    )
+    document = load(POLICY.replace("{strategy: least-request}", words), "policy.yaml").document
+    assert document is not None
+    (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    assert pool.filters == (
+        FilterSettings(kinds=frozenset({"embedding", "chat"}), labels={"gpu": "l4"}),
+        FilterSettings(minimum_tokens=9, maximum_tokens=10, adapter=True),
+    )
+
+
+def test_kinds_are_those_of_requests() -> None:
+    """The policy knows all that the picker can tell apart."""
+    assert set(KINDS_OF_PATHS.values()) == set(KINDS)
+
+
+def test_defaults_are_those_of_the_strategies() -> None:
+    """What the policy has for a default is what a strategy has without a policy."""
+    document = load(POLICY, "policy.yaml").document
+    assert document is not None
+    (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+    assert pool.parameters == {
+        "weighted": weighted.Parameters(),
+        "queue-depth": queue_depth.Parameters(),
+        "gpu-memory": gpu_memory.Parameters(),
+        "session": session.Parameters(),
+    }
+
+
+def test_every_strategy_has_its_name_in_the_policy() -> None:
+    """The policy's list and the picker's table are one."""
+    assert tuple(STRATEGIES) == NAMES
 
 
 def test_an_unhealthy_or_draining_endpoint_is_not_available() -> None:
@@ -187,3 +271,21 @@ def test_shares_hold_for_picks_as_well() -> None:
     assert (first.available, second.available, third.available) == (True, True, False)
     assert (first.priority, second.priority) == (0, 0)
     assert first.weight == 3 * second.weight
+
+
+@pytest.mark.parametrize(
+    ("said", "settings"),
+    [
+        ("{}", KvEventSettings()),
+        ("{port: 1, replayPort: 2, dataParallelSize: 3}", KvEventSettings(port=1, replay_port=2, ranks=3)),
+        ("{portOffset: 1, replayPortOffset: 2}", KvEventSettings(port_offset=1, replay_port_offset=2)),
+        ("{bind: '[::]:5557', topic: kv@}", KvEventSettings(bind="[::]:5557", topic="kv@")),
+    ],
+)
+def test_where_engines_tell(said: str, settings: KvEventSettings) -> None:
+    """As the policy says; without it nobody listens."""
+    for text, expected in ((POLICY, None), (f"{POLICY}    kvEvents: {said}\n", settings)):
+        document = load(text, "policy.yaml").document
+        assert document is not None
+        found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+        assert found.pools[0].kv_events == expected

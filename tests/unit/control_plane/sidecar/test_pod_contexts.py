@@ -1,5 +1,6 @@
 """TLS to pods for their metrics: the same peers as Envoy takes, and no others."""
 
+import asyncio
 import random
 import ssl
 import time
@@ -33,6 +34,29 @@ def policy(tls: str) -> Policy:
     result = load(text, "policy.yaml")
     assert result.document is not None, result.diagnostics
     return result.document.policy
+
+
+def test_tokens(tmp_path: Path) -> None:
+    """A pool that names a file has its token, none while the file is missing, and the next one once it is there."""
+    result = load(
+        "kvpilot: v1\n"
+        "listeners: [{name: openai, address: 127.0.0.1:8080}]\n"
+        "models: [{name: llama, pool: chat}, {name: other, pool: open}]\n"
+        "pools:\n"
+        "  chat: {endpoints: [{address: 10.0.0.1:8000}], scrape: {bearerTokenFile: token}}\n"
+        "  open: {endpoints: [{address: 10.0.0.2:8000}]}\n",
+        "policy.yaml",
+    )
+    assert result.document is not None
+    files = CertificateFiles(tmp_path, is_quiet=True)
+    files.apply(result.document.policy)
+    pods = PodContexts(files)
+    assert [pods.token_of(pool) for pool in ("chat", "open", "nobody")] == [None, "", ""]
+    for content, token in (("first\n", "first"), ("second", "second"), ("not a token", "second")):
+        (tmp_path / "token").write_text(content)
+        files.look()
+        assert pods.token_of("chat") == token
+    assert files.status()[0]["state"] == "stale"
 
 
 @pytest.fixture
@@ -71,8 +95,11 @@ async def scraped(address: str, directory: Path, tls: str) -> Scraped | ScrapeFa
     scraper = Scraper(on_event=events.append, clock=time.monotonic, rng=random.Random(1), pod_tls=PodContexts(files).of)
     scraper.start()
     try:
-        scraper.set_endpoints({}, {address: "chat"})
-        return await scraper._scrape(address, "/metrics")
+        scraper.set_endpoints({address: "vllm"}, {address: "chat"})
+        async with asyncio.timeout(20):
+            while not events:
+                await asyncio.sleep(0.01)
+        return events[0]
     finally:
         await scraper.stop()
 

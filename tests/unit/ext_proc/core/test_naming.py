@@ -15,6 +15,7 @@ from ext_proc.core.naming import Naming, name
 from ext_proc.core.record import MAX_CANDIDATES
 from ext_proc.core.settings import EndpointSettings
 from ext_proc.core.strategies.table import STRATEGIES
+from ext_proc.core.strategies.table import strategy as make
 from ext_proc.core.strategies.view import Prompt, View
 
 
@@ -23,7 +24,7 @@ class Pool:
 
     def __init__(self, *priorities: int, strategy: str = "round-robin") -> None:
         self.fleet = Fleet()
-        self.strategy = STRATEGIES[strategy]
+        self.strategy = make(strategy)
         endpoints = [EndpointSettings(address=_address(n), priority=p) for n, p in enumerate(priorities)]
         self.fleet.want({each.address for each in endpoints})
         self.levels = levels(endpoints, self.fleet.slots)

@@ -20,13 +20,13 @@ from ext_proc.core.request import (
 CHAT = "/v1/chat/completions"
 
 
-def read(body: Any, path: str = CHAT, **facts: str) -> ParsedRequest | Unpickable | BadRequest:
+def read(body: Any, path: str = CHAT, **facts: Any) -> ParsedRequest | Unpickable | BadRequest:
     """What becomes of a body, given as JSON values or as bytes."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return parse_request(RequestFacts(body=data, path=path, **facts))
 
 
-def parsed(body: Any, path: str = CHAT, **facts: str) -> ParsedRequest:
+def parsed(body: Any, path: str = CHAT, **facts: Any) -> ParsedRequest:
     """The same, for a body that must be understood."""
     request = read(body, path, **facts)
     assert isinstance(request, ParsedRequest), request
@@ -253,3 +253,22 @@ def test_leaves_other_paths_and_methods_alone() -> None:
 def test_never_raises(body: bytes) -> None:
     """Whatever the bytes, there is an answer."""
     assert isinstance(read(body), ParsedRequest | Unpickable | BadRequest)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "user"),
+    [
+        (CHAT, {"messages": [], "user": "u-1"}, "u-1"),
+        ("/v1/completions", {"prompt": "hi", "user": "über"}, "über"),
+        ("/v1/messages", {"messages": [], "metadata": {"user_id": "u-2"}}, "u-2"),
+        ("/v1/messages", {"messages": [], "metadata": {}}, ""),
+        ("/v1/messages", {"messages": [], "metadata": [1]}, ""),
+        (CHAT, {"messages": [], "user": None}, ""),
+        (CHAT, {"messages": [], "user": 7}, ""),
+        (CHAT, {"messages": [], "user": {"id": "u"}}, ""),
+        (CHAT, {"messages": []}, ""),
+    ],
+)
+def test_knows_the_user(path: str, body: dict[str, Any], user: str) -> None:
+    """As each API has it; anything else there is no user, and no reason to refuse."""
+    assert parsed({"model": "m", **body}, path).user == user

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.slots import INITIAL_CAPACITY, Slots, grown
+from ext_proc.core.slots import INITIAL_CAPACITY, Slots, grown, middle
 
 
 def test_an_address_keeps_its_slot() -> None:
@@ -59,3 +59,26 @@ def test_no_two_addresses_share_a_slot(steps: list[tuple[bool, int]]) -> None:
         assert len(set(numbers)) == len(used) == len(slots)
         assert all(slots.address(slot) == each for slot, each in zip(numbers, sorted(used), strict=True))
         assert all(slot < 10 for slot in numbers)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_middle_is_the_median(values: list[float]) -> None:
+    """The upper one of two."""
+    assert middle(np.array(values)) == sorted(values)[len(values) // 2]
+
+
+def test_hashes_are_those_of_addresses() -> None:
+    """The same in another table, whatever slot an address has there, and after the table has grown."""
+    one, other = Slots(), Slots()
+    names = [f"10.0.0.{n}:1" for n in range(200)]
+    for name in names:
+        one.acquire(name)
+    for name in reversed(names):
+        other.acquire(name)
+    for name in names:
+        assert one.hashes[one.acquire(name)] == other.hashes[other.acquire(name)]
+    assert len(set(one.hashes[:200].tolist())) == 200
+    slot = one.acquire(names[0])
+    one.free(slot)
+    assert one.acquire("new") == slot
+    assert one.hashes[slot] not in other.hashes

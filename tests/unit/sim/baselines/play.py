@@ -27,10 +27,14 @@ PROFILE = Profile(
 class Play:
     """One rule, its clock and its chance."""
 
-    def __init__(self, name: str, addresses: tuple[str, ...] = ADDRESSES, seed: int = 1) -> None:
+    def __init__(
+        self, name: str, addresses: tuple[str, ...] = ADDRESSES, seed: int = 1, *, kv_events: bool = False
+    ) -> None:
         """Build it cold."""
         self.engines = {address: Engine(PROFILE) for address in addresses}
-        self.context = Context(addresses=addresses, profile=PROFILE, block_tokens=SIZE, engines=self.engines)
+        self.context = Context(
+            addresses=addresses, profile=PROFILE, block_tokens=SIZE, engines=self.engines, kv_events=kv_events
+        )
         router = registry[name](self.context)
         assert isinstance(router, Rule)
         self.rule = router
@@ -68,7 +72,7 @@ class Play:
         took = self.rule.prefill_s(request, option)
         self.rule.in_flight.start(request, address, option.uncached, self.now, took)
         if self.rule.prefixes is not None:
-            self.rule.prefixes.insert(address, blocks, self.now)
+            self.rule.prefixes.insert(address, blocks, self.now, request.id)
         self.rule.took(request, option, self.now)
         if begun:
             self.first(request.id, address)

@@ -13,7 +13,7 @@ def test_round_robin_takes_turns() -> None:
 
 def test_random_is_even() -> None:
     """About a third each."""
-    play = Play("random")
+    play = Play("plain-random")
     counts = Counter(play.ask(1) for _ in range(3_000))
     assert all(900 < counts[address] < 1_100 for address in ADDRESSES)
 

@@ -4,19 +4,25 @@ import random
 
 import pytest
 
-from ext_proc.core.events import AttemptEnded, Scraped
+from ext_proc.core.events import AttemptEnded, BlocksStored, Scraped
 from sim.baselines import registry
+from sim.baselines.precise import ToldPrefixes
 from sim.baselines.rule import Rule, engine_memory
 from sim.baselines.state import Load
 from sim.traces.trace import Trace, TraceRequest
 from sim.virtual.fleet import run
 from sim.virtual.outcome import Outcome
-from sim.virtual.router import RoutedRequest
+from sim.virtual.router import Exchanging, RoutedRequest
 from sim.virtual.setup import Setup
 from tests.unit.sim.baselines.play import ADDRESSES, PROFILE, SIZE, A, B, C, Play
 
 NAMES = tuple(registry)
 REFERENCES = {"oracle"}
+TOLD = {"unified", "epp-sticky", "lmetric", "dynamo", "mooncake", "aibrix-prefix-cache", "epp-weighted"}
+"""Rules whose index is that of the engines where these tell of it."""
+
+SYNCHRONISED = {"dynamo"}
+"""Rules whose system tells its other replicas of requests."""
 
 
 def trace(count: int = 60, seed: int = 3) -> Trace:
@@ -119,8 +125,26 @@ def test_engine_memory_is_in_blocks_of_the_trace() -> None:
     assert engine_memory(Play("lmetric").context) == PROFILE.kv_tokens // SIZE
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_who_listens_to_engines_and_to_replicas(name: str) -> None:
+    """Documented in docs/baselines.md, and only where engines tell."""
+    assert isinstance(Play(name, kv_events=True).rule.prefixes, ToldPrefixes) is (name in TOLD)
+    assert not isinstance(Play(name).rule.prefixes, ToldPrefixes)
+    assert isinstance(Play(name).rule, Exchanging) is (name in SYNCHRONISED)
+
+
+@pytest.mark.parametrize("name", sorted(TOLD))
+def test_a_told_index_is_used(name: str) -> None:
+    """The endpoint that says it holds the prompt is taken, which nobody sent there through this router."""
+    play = Play(name, kv_events=True)
+    play.rule.observe(BlocksStored(address=B, at=0.0, blocks=(1, 2, 3, 4)))
+    for address in ADDRESSES:  # requests elsewhere, so that products are not 0
+        play.put(address, 50, begun=True)
+    assert play.best(1, 2, 3, 4) == {B}
+
+
 def test_a_rule_must_say_something() -> None:
     """The base has no rule of its own."""
-    play = Play("random")
+    play = Play("plain-random")
     with pytest.raises(NotImplementedError):
         Rule(play.context).pick(play.request(1), 0.0, play.rng)

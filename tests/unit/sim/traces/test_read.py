@@ -23,6 +23,7 @@ def test_mooncake(fmt: Format) -> None:
     trace = read_trace(DATA / "mooncake.jsonl", fmt)
     assert (trace.name, trace.block_tokens, len(trace), trace.duration_s) == ("mooncake", 512, 5, 6.0)
     assert list(trace.shared_tokens()) == [0, 512, 1024, 0, 1536]
+    assert trace.has_coarse_clock
 
 
 @pytest.mark.parametrize("fmt", ["auto", "azure"])
@@ -32,6 +33,7 @@ def test_azure(fmt: Format) -> None:
     assert [found.at_s for found in trace.requests] == [0.0, 0.5, 1.0, 2.0]
     assert [len(found.blocks) for found in trace.requests] == [3, 1, 15, 0]
     assert trace.sharing_rate == 0
+    assert not trace.has_coarse_clock
 
 
 @pytest.mark.parametrize("fmt", ["auto", "recording"])
@@ -40,6 +42,7 @@ def test_recording(fmt: Format) -> None:
     trace = read_trace(DATA / "recording.jsonl", fmt)
     assert (trace.name, [found.at_s for found in trace.requests]) == ("two turns", [0.0, 1.25, 3.0])
     assert list(trace.shared_tokens()) == [0, 192, 0]
+    assert not trace.has_coarse_clock
 
 
 def test_writing_and_reading(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The values of a trace: what they refuse, the sharing rate, and changes of rate and length."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,7 @@ def test_spread_fills_the_gap_to_the_next_instant() -> None:
     """Equal times are spread evenly up to the next one; the last ones get the gap before them."""
     coarse = trace(request(), request(), request(3.0), request(6.0), request(6.0), request(6.0))
     assert [found.at_s for found in coarse.spread().requests] == [0.0, 1.5, 3.0, 6.0, 7.0, 8.0]
+    assert not replace(coarse, has_coarse_clock=True).spread().has_coarse_clock
 
 
 def test_spread_leaves_a_single_instant() -> None:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ext_proc.core.events import Event
 from sim.profile import Profile
@@ -24,6 +24,11 @@ PLAIN = Profile(
     step_base_ms=10,
     step_per_request_ms=0,
 )
+
+
+def slower(profile: Profile) -> Profile:
+    """The same engine with half the pace of prompts."""
+    return replace(profile, prefill_tokens_per_s=profile.prefill_tokens_per_s / 2)
 
 
 def request(at_s: float, blocks: int = 10, output: int = 1, first_id: int = 0) -> TraceRequest:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.virtual.ids import ids_by_model, picker_blocks
+from ext_proc.core.events import BlocksRemoved, BlocksStored
+from sim.virtual.ids import Chains, ids_by_model, picker_blocks
 from tests.unit.sim.virtual.fleets import request, trace
 
 
@@ -31,3 +32,37 @@ def test_what_is_shared_is_shared_in_other_units(common: int, one: int, two: int
     assert same == common * block_tokens // 64
     assert [len(blocks) for blocks in cut] == [-(-length // 64) for length in lengths]
     assert all(len(set(blocks)) == len(blocks) for blocks in cut)
+
+
+def stored(blocks: tuple[int, ...], parent: int | None = None) -> BlocksStored:
+    """What an engine tells."""
+    return BlocksStored(address="a", at=1.0, blocks=blocks, parent=parent)
+
+
+@given(st.integers(1, 30), st.integers(0, 29), st.sampled_from([16, 48, 64, 100, 512]))
+def test_chains_translate_what_the_picker_would_ask_for(count: int, cut: int, block_tokens: int) -> None:
+    """A prompt told in two pieces is the prompt in picker blocks, each piece following the one before."""
+    blocks = tuple(range(7, 7 + count))
+    cut = min(cut, count)
+    chains = Chains(block_tokens, 64)
+    made: list[int] = []
+    for piece in (blocks[:cut], blocks[cut:]):
+        event = chains.stored(stored(piece, piece[0] - 1 if piece and piece[0] > 7 else None))
+        if event is not None:
+            assert (event.address, event.at) == ("a", 1.0)
+            assert event.parent == (made[-1] if made else None)
+            made += event.blocks
+    assert tuple(made) == picker_blocks(1, blocks, block_tokens, count * block_tokens // 64 * 64, 64)
+    removed = chains.removed(BlocksRemoved(address="a", at=2.0, blocks=tuple(reversed(blocks))))
+    assert set(removed.blocks if removed else ()) == set(made)
+
+
+def test_a_block_in_which_no_other_ends_says_nothing() -> None:
+    """Four blocks of 16 tokens make one of 64, known with the last of them and gone with it."""
+    chains = Chains(16, 64)
+    assert chains.stored(stored((1, 2, 3))) is None
+    event = chains.stored(stored((4,), 3))
+    assert event is not None
+    assert event.blocks == picker_blocks(1, (1, 2, 3, 4), 16, 64, 64)
+    assert chains.removed(BlocksRemoved(address="a", at=2.0, blocks=(3,))) is None
+    assert chains.removed(BlocksRemoved(address="a", at=2.0, blocks=(4,))) is not None

@@ -34,6 +34,22 @@ def test_a_run_in_numbers() -> None:
     assert found.as_dict()["ttft_ms"] == {"mean": 1500.0, "p50": 1000.0, "p90": 3000.0, "p99": 3000.0}
 
 
+def test_clients_that_leave_are_counted_apart() -> None:
+    """Who leaves in mid-answer has had a first token in time or not; who gives up has waited in vain."""
+    found = summary(
+        result(
+            outcome(0.0, ttft_s=0.5, e2e_s=None, status="aborted"),
+            outcome(1.0, ttft_s=3.0, e2e_s=None, status="aborted"),
+            outcome(2.0, ttft_s=None, e2e_s=None, status="aborted"),
+            outcome(4.0, ttft_s=0.5, e2e_s=0.6),
+        ),
+        CHAT,
+    )
+    assert (found.requests, found.failed, found.shed, found.aborted) == (4, 0, 0, 3)
+    assert (found.good_share, found.ttft_ms.p99, found.e2e_ms.mean) == (0.5, 3000.0, 600.0)
+    assert found.as_dict()["aborted"] == 3
+
+
 def test_an_empty_run_has_numbers_too() -> None:
     """No request, no division by nothing."""
     found = summary(result(computed=(0, 0)), CHAT)

@@ -1,8 +1,13 @@
 """A pod: its engine's time while it stands still, and its process."""
 
+from dataclasses import replace
+from math import inf
+
 import pytest
 
+from sim.engine import Engine
 from sim.events import Finished, FirstToken, Request
+from sim.slots import SlotEngine
 from sim.virtual.pod import Pod
 from tests.unit.sim.virtual.fleets import PLAIN
 
@@ -12,6 +17,29 @@ def pod_with_work(output: int = 3) -> Pod:
     pod = Pod("a", PLAIN)
     pod.submit(Request("r", (), 1_000, output), 0.0)
     return pod
+
+
+def test_a_profile_says_which_engine_it_is() -> None:
+    """Also after a restart."""
+    for profile, engine in ((PLAIN, Engine), (replace(PLAIN, engine="llamacpp"), SlotEngine)):
+        pod = Pod("a", profile)
+        assert isinstance(pod.engine, engine)
+        pod.restart()
+        assert isinstance(pod.engine, engine)
+
+
+def test_the_next_change_is_in_the_replays_time() -> None:
+    """After a pause later by its length; nothing changes while a pod stands still, is down, or has nothing to do."""
+    pod = pod_with_work(output=5)
+    assert pod.next_at == pytest.approx(0.11)
+    pod.hang(0.05)
+    assert pod.next_at == inf
+    pod.go_on(1.05)
+    assert pod.next_at == pytest.approx(1.11)
+    assert [type(event) for event in pod.advance(pod.next_at)] == [FirstToken]
+    assert pod.next_at == pytest.approx(1.15)
+    assert [type(event) for event in pod.advance(pod.next_at)] == [Finished]
+    assert pod.next_at == inf
 
 
 def test_what_clients_see_are_beginnings_and_ends() -> None:

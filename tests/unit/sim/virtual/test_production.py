@@ -1,14 +1,30 @@
 """The production picker behind the replay's interface."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from ext_proc.core.events import FirstToken, RequestEnded, Scraped
+from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.events import (
+    AttemptStarted,
+    BlocksRemoved,
+    BlocksStored,
+    CacheCleared,
+    Event,
+    FirstToken,
+    Picked,
+    RequestEnded,
+    Scraped,
+)
 from ext_proc.core.settings import EndpointSettings, PoolSettings
+from ext_proc.core.strategies.queue_depth import Parameters as DepthParameters
+from ext_proc.core.strategies.queue_depth import QueueDepth
+from ext_proc.core.strategies.session import Parameters
 from ext_proc.core.strategies.table import STRATEGIES
 from sim.profile import DEMO
-from sim.virtual.production import Production, ProductionFactory
+from sim.virtual.ids import picker_blocks
+from sim.virtual.production import BARE, Production, ProductionFactory
 from sim.virtual.router import Context, RoutedRequest
 
 CONTEXT = Context(addresses=("10.0.0.1:8000", "10.0.0.2:8000"), profile=DEMO, block_tokens=512)
@@ -96,7 +112,130 @@ def test_nobody_available_names_nobody() -> None:
     assert list(ProductionFactory("kv-aware", pool)(CONTEXT).pick(asked(1), 0.0, random.Random(1))) == []
 
 
+def test_cache_events_come_in_the_pickers_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an engine tells of the trace's blocks, the picker hears of the blocks that it asks for itself."""
+    made = router()
+    heard: list[Event] = []
+    monkeypatch.setattr(made.picker, "apply", heard.append)
+    address = CONTEXT.addresses[0]
+    made.observe(BlocksStored(address=address, at=1.0, blocks=(0, 1), parent=None))
+    made.observe(BlocksStored(address=address, at=2.0, blocks=(2,), parent=1))
+    made.observe(BlocksRemoved(address=address, at=3.0, blocks=(2,)))
+    made.observe(CacheCleared(address=address, at=4.0))
+    blocks = picker_blocks(1, (0, 1, 2), 512, 1_536, BLOCK_TOKENS)
+    assert heard == [
+        BlocksStored(address=address, at=1.0, blocks=blocks[:16], parent=None),
+        BlocksStored(address=address, at=2.0, blocks=blocks[16:], parent=blocks[15]),
+        BlocksRemoved(address=address, at=3.0, blocks=blocks[16:]),
+        CacheCleared(address=address, at=4.0),
+    ]
+
+
+def test_strategies_without_prompts_are_spared_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would look them up."""
+    made = router("least-request")
+    heard: list[Event] = []
+    monkeypatch.setattr(made.picker, "apply", heard.append)
+    made.observe(BlocksStored(address=CONTEXT.addresses[0], at=1.0, blocks=(0, 1)))
+    made.observe(BlocksRemoved(address=CONTEXT.addresses[0], at=1.0, blocks=(0, 1)))
+    assert heard == []
+
+
+def pair(strategy: str = "kv-aware") -> tuple[Production, Production]:
+    """Two pickers that exchange."""
+    factory = ProductionFactory(strategy)
+    context = replace(CONTEXT, exchanges=True)
+    return factory(context), factory(context)
+
+
+def test_pickers_that_exchange_act_as_one() -> None:
+    """A peer's request counts like an own one until it ends, wherever it was tried, and its prompt is remembered."""
+    one, two = pair()
+    address = one.pick(asked(1), 0.0, random.Random(1))[0]
+    picked = one.last_picked()
+    assert picked is not None
+    assert (picked.decision_id, picked.address, picked.prompt_tokens) == ("r1", address, 2_100)
+    two.observe(picked)
+    assert one.picker.status(0.5)["replay"]["endpoints"] == two.picker.status(0.5)["replay"]["endpoints"]
+    assert two.pick(asked(2, first=50), 0.5, random.Random(1))[0] != address
+    for event in (
+        AttemptStarted(decision_id="r1", address=CONTEXT.addresses[1], at=0.6),
+        FirstToken(decision_id="r1", address=CONTEXT.addresses[1], at=0.7, ttft_ms=700.0),
+        RequestEnded(decision_id="r2", at=0.8, status=200, served=CONTEXT.addresses[1]),
+        RequestEnded(decision_id="r1", at=0.9, status=200, served=CONTEXT.addresses[1]),
+    ):
+        two.observe(event)
+    assert two.picker.open_reservations == 0
+    assert two.pick(asked(3), 1.0, random.Random(1))[0] in CONTEXT.addresses
+
+
+def test_ends_of_prompts_belong_to_one_request_each() -> None:
+    """What lies behind the trace's last whole block is of no other request, of a peer's neither."""
+    one, two = pair()
+    one.pick(asked(1), 0.0, random.Random(1))
+    two.pick(asked(2), 0.0, random.Random(1))
+    first, second = one.last_picked(), two.last_picked()
+    assert first is not None
+    assert second is not None
+    assert first.blocks[:32] == second.blocks[:32]
+    assert set(first.blocks[32:]).isdisjoint(second.blocks[32:])
+
+
+def test_a_refusal_is_no_pick() -> None:
+    """After a peer's pick, an own refusal tells nothing; and nothing is told where nothing is exchanged."""
+    away = tuple(EndpointSettings(address=f"p:{n}", available=False) for n in range(2))
+    pool = PoolSettings(name="chat", cluster="pool/chat", endpoints=away)
+    made = ProductionFactory("kv-aware", pool)(replace(CONTEXT, exchanges=True))
+    made.observe(
+        Picked(decision_id="r7", at=0.0, address=CONTEXT.addresses[0], uncached_tokens=1, prompt_tokens=1, max_age_s=9)
+    )
+    assert not made.pick(asked(1), 0.0, random.Random(1))
+    assert made.last_picked() is None
+    alone = router()
+    alone.pick(asked(1), 0.0, random.Random(1))
+    assert alone.last_picked() is None
+
+
 def test_unknown_strategies_are_refused() -> None:
     """Before anything is played."""
     with pytest.raises(ValueError, match="no-such"):
         ProductionFactory("no-such")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"session": Parameters(header="x-user")},
+        {"session": Parameters(cookie="c")},
+        {"session": Parameters(use_user=True)},
+    ],
+)
+def test_sessions_of_a_trace_stand_for_whatever_names_them(parameters: dict[str, Parameters]) -> None:
+    """A trace has no headers, cookies or users; requests without a session have none."""
+    made, rng = ProductionFactory("session", replace(BARE, parameters=parameters))(CONTEXT), random.Random(1)
+    homes: dict[int, set[str]] = {}
+    for number in range(40):
+        request = replace(asked(number), session=f"s{number % 8}")
+        served = made.pick(request, number / 10, rng)[0]
+        made.observe(RequestEnded(decision_id=request.id, at=number / 10, status=200, served=served))
+        homes.setdefault(number % 8, set()).add(served)
+    assert all(len(home) == 1 for home in homes.values())
+    assert len(set.union(*homes.values())) == 2
+    made.pick(asked(99), 9.0, rng)
+    assert made.picker.decisions.latest(1)[0].reason.startswith("no session")
+
+
+def test_a_strategy_of_the_users_is_played() -> None:
+    """Under its name, made with the policy's parameters."""
+    pool = replace(BARE, strategy="acme.own", own=lambda parameters: QueueDepth(parameters["depth"]), parameters={
+        "acme.own": {"depth": DepthParameters(maximum_depth=1)}
+    })  # fmt: skip
+    made = ProductionFactory("acme.own", pool)(CONTEXT)
+    assert made.name == "acme.own"
+    for address in CONTEXT.addresses:
+        made.observe(Scraped(address=address, at=0.0, running=1, waiting=2))
+    made.pick(asked(1), 0.0, random.Random(1))
+    assert "all queues full" in made.picker.decisions.latest(1)[0].reason
+    with pytest.raises(ValueError, match="unknown strategy"):
+        ProductionFactory("acme.own", BARE)

@@ -49,6 +49,18 @@ def test_tables_show_every_rate() -> None:
     assert "2.75" in text
 
 
+def test_shed_and_aborted_have_columns_where_there_are_any() -> None:
+    """Beside what failed, for all rules of a table."""
+    shed = summary(result(outcome(), outcome(ttft_s=None, e2e_s=None, status="shed")), CHAT)
+    gone = summary(result(outcome(), outcome(e2e_s=None, status="aborted")), CHAT)
+    rows = [Row("a", "published", 1.0, 1, 0.1, shed), Row("b", "published", 1.0, 1, 0.1, gone), *ROWS[-1:]]
+    with_both, without = ([str(column.header) for column in table.columns][-3:] for table in tables(rows, "x"))
+    assert with_both == ["failed", "shed", "aborted"]
+    assert without == ["uneven", "in SLO", "failed"]
+    cells = {next(iter(c.cells)) for c in tables(rows[:1], "x")[0].columns if c.header in ("failed", "shed")}
+    assert cells == {"0", "1"}
+
+
 def test_nothing_measured_is_a_dash() -> None:
     """A run without any first token has no times."""
     failed = summary(result(outcome(ttft_s=None, e2e_s=None, status="failed")), CHAT)

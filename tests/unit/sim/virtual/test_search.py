@@ -106,9 +106,13 @@ def test_nine_of_ten_and_the_mean_count() -> None:
 def test_who_refuses_gains_nothing() -> None:
     """Requests without an answer, or with a broken one, waited for ever."""
     quick = outcome(ttft_s=1.0, e2e_s=1.4)
-    for lost in (outcome(ttft_s=None, e2e_s=None, status="shed"), outcome(ttft_s=0.1, e2e_s=0.2, status="failed")):
+    shed = outcome(ttft_s=None, e2e_s=None, status="shed")
+    given_up = outcome(ttft_s=None, e2e_s=None, status="aborted")
+    for lost in (shed, given_up, outcome(ttft_s=0.1, e2e_s=0.2, status="failed")):
         assert measured(result(*[quick] * 8, lost, lost)).p90_ttft_s == inf
         assert measured(result(*[quick] * 9, lost)).p90_ttft_s == 1.0
+    left = outcome(ttft_s=3.0, e2e_s=None, status="aborted")
+    assert measured(result(*[quick] * 8, left, left)).p90_ttft_s == 3.0
 
 
 def test_answers_of_one_token_have_no_pace() -> None:

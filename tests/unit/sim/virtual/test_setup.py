@@ -2,6 +2,7 @@
 
 import pytest
 
+from sim.profile import Profile
 from sim.virtual.faults import fault
 from sim.virtual.setup import Setup
 from tests.unit.sim.virtual.fleets import Telling
@@ -20,6 +21,12 @@ from tests.unit.sim.virtual.fleets import Telling
         {"report_s": -1.0},
         {"first_byte_s": -1.0},
         {"estimate": 0.0},
+        {"zone_s": -0.1},
+        {"kv_event_delay_s": -0.1},
+        {"kv_events": True, "profile": Profile(engine="llamacpp")},
+        {"exchange_s": -0.1},
+        {"give_up_s": 0.0},
+        {"abort_share": 1.5},
         {"faults": (fault("crash:9@1"),)},
     ],
     ids=str,

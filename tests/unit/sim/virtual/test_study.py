@@ -65,4 +65,4 @@ def test_a_small_study_has_these_numbers() -> None:
         ("round-robin", "product", 70.167, 0.5504),
         ("unified", "published", 53.917, 0.6543),
     ]
-    assert xxhash.xxh3_64_hexdigest(json.dumps(rows, sort_keys=True).encode()) == "53455a1e47846193"
+    assert xxhash.xxh3_64_hexdigest(json.dumps(rows, sort_keys=True).encode()) == "529e361a1d06b24a"

@@ -1,0 +1,48 @@
+"""Rules about events of prefix caches."""
+
+from control_plane.policy.codes import Code
+from control_plane.policy.diagnostics import quoted
+from control_plane.policy.kv_events import KvEvents
+from control_plane.policy.model import Pool
+from control_plane.policy.reader import BlockRule, Reader
+
+_TELLING = ("vllm", "sglang", "dynamo", "custom")
+"""Dynamo's workers publish what their engines say; TensorRT-LLM gives its events by HTTP, the others have none."""
+
+_OF_CONNECTING = ("port", "portOffset", "dataParallelSize")
+
+
+def _one_port(events: KvEvents, path: str, reader: Reader) -> None:
+    for name in ("port", "replayPort"):
+        if {f"{path}.{name}", f"{path}.{name}Offset"} <= reader.marks.keys():
+            message = f"`{name}Offset` beside `{name}`: both say where the port is"
+            reader.report_at(f"{path}.{name}Offset", Code.EXCLUSIVE_KEYS, message, "keep one of them")
+
+
+def _no_port_of_its_own(events: KvEvents, path: str, reader: Reader) -> None:
+    """0 is the endpoint's own port, where it answers requests."""
+    for name, offset in (("portOffset", events.port_offset), ("replayPortOffset", events.replay_port_offset)):
+        if offset == 0:
+            message = f"`{name}` 0 is the port of requests"
+            reader.report_at(f"{path}.{name}", Code.OUT_OF_BOUNDS, message, "give the distance to another port")
+
+
+def _nothing_to_connect_to(events: KvEvents, path: str, reader: Reader) -> None:
+    if events.bind is None:
+        return
+    for name in _OF_CONNECTING:
+        if f"{path}.{name}" in reader.marks:
+            message = f"engines connect to `bind`: `{name}` does nothing"
+            reader.report_at(f"{path}.{name}", Code.NO_EFFECT, message, "remove it")
+
+
+def _engine_that_tells(pool: Pool, path: str, reader: Reader) -> None:
+    if pool.kv_events is not None and pool.engine not in _TELLING:
+        message = f"{quoted(pool.engine)} publishes no such events: nothing will be heard"
+        reader.report_at(f"{path}.kvEvents", Code.NO_EFFECT, message, "remove it")
+
+
+KV_EVENT_RULES: dict[type, tuple[BlockRule, ...]] = {
+    Pool: (_engine_that_tells,),
+    KvEvents: (_one_port, _no_port_of_its_own, _nothing_to_connect_to),
+}

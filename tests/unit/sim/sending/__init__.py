@@ -1,0 +1,1 @@
+"""Tests of sending traces to real endpoints."""
