@@ -218,10 +218,14 @@ class PrefixIndex:
         self._drop(slot, holding, [value for value in blocks if value not in predicted])
 
     def cleared(self, slot: int) -> None:
-        """The endpoint told that it holds nothing any more; what runs there will be there again."""
-        holding = self._precise(slot)
-        assert holding.told is not None
-        holding.told.clear()
+        """It holds nothing any more, whoever noticed; what runs there will be there again. No endpoint gets precise by
+        this: a restart is told of those too whose blocks cannot be followed.
+        """
+        holding = self._held.get(slot)
+        if holding is None:
+            return
+        if holding.told is not None:
+            holding.told.clear()
         predicted = _predicted(holding)
         self._drop(slot, holding, [value for value in holding.blocks if value not in predicted])
 

@@ -291,7 +291,7 @@ def test_a_precise_endpoint_holds_what_it_tells() -> None:
 def test_a_precise_endpoint_keeps_what_is_predicted_while_it_runs() -> None:
     """A prompt on its way is there; what was not told of when its request ends is not."""
     index = PrefixIndex()
-    index.cleared(0)
+    index.stored(0, (), None)
     prompt = chain(1, 2, 3)
     index.begin(0, prompt)
     index.removed(0, prompt)
@@ -368,7 +368,7 @@ def test_precise_endpoints_are_sets(steps: list[tuple[str, int, tuple[int, ...]]
     told: list[set[int]] = [set(), set()]
     running: list[list[tuple[int, ...]]] = [[], []]
     for slot in (0, 1):
-        index.cleared(slot)
+        index.stored(slot, (), None)
     for kind, slot, prompt in steps:
         if kind == "stored":
             index.stored(slot, prompt, None)
@@ -389,3 +389,17 @@ def test_precise_endpoints_are_sets(steps: list[tuple[str, int, tuple[int, ...]]
         assert index.size(slot) == len(holds)
         run = next((n for n, block in enumerate(asked) if block not in holds), len(asked))
         assert depths(index, asked).get(slot, 0) == run
+
+
+def test_a_restart_that_was_noticed_leaves_an_endpoint_approximate() -> None:
+    """It is empty but for what runs, and goes on holding what it is sent."""
+    index = PrefixIndex()
+    index.cleared(0)
+    index.insert(0, chain(1, 2))
+    index.begin(0, chain(5, 6))
+    index.cleared(0)
+    assert not index.is_precise(0)
+    assert (depths(index, chain(1, 2)), depths(index, chain(5, 6))) == ({}, {0: 2})
+    index.end(0, chain(5, 6))
+    index.insert(0, chain(1, 2))
+    assert (depths(index, chain(1, 2)), depths(index, chain(5, 6))) == ({0: 2}, {0: 2})
