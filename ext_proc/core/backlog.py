@@ -75,11 +75,9 @@ class Backlog:
     def leave(self, slot: int, work_ms: float, *, is_done: bool) -> None:
         """A request has left the line: answered, or (not done) given up or moved elsewhere."""
         # Sums of floats leave dust; it must not grow into a backlog.
-        self._unknown_ms[slot] = max(0.0, float(self._unknown_ms[slot]) - work_ms)
-        if not is_done:
-            self._pending_ms[slot] = max(0.0, float(self._pending_ms[slot]) - work_ms)
-        # A place in the line counts those that have left before it too: what is owed is the bound.
-        self._pending_ms[slot] = min(float(self._pending_ms[slot]), float(self._unknown_ms[slot]))
+        self._unknown_ms[slot] = unknown = max(0.0, float(self._unknown_ms[slot]) - work_ms)
+        pending = float(self._pending_ms[slot])
+        self._pending_ms[slot] = min(unknown, pending if is_done else max(0.0, pending - work_ms))
 
     def reset(self, slot: int) -> None:
         """Empties the line of an endpoint that left."""

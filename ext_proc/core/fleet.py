@@ -10,7 +10,18 @@ from typing import Any
 import numpy as np
 
 from ext_proc.core.adapters import Adapters
-from ext_proc.core.events import AttemptEnded, Event, FirstToken, Picked, RequestEnded, Scraped
+from ext_proc.core.events import (
+    AttemptEnded,
+    BlocksRemoved,
+    BlocksStored,
+    CacheCleared,
+    CacheEvent,
+    Event,
+    FirstToken,
+    Picked,
+    RequestEnded,
+    Scraped,
+)
 from ext_proc.core.gauges import Gauges
 from ext_proc.core.health import Evidence, Health, evidence_of_attempt, evidence_of_request
 from ext_proc.core.index import PrefixIndex
@@ -29,13 +40,13 @@ class Fleet:
 
     def __init__(self) -> None:
         self.slots = Slots()
-        self.ledger = Ledger(self.slots)
+        self.index = PrefixIndex()
+        self.ledger = Ledger(self.slots, self.index)
         self.gauges = Gauges(self.slots.capacity)
         self.memory = Memory(self.slots.capacity)
         self.latencies = Latencies(self.slots.capacity)
         self.adapters = Adapters()
         self.health = Health(self.slots.capacity)
-        self.index = PrefixIndex()
         self._wanted: Set[str] = frozenset()
         self._leaving: Set[str] = frozenset()
 
@@ -60,6 +71,8 @@ class Fleet:
                 self._scraped(event)
             case Picked():
                 self._picked(event)
+            case BlocksStored() | BlocksRemoved() | CacheCleared():
+                self._cached(event)
             case FirstToken():
                 self._judge(event.address, Evidence.ALIVE, event.at - event.ttft_ms / 1_000, event.at, record)
                 self._proved(event.address, event.at)
@@ -72,9 +85,7 @@ class Fleet:
                     self._proved(event.served, event.at)
             case _:
                 pass
-        moved = self.ledger.apply(event)
-        if moved is not None:
-            self.index.insert(moved.slot, moved.blocks)
+        self.ledger.apply(event)
         if self._leaving:
             self._forget_leaving()
 
@@ -130,6 +141,19 @@ class Fleet:
         # Engines answer scrapes where they answer requests: somebody listens there.
         self.health.proved(slot, event.at)
 
+    def _cached(self, event: CacheEvent) -> None:
+        """An endpoint told what it holds."""
+        slot = self.slots.get(event.address)
+        if slot is None:
+            return
+        match event:
+            case BlocksStored():
+                self.index.stored(slot, event.blocks, event.parent)
+            case BlocksRemoved():
+                self.index.removed(slot, event.blocks)
+            case CacheCleared():
+                self.index.cleared(slot)
+
     def _time(self, event: Event, record: Record | None) -> None:
         """Takes the latency or the error that an event tells of; `record` is as it was before it."""
         sample = sample_of(event, record)
@@ -144,7 +168,6 @@ class Fleet:
     def _picked(self, event: Picked) -> None:
         slot = self.slots.get(event.address)
         if slot is not None:
-            self.index.insert(slot, event.blocks)
             self.health.picked(slot, event.at)
 
     def _attempt_ended(self, event: AttemptEnded, record: Record | None) -> None:

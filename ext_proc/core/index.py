@@ -1,17 +1,23 @@
-"""Which endpoint was sent which prefix: per endpoint an LRU of block hashes, over all of them hash → bitmask of slots.
+"""What each endpoint holds of which prefix: a mirror of the engines' own block managers, kept by what the router sees.
 
-What an endpoint is believed to hold is *prefix-closed*: with a block it holds all blocks before it, because every use
-touches a chain from its tail to its head, so that the tail is always evicted first. A match is therefore a run from
-block 0, and one walk over the hashes finds the run of every endpoint at once.
+The rules are those of vLLM's V1 block pool, as far as they show from outside. A prompt's blocks are there from the pick
+on (predicted), and stay while its request runs; when it ends they become the newest of what may go, the tail before the
+head; the least recently used go first when room is needed; and what running requests generate takes room away from the
+cache. An endpoint that tells of its blocks itself (KV events) is *precise*: it holds what it says, and what is
+predicted for requests that still run there.
+
+Over all endpoints there is one table, block → bitmask of slots, so that one walk over a prompt's hashes finds the run
+from block 0 of every endpoint at once. What an approximate endpoint holds is prefix-closed: every use touches a chain
+from its tail to its head, so that tails go first. A block that may not go is therefore only met as the last one of a
+running prompt: pins are kept for whole prompts, not for blocks.
 
 **Fan-out.** Each block knows how many distinct blocks follow it. Where many different prompts continue the same prefix
-(a system prompt that everybody shares), that number is large; inside one conversation it is one. `kv-aware` charges a
-missing common prefix only in part. This is our own rule, not one of the published ones.
+(a system prompt that everybody shares), that number is large; inside one conversation it is one.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -72,17 +78,33 @@ class _Block:
         self.children = 0
 
 
+@dataclass(slots=True)
+class _Holding:
+    """What one endpoint holds. Mutable; `PrefixIndex` is the writer.
+
+    `blocks` are in the order in which they go. `pins` has, by the last block of a running prompt, its blocks and how
+    many requests run with it. `told` is None until the endpoint tells of its blocks itself; then `blocks` are those
+    that it told of, in `told`, and those predicted.
+    """
+
+    blocks: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    pins: dict[int, tuple[tuple[int, ...], int]] = field(default_factory=dict)
+    told: set[int] | None = None
+    running_blocks: int = 0
+
+
 class PrefixIndex:
     """The index.
 
-    Mutable: the table of blocks, the LRU of each slot, their capacities and the total; the picker is the only writer.
+    Mutable: the table of blocks, what each slot holds, their capacities and the total; the ledger is the only writer
+    but for `forget`, `set_capacity` and what endpoints tell.
     """
 
     def __init__(self, *, max_per_slot: int = MAX_BLOCKS_PER_SLOT, max_in_all: int = MAX_BLOCKS_IN_ALL) -> None:
         self._max_per_slot = max_per_slot
         self._max_in_all = max_in_all
         self._blocks: dict[int, _Block] = {}
-        self._held: dict[int, OrderedDict[int, None]] = {}
+        self._held: dict[int, _Holding] = {}
         self._capacity: dict[int, int] = {}
         self._total = 0
 
@@ -92,7 +114,13 @@ class PrefixIndex:
 
     def size(self, slot: int) -> int:
         """Blocks that one endpoint holds."""
-        return len(self._held.get(slot, ()))
+        holding = self._held.get(slot)
+        return len(holding.blocks) if holding is not None else 0
+
+    def is_precise(self, slot: int) -> bool:
+        """Whether the endpoint tells of its blocks itself."""
+        holding = self._held.get(slot)
+        return holding is not None and holding.told is not None
 
     def set_capacity(self, slot: int, kv_tokens: int) -> None:
         """Tells the KV memory of an endpoint, in tokens; it takes effect with the next prompt."""
@@ -110,9 +138,14 @@ class PrefixIndex:
             if block is None:
                 break
             if block.mask != mask:
-                if depth:
-                    runs.append((mask, depth))
-                mask = block.mask
+                # Who lacks a block ends there, even if it has told of later ones.
+                both = block.mask & mask if depth else block.mask
+                if both != mask:
+                    if depth:
+                        runs.append((mask, depth))
+                    mask = both
+                    if not mask:
+                        return Match(tuple(runs), common, fan_out)
             depth += 1
             if block.children >= COMMON_FAN_OUT:
                 common, fan_out = depth, block.children
@@ -121,33 +154,119 @@ class PrefixIndex:
         return Match(tuple(runs), common, fan_out)
 
     def insert(self, slot: int, hashes: Sequence[int]) -> None:
-        """Notes that `slot` will hold the blocks of a prompt, and makes room for them."""
-        limit = min(self._capacity.get(slot, self._max_per_slot), self._max_per_slot, self._max_in_all)
+        """Notes that `slot` holds the blocks of a prompt, and makes room for them."""
+        holding = self._held.setdefault(slot, _Holding())
+        limit = self._limit(slot)
         hashes = hashes[:limit]
-        held = self._held.setdefault(slot, OrderedDict())
-        self._add_new(slot, held, hashes)
-        touch = held.move_to_end
+        self._add_new(slot, holding.blocks, hashes)
+        touch = holding.blocks.move_to_end
         for value in reversed(hashes):
             touch(value)
-        self._evict(slot, len(held) - limit)
+        if holding.told is None:
+            self._evict(slot, len(holding.blocks) - max(len(hashes), limit - holding.running_blocks))
         self._make_room(slot)
+
+    def begin(self, slot: int, blocks: tuple[int, ...], running_tokens: float = 0.0) -> None:
+        """A request was sent there: its prompt's blocks will be there, and stay until `end`.
+
+        `running_tokens` are those that requests which run there have generated.
+        """
+        if not blocks:
+            return
+        holding = self._held.setdefault(slot, _Holding())
+        holding.running_blocks = int(running_tokens) // BLOCK_TOKENS
+        if len(blocks) <= self._limit(slot):
+            # A longer one cannot run there at all.
+            _, count = holding.pins.get(blocks[-1], (blocks, 0))
+            holding.pins[blocks[-1]] = (blocks, count + 1)
+        self.insert(slot, blocks)
+
+    def end(self, slot: int, blocks: tuple[int, ...]) -> None:
+        """A request that was begun there is over, or runs elsewhere: its blocks may go, after all that may go now."""
+        holding = self._held.get(slot)
+        pinned = holding.pins.get(blocks[-1]) if holding is not None and blocks else None
+        if holding is None or pinned is None:
+            return
+        if pinned[1] > 1:
+            holding.pins[blocks[-1]] = (pinned[0], pinned[1] - 1)
+        else:
+            del holding.pins[blocks[-1]]
+        if holding.told is None:
+            held, touch = holding.blocks, holding.blocks.move_to_end
+            for value in reversed(blocks):
+                if value in held:
+                    touch(value)
+        elif pinned[1] == 1:
+            self._drop_unconfirmed(slot, holding, blocks)
+
+    def stored(self, slot: int, blocks: Sequence[int], parent: int | None) -> None:
+        """The endpoint told that it holds these blocks, which follow each other and `parent`."""
+        holding = self._precise(slot)
+        assert holding.told is not None
+        self._add_new(slot, holding.blocks, blocks, parent)
+        holding.told.update(blocks)
+        for value in reversed(blocks):
+            holding.blocks.move_to_end(value)
+        self._make_room(slot)
+
+    def removed(self, slot: int, blocks: Sequence[int]) -> None:
+        """The endpoint told that it no longer holds these blocks."""
+        holding = self._precise(slot)
+        assert holding.told is not None
+        holding.told.difference_update(blocks)
+        predicted = _predicted(holding)
+        self._drop(slot, holding, [value for value in blocks if value not in predicted])
+
+    def cleared(self, slot: int) -> None:
+        """It holds nothing any more, whoever noticed; what runs there will be there again. No endpoint gets precise by
+        this: a restart is told of those too whose blocks cannot be followed.
+        """
+        holding = self._held.get(slot)
+        if holding is None:
+            return
+        if holding.told is not None:
+            holding.told.clear()
+        predicted = _predicted(holding)
+        self._drop(slot, holding, [value for value in holding.blocks if value not in predicted])
 
     def forget(self, slot: int) -> None:
         """Drops all that is known about an endpoint: it left, or its process ended and its memory with it."""
-        self._evict(slot, self.size(slot))
-        self._held.pop(slot, None)
+        holding = self._held.pop(slot, None)
+        if holding is not None:
+            self._drop(slot, holding, list(holding.blocks))
         self._capacity.pop(slot, None)
 
-    def _add_new(self, slot: int, held: "OrderedDict[int, None]", hashes: Sequence[int]) -> None:
+    def _limit(self, slot: int) -> int:
+        return min(self._capacity.get(slot, self._max_per_slot), self._max_per_slot, self._max_in_all)
+
+    def _precise(self, slot: int) -> _Holding:
+        """The endpoint's holding, precise from now on: of what was believed before, only what runs is kept."""
+        holding = self._held.setdefault(slot, _Holding())
+        if holding.told is None:
+            holding.told = set()
+            predicted = _predicted(holding)
+            self._drop(slot, holding, [value for value in holding.blocks if value not in predicted])
+        return holding
+
+    def _drop_unconfirmed(self, slot: int, holding: _Holding, blocks: Sequence[int]) -> None:
+        """Drops what was predicted for a request that is over, and never told of."""
+        told = holding.told or set()
+        doubtful = [value for value in blocks if value in holding.blocks and value not in told]
+        if doubtful:
+            predicted = _predicted(holding)
+            self._drop(slot, holding, [value for value in doubtful if value not in predicted])
+
+    def _add_new(
+        self, slot: int, held: "OrderedDict[int, None]", hashes: Sequence[int], parent: int | None = None
+    ) -> None:
         bit = 1 << slot
         blocks = self._blocks
-        parent: int | None = None
         for value in hashes:
             if value not in held:
                 block = blocks.get(value)
                 if block is None:
                     block = blocks[value] = _Block(parent)
-                    if parent is not None:
+                    if parent is not None and parent in blocks:
                         blocks[parent].children += 1
                 block.mask |= bit
                 held[value] = None
@@ -155,21 +274,38 @@ class PrefixIndex:
             parent = value
 
     def _evict(self, slot: int, count: int) -> None:
-        held = self._held.get(slot)
-        if held is None:
+        """Drops the `count` blocks that go first; those of running prompts only when there are no others."""
+        holding = self._held.get(slot)
+        if holding is None or count <= 0:
             return
-        bit = 1 << slot
+        held, pins = holding.blocks, holding.pins
+        spared = 0
         for _ in range(count):
-            value, _none = held.popitem(last=False)
-            block = self._blocks[value]
-            block.mask ^= bit
-            if not block.mask:
-                del self._blocks[value]
-                # Only where two prompts' hashes collide can the parent have gone first.
-                parent = None if block.parent is None else self._blocks.get(block.parent)
-                if parent is not None:
-                    parent.children -= 1
-        self._total -= max(0, count)
+            while (value := next(iter(held))) in pins and spared <= len(pins):
+                spared += 1
+                for each in reversed(pins[value][0]):
+                    if each in held:
+                        held.move_to_end(each)
+            del held[value]
+            self._unmark(slot, value)
+
+    def _drop(self, slot: int, holding: _Holding, blocks: Sequence[int]) -> None:
+        for value in blocks:
+            if value in holding.blocks:
+                del holding.blocks[value]
+                self._unmark(slot, value)
+
+    def _unmark(self, slot: int, value: int) -> None:
+        """Takes a block that `slot` held out of the table."""
+        self._total -= 1
+        block = self._blocks[value]
+        block.mask ^= 1 << slot
+        if not block.mask:
+            del self._blocks[value]
+            # The parent can be gone where hashes collide, or where an endpoint told so.
+            parent = None if block.parent is None else self._blocks.get(block.parent)
+            if parent is not None:
+                parent.children = max(0, parent.children - 1)
 
     def _make_room(self, slot: int) -> None:
         """Keeps the total: at the expense of the newcomer if it has its fair share, else of the largest."""
@@ -177,3 +313,8 @@ class PrefixIndex:
             if self.size(slot) * len(self._held) < self._total:
                 slot = max(self._held, key=self.size)
             self._evict(slot, min(self._total - self._max_in_all, self.size(slot)))
+
+
+def _predicted(holding: _Holding) -> set[int]:
+    """The blocks of all prompts that run there."""
+    return set().union(*(blocks for blocks, _ in holding.pins.values()))

@@ -10,22 +10,27 @@ comes for a request that has ended, or was never known, changes nothing.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from ext_proc.core.backlog import Backlog
 from ext_proc.core.events import AttemptStarted, Event, FirstToken, Picked, RequestEnded, StreamEnded
+from ext_proc.core.index import PrefixIndex
 from ext_proc.core.slots import Slots, grown
 from ext_proc.core.speed import Speed
 
 # Four times what one Envoy with raised breakers keeps open (16,384 streams); beyond, the oldest is given up.
 MAX_RESERVATIONS = 65_536
 
+# Tokens of an answer before any has ended, and how much a new one counts.
+START_OUTPUT_TOKENS = 200.0
+OUTPUT_SHARE = 0.01
+
 _NOWHERE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What an endpoint had when a request was sent there: what its first token teaches about depends on it.
 
     `wait_ms` is the work before it, `work_ms` its own, `requests` and `held` are those of `Speed`; `due_at` and `place`
@@ -58,14 +63,6 @@ class Reservation:
     sent: Sent | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A request turned out to run on `slot`, which therefore computes its `blocks`."""
-
-    slot: int
-    blocks: tuple[int, ...]
-
-
 class Ledger:
     """The account.
 
@@ -73,8 +70,13 @@ class Ledger:
     from the same events; `apply` and `expire` are the writers.
     """
 
-    def __init__(self, slots: Slots, *, max_reservations: int = MAX_RESERVATIONS) -> None:
+    def __init__(
+        self, slots: Slots, index: PrefixIndex | None = None, *, max_reservations: int = MAX_RESERVATIONS
+    ) -> None:
         self._slots = slots
+        self.index = PrefixIndex() if index is None else index
+        self.mean_output = START_OUTPUT_TOKENS
+        self._mean_square = 2 * START_OUTPUT_TOKENS**2
         self.speed = Speed(slots.capacity)
         self.backlog = Backlog(slots.capacity)
         self._max_reservations = max_reservations
@@ -116,23 +118,23 @@ class Ledger:
         self.speed.reset(slot)
         self.backlog.reset(slot)
 
-    def apply(self, event: Event) -> Moved | None:
-        """Accounts for one event; tells when it shows that a request runs elsewhere than it was thought to."""
+    def apply(self, event: Event) -> None:
+        """Accounts for one event."""
         match event:
             case Picked():
                 self._reserve(event)
             case AttemptStarted():
-                return self._move(event.decision_id, event.address, event.at)
+                self._move(event.decision_id, event.address, event.at)
             case FirstToken():
-                return self._first_token(event)
+                self._first_token(event)
             case RequestEnded():
                 self._learn_late(event)
+                self._learn_output(event)
                 self._end(event.decision_id)
             case StreamEnded(closed_by_us=False):
                 self._end(event.decision_id)
             case _:
                 pass
-        return None
 
     def expire(self, now: float) -> int:
         """Ends the reservations that have reached their maximum age; returns how many."""
@@ -161,33 +163,32 @@ class Ledger:
         if reservation.slot != _NOWHERE:
             self.picked_at[reservation.slot] = event.at
 
-    def _move(self, decision_id: str, address: str, at: float) -> Moved | None:
+    def _move(self, decision_id: str, address: str, at: float) -> None:
         reservation = self._open.get(decision_id)
         if reservation is None or at < reservation.attempt_at:
-            return None  # ended, or the record of an earlier attempt that comes late
+            return  # ended, or the record of an earlier attempt that comes late
         reservation.attempt_at = at
         slot = self._slot(address)
         if slot == reservation.slot:
-            return None
+            return
         self._leave(reservation)
         reservation.slot = slot
         # What that endpoint holds of the prompt is not known here; Envoy's second choice usually holds little.
         reservation.uncached_tokens = reservation.prompt_tokens
         self._enter(reservation, at)
-        return Moved(slot, reservation.blocks) if slot != _NOWHERE else None
 
-    def _first_token(self, event: FirstToken) -> Moved | None:
+    def _first_token(self, event: FirstToken) -> None:
         reservation = self._open.get(event.decision_id)
         if reservation is None or reservation.is_decoding:
-            return None
-        if self._slots.get(event.address) == reservation.slot:
+            return
+        if self._slot(event.address) == reservation.slot:
             self._learn(reservation, event.at)
-        moved = self._move(event.decision_id, event.address, event.at)
+        else:
+            self._move(event.decision_id, event.address, event.at)
+            self._leave_line(reservation)
         self._count(reservation, -1)
         reservation.is_decoding = True
-        reservation.blocks = ()  # nothing is tried elsewhere once an answer has begun
         self._count(reservation, +1)
-        return moved
 
     def _end(self, decision_id: str) -> None:
         reservation = self._open.pop(decision_id, None)
@@ -209,10 +210,17 @@ class Ledger:
             wait_ms = self.backlog.left_ms(slot, at) if speed.is_learned else self.backlog.owed_at(slot)
             due_at, place = self.backlog.enter(slot, at, work_ms, factor * speed.step_ms(requests, held))
             reservation.sent = Sent(wait_ms, work_ms, requests, held, due_at, place)
+        if slot != _NOWHERE:
+            self.index.begin(slot, reservation.blocks, float(self.decoding[slot]) * self._mean_age())
         self._count(reservation, +1)
 
     def _leave(self, reservation: Reservation) -> None:
         self._count(reservation, -1)
+        self._leave_line(reservation)
+        if reservation.slot != _NOWHERE:
+            self.index.end(reservation.slot, reservation.blocks)
+
+    def _leave_line(self, reservation: Reservation) -> None:
         if reservation.sent is not None:
             self.backlog.leave(reservation.slot, reservation.sent.work_ms, is_done=False)
             reservation.sent = None
@@ -243,6 +251,16 @@ class Ledger:
             return
         if event.attempts == 1:
             self._learn(reservation, reservation.picked_at + event.ttft_ms / 1e3)
+
+    def _learn_output(self, event: RequestEnded) -> None:
+        if event.completion_tokens and event.decision_id in self._open:
+            tokens = float(event.completion_tokens)
+            self.mean_output += OUTPUT_SHARE * (tokens - self.mean_output)
+            self._mean_square += OUTPUT_SHARE * (tokens * tokens - self._mean_square)
+
+    def _mean_age(self) -> float:
+        """Tokens that a running answer has, seen at any moment: long answers are seen more often (renewal theory)."""
+        return self._mean_square / (2 * self.mean_output)
 
     def _count(self, reservation: Reservation, sign: int) -> None:
         slot = reservation.slot

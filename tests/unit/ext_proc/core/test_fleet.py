@@ -11,6 +11,9 @@ from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.events import (
     AttemptEnded,
     AttemptStarted,
+    BlocksRemoved,
+    BlocksStored,
+    CacheCleared,
     Event,
     FirstToken,
     Picked,
@@ -277,3 +280,18 @@ def test_answers_and_scrapes_are_proofs() -> None:
         slots = np.array([it.slots.acquire(address) for address in (A, B)])
         found = it.health.trusted(slots)
         assert (found is not None and found.tolist() == [False, True]) == is_proof
+
+
+def test_what_an_endpoint_tells_of_its_cache_is_what_it_holds() -> None:
+    """Blocks that it stored are there, those that it removed and those of an earlier guess are not."""
+    it = fleet(A)
+    it.apply(picked(), None)
+    it.apply(StreamEnded(decision_id="d", at=1.0), None)
+    assert it.status(A, 1.0)["index_blocks"] == 3
+    it.apply(BlocksStored(address=A, at=2.0, blocks=(7, 8, 9)), None)
+    it.apply(BlocksRemoved(address=A, at=2.0, blocks=(9,)), None)
+    it.apply(BlocksStored(address="10.9.9.9:1", at=2.0, blocks=(1,)), None)
+    assert it.status(A, 2.0)["index_blocks"] == 2
+    assert [mask for mask, _ in it.index.match((7, 8, 9)).runs] == [1]
+    it.apply(CacheCleared(address=A, at=3.0), None)
+    assert it.status(A, 3.0)["index_blocks"] == 0

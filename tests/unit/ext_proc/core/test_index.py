@@ -207,3 +207,199 @@ def test_bounds_hold(steps: list[tuple[int, int, int]]) -> None:
         sizes = [index.size(each) for each in range(6)]
         assert max(sizes) <= 9
         assert sum(sizes) == len(index) <= 20
+
+
+def test_a_running_prompt_stays() -> None:
+    """What is needed for others is taken from what no running request holds."""
+    index = PrefixIndex(max_per_slot=4)
+    index.begin(0, chain(1, 2, 3))
+    index.insert(0, chain(9, 8))
+    assert depths(index, chain(1, 2, 3)) == {0: 3}
+    assert depths(index, chain(9, 8)) == {0: 1}
+    index.end(0, chain(1, 2, 3))
+    index.insert(0, chain(7, 6, 5))
+    assert depths(index, chain(1, 2, 3)) == {0: 1}
+
+
+def test_an_ended_prompt_is_the_newest_of_what_may_go() -> None:
+    """It goes after what was used while it ran."""
+    index = PrefixIndex(max_per_slot=4)
+    index.begin(0, chain(1, 2))
+    index.insert(0, chain(9, 8))
+    index.end(0, chain(1, 2))
+    index.insert(0, chain(7, 6))
+    assert depths(index, chain(1, 2)) == {0: 2}
+    assert depths(index, chain(9, 8)) == {}
+
+
+def test_two_requests_with_one_prompt_hold_it_together() -> None:
+    """The first one's end frees nothing; a second end of the same, and one of what never began, change nothing."""
+    index = PrefixIndex(max_per_slot=4)
+    index.begin(0, chain(1, 2, 3))
+    index.begin(0, chain(1, 2, 3))
+    index.end(0, chain(1, 2, 3))
+    index.insert(0, chain(9, 8, 7, 6))
+    assert depths(index, chain(1, 2, 3)) == {0: 3}
+    for _ in range(2):
+        index.end(0, chain(1, 2, 3))
+    index.end(0, chain(5))
+    index.end(1, chain(5))
+    index.insert(0, chain(9, 8, 7, 6))
+    assert depths(index, chain(1, 2, 3)) == {}
+
+
+def test_what_runs_takes_room_from_the_cache() -> None:
+    """Two blocks of generated tokens leave two of four blocks for the cache, beside what the new prompt needs."""
+    index = PrefixIndex(max_per_slot=4)
+    index.insert(0, chain(1, 2, 3))
+    index.begin(0, chain(9), running_tokens=2 * BLOCK_TOKENS + 5)
+    assert index.size(0) == 2
+    assert depths(index, chain(1, 2, 3)) == {0: 1}
+    index.begin(0, chain(8), running_tokens=0)
+    assert index.size(0) == 3
+
+
+def test_the_budget_is_kept_even_if_everything_runs() -> None:
+    """A mirror that is wrong must not grow."""
+    index = PrefixIndex(max_per_slot=4)
+    for n in range(5):
+        index.begin(0, chain(10 * n, 10 * n + 1))
+    assert index.size(0) == len(index) == 4
+    index.begin(0, chain(*range(100, 110)))
+    assert index.size(0) == 4
+
+
+def test_a_precise_endpoint_holds_what_it_tells() -> None:
+    """What was believed before counts no more; blocks may go in any order, and a run ends where one is missing."""
+    index = PrefixIndex()
+    index.insert(0, chain(1, 2, 3))
+    assert not index.is_precise(0)
+    told = chain(5, 6, 7, 8)
+    index.stored(0, told[:2], None)
+    index.stored(0, told[2:], told[1])
+    assert index.is_precise(0)
+    assert depths(index, chain(1, 2, 3)) == {}
+    assert depths(index, told) == {0: 4}
+    index.removed(0, told[1:2])
+    assert depths(index, told) == {0: 1}
+    index.stored(0, told[1:2], told[0])
+    assert depths(index, told) == {0: 4}
+    index.cleared(0)
+    assert (depths(index, told), len(index)) == ({}, 0)
+
+
+def test_a_precise_endpoint_keeps_what_is_predicted_while_it_runs() -> None:
+    """A prompt on its way is there; what was not told of when its request ends is not."""
+    index = PrefixIndex()
+    index.stored(0, (), None)
+    prompt = chain(1, 2, 3)
+    index.begin(0, prompt)
+    index.removed(0, prompt)
+    index.cleared(0)
+    assert depths(index, prompt) == {0: 3}
+    index.stored(0, prompt[:2], None)
+    index.end(0, prompt)
+    assert depths(index, prompt) == {0: 2}
+    assert len(index) == 2
+
+
+def test_a_missing_block_ends_one_run_and_no_other() -> None:
+    """One endpoint lacks the second of three blocks, the other has all."""
+    index = PrefixIndex()
+    told = chain(1, 2, 3)
+    for slot in (0, 1):
+        index.stored(slot, told, None)
+    index.removed(0, told[1:2])
+    assert depths(index, told) == {0: 1, 1: 3}
+
+
+_RUNS = st.lists(
+    st.tuples(st.sampled_from(["begin", "end", "insert", "forget"]), st.integers(0, 1), _PROMPTS, st.integers(0, 9)),
+    max_size=50,
+)
+
+
+@given(steps=_RUNS, asked=_PROMPTS)
+def test_is_a_naive_block_manager(steps: list[tuple[str, int, tuple[int, ...], int]], asked: tuple[int, ...]) -> None:
+    """Against lists of blocks, oldest first, of which the first that nobody holds goes: the same blocks in the end."""
+    limit = 12
+    index = PrefixIndex(max_per_slot=limit)
+    order: list[list[int]] = [[], []]
+    running: list[list[tuple[int, ...]]] = [[], []]
+    for kind, slot, prompt, which in steps:
+        if kind == "forget":
+            index.forget(slot)
+            order[slot], running[slot] = [], []
+            continue
+        if kind == "end":
+            if running[slot]:
+                prompt = running[slot].pop(which % len(running[slot]))
+                index.end(slot, prompt)
+                order[slot] = [b for b in order[slot] if b not in prompt] + list(reversed(prompt))
+            continue
+        held = {block for each in running[slot] for block in each}
+        if not prompt or len(held | set(prompt)) > limit:
+            continue
+        if kind == "begin":
+            index.begin(slot, prompt)
+            running[slot].append(prompt)
+            held |= set(prompt)
+        else:
+            index.insert(slot, prompt)
+        order[slot] = [block for block in order[slot] if block not in prompt] + list(reversed(prompt))
+        while len(order[slot]) > limit:
+            order[slot].remove(next(block for block in order[slot] if block not in held))
+    for slot in (0, 1):
+        assert index.size(slot) == len(order[slot])
+        run = next((n for n, block in enumerate(asked) if block not in order[slot]), len(asked))
+        assert depths(index, asked).get(slot, 0) == run
+
+
+_TOLD = st.lists(
+    st.tuples(st.sampled_from(["stored", "removed", "cleared", "begin", "end"]), st.integers(0, 1), _PROMPTS),
+    max_size=50,
+)
+
+
+@given(steps=_TOLD, asked=_PROMPTS)
+def test_precise_endpoints_are_sets(steps: list[tuple[str, int, tuple[int, ...]]], asked: tuple[int, ...]) -> None:
+    """Told blocks and those of running prompts, and nothing else, whatever came in which order."""
+    index = PrefixIndex()
+    told: list[set[int]] = [set(), set()]
+    running: list[list[tuple[int, ...]]] = [[], []]
+    for slot in (0, 1):
+        index.stored(slot, (), None)
+    for kind, slot, prompt in steps:
+        if kind == "stored":
+            index.stored(slot, prompt, None)
+            told[slot] |= set(prompt)
+        elif kind == "removed":
+            index.removed(slot, prompt)
+            told[slot] -= set(prompt)
+        elif kind == "cleared":
+            index.cleared(slot)
+            told[slot].clear()
+        elif kind == "begin" and prompt:
+            index.begin(slot, prompt)
+            running[slot].append(prompt)
+        elif kind == "end" and prompt in running[slot]:
+            index.end(slot, prompt)
+            running[slot].remove(prompt)
+        holds = told[slot] | {block for each in running[slot] for block in each}
+        assert index.size(slot) == len(holds)
+        run = next((n for n, block in enumerate(asked) if block not in holds), len(asked))
+        assert depths(index, asked).get(slot, 0) == run
+
+
+def test_a_restart_that_was_noticed_leaves_an_endpoint_approximate() -> None:
+    """It is empty but for what runs, and goes on holding what it is sent."""
+    index = PrefixIndex()
+    index.cleared(0)
+    index.insert(0, chain(1, 2))
+    index.begin(0, chain(5, 6))
+    index.cleared(0)
+    assert not index.is_precise(0)
+    assert (depths(index, chain(1, 2)), depths(index, chain(5, 6))) == ({}, {0: 2})
+    index.end(0, chain(5, 6))
+    index.insert(0, chain(1, 2))
+    assert (depths(index, chain(1, 2)), depths(index, chain(5, 6))) == ({0: 2}, {0: 2})

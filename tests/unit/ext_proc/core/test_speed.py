@@ -53,14 +53,13 @@ def test_a_slow_endpoint_has_a_factor() -> None:
     assert speed.factor[3] == 1.0
 
 
-def test_a_request_that_waited_teaches_the_factor_only() -> None:
-    """Its time is not its own, so θ stays; that it took longer than predicted says something about the endpoint."""
+def test_a_request_that_waited_teaches_nothing() -> None:
+    """Its time is not its own."""
     speed = taught(2 * SETTLED)
-    before = speed.as_dict()
+    before = speed.as_dict(), speed.factor.tolist()
     for _ in range(200):
         speed.learn(2, 4_000, wait_ms=1_000, uncached=100, tokens=100, requests=0, held=0)
-    assert speed.as_dict() == before
-    assert 2.0 < speed.factor[2] <= MOST_FACTOR
+    assert (speed.as_dict(), speed.factor.tolist()) == before
 
 
 _FINITE = st.floats(0, 1e7)

@@ -27,7 +27,10 @@ def test_the_cost_is_the_formula() -> None:
     assert ranking.cost.tolist() == pytest.approx([busy, idle])
     assert ranking.terms["wait_ms"].tolist() == pytest.approx([wait, 0])
     assert ranking.terms["prefill_ms"].tolist() == pytest.approx([prefill, 100.5])
-    assert ranking.terms["crowd_ms"].tolist() == pytest.approx([crowd, 0])
+    assert ranking.terms["step_ms"].tolist() == pytest.approx([10 + crowd, 10])
+    assert ranking.terms["crowd_ms"].tolist() == pytest.approx([(CROWD - 1) * crowd, 0])
+    parts = ["wait_ms", "prefill_ms", "step_ms", "crowd_ms", "stall_ms", "later_ms"]
+    assert ranking.cost == pytest.approx(np.sum([ranking.terms[part] for part in parts], axis=0))
     assert ranking.terms["later_ms"][0] == pytest.approx(later)
 
 
