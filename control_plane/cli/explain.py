@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,21 +246,79 @@ def _explain_decision(args: argparse.Namespace) -> int:
 
 def _print_decision(found: Mapping[str, Any]) -> None:
     print(f"decision {found['id']}: model {found['model']}, pool {found['pool']}, strategy {found['strategy']}")
+    for line in (*_asked(found), *_named(found), *_others(found), *_became(found)):
+        print(f"  {line}")
+
+
+def _asked(found: Mapping[str, Any]) -> Iterator[str]:
+    """The request, as far as it is kept: no word of its prompt."""
+    request = found.get("request") or {}
+    if request.get("kind"):
+        words = [f"{request['kind']} of about {_number(request['tokens'])} tokens"]
+        if request["max_tokens"] is not None:
+            words.append(f"at most {_number(request['max_tokens'])} to answer")
+        if request["has_session"]:
+            words.append("of a session")
+        if request["engine_model"] != found["model"]:
+            words.append(f"the engine is asked for {request['engine_model']}")
+        yield ", ".join(words)
+    if found.get("waited_ms"):
+        yield f"waited {_number(found['waited_ms'])} ms for a place"
+
+
+def _named(found: Mapping[str, Any]) -> Iterator[str]:
     first, *others = found["endpoints"]
-    print(f"  {first} was named" + (f", then {', '.join(others)}" if others else "") + f": {found['reason']}")
+    yield f"{first} was named" + (f", then {', '.join(others)}" if others else "") + f": {found['reason']}"
+    predicted = found.get("predicted") or {}
+    words = [
+        f"{text} {_number(predicted[key])}{unit}"
+        for key, text, unit in (
+            ("cached_tokens", "cached tokens", ""),
+            ("wait_ms", "wait", " ms"),
+            ("ttft_ms", "first token after", " ms"),
+        )
+        if predicted.get(key) is not None
+    ]
+    if words:
+        yield f"predicted: {', '.join(words)}"
+
+
+def _others(found: Mapping[str, Any]) -> Iterator[str]:
+    """All candidates, those who were none, and what another strategy would have done."""
     for candidate in found["candidates"]:
         terms = ", ".join(f"{name} {_number(value)}" for name, value in candidate["terms"].items())
-        print(f"  {candidate['address']}: cost {_number(candidate['cost'])}" + (f" ({terms})" if terms else ""))
-    outcome = found["outcome"]
+        yield f"{candidate['address']}: cost {_number(candidate['cost'])}" + (f" ({terms})" if terms else "")
+    left_out = found.get("left_out") or ()
+    for each in left_out:
+        yield f"not {each['address']}: {each['why']}"
+    further = found.get("left_out_count", 0) - len(left_out)
+    if further > 0:
+        yield f"nor {further} others"
+    shadow = found.get("shadow")
+    if shadow and shadow["address"] == found["endpoints"][0]:
+        yield f"shadow {shadow['strategy']}: the same"
+    elif shadow:
+        yield (
+            f"shadow {shadow['strategy']}: {shadow['address']}, which costs {_number(shadow['regret'])} more by "
+            f"{found['strategy']}; by itself, what was taken costs {_number(shadow['live_regret'])} more"
+        )
+
+
+def _became(found: Mapping[str, Any]) -> Iterator[str]:
+    outcome, first = found["outcome"], found["endpoints"][0]
     if outcome.get("status") is None:
-        print("  no outcome so far")
+        yield "no outcome so far"
         return
     cached = f", {outcome['cached_tokens']} tokens cached" if outcome.get("cached_tokens") is not None else ""
     ttft = f", first token after {outcome['ttft_ms']:.0f} ms" if outcome.get("ttft_ms") is not None else ""
     served = outcome.get("served") or "nobody"
-    print(f"  answered {outcome['status']} by {served} in {outcome['attempts']} tries{ttft}{cached}")
+    yield f"answered {outcome['status']} by {served} in {outcome['attempts']} tries{ttft}{cached}"
     if outcome.get("served") and outcome["served"] != first:
-        print(f"  it was not {first}: Envoy went on to the next after a failed try")
+        yield f"it was not {first}: Envoy went on to the next after a failed try"
+    elif (outcome.get("ttft_ms") is not None) and (found.get("predicted") or {}).get("ttft_ms") is not None:
+        # What it waited for a place before the pick is no part of the prediction.
+        late = outcome["ttft_ms"] - found.get("waited_ms", 0.0) - found["predicted"]["ttft_ms"]
+        yield f"the first token came {abs(late):,.0f} ms {'later' if late > 0 else 'sooner'} than predicted"
 
 
 def _number(value: Any) -> str:

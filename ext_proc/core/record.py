@@ -34,6 +34,59 @@ class Candidates:
         ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What a request was like, without a word of it: `tokens` are those of its prompt, about."""
+
+    kind: str = ""
+    engine_model: str = ""
+    tokens: int = 0
+    max_tokens: int | None = None
+    has_session: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "kind": self.kind,
+            "engine_model": self.engine_model,
+            "tokens": self.tokens,
+            "max_tokens": self.max_tokens,
+            "has_session": self.has_session,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What the strategy expected of its choice; None where it does not predict that, or not yet."""
+
+    cached_tokens: int | None = None
+    wait_ms: float | None = None
+    ttft_ms: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"cached_tokens": self.cached_tokens, "wait_ms": self.wait_ms, "ttft_ms": self.ttft_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What the pool's shadow would have done (`ext_proc.core.shadow`); costs are in the units of who reckons them."""
+
+    strategy: str
+    address: str
+    regret: float
+    live_regret: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "strategy": self.strategy,
+            "address": self.address,
+            "regret": self.regret,
+            "live_regret": self.live_regret,
+        }
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of a request; None where no log record told it yet. Mutable: filled in by events."""
@@ -99,8 +152,16 @@ class Record:
     endpoints: tuple[str, ...]
     reason: str
     candidates: Candidates
+    shadow: Beside | None = None
+    request: Shape = Shape()
+    predicted: Predicted = Predicted()
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Some of those who were no candidates, and why (`ext_proc.core.left_out`)."""
+    left_out_count: int = 0
     outcome: Outcome = field(default_factory=Outcome)
     soft_failures: list[str] = field(default_factory=list)
+    waited_s: float = 0.0
+    """How long the request had waited for a place before it was decided about."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, as the admin interface shows them."""
@@ -112,7 +173,13 @@ class Record:
             "strategy": self.strategy,
             "endpoints": list(self.endpoints),
             "reason": self.reason,
+            "request": self.request.as_dict(),
             "candidates": self.candidates.as_list(),
+            "left_out": [{"address": address, "why": why} for address, why in self.left_out],
+            "left_out_count": self.left_out_count,
+            "predicted": self.predicted.as_dict(),
+            "waited_ms": round(self.waited_s * 1_000, 3),
+            "shadow": None if self.shadow is None else self.shadow.as_dict(),
             "outcome": self.outcome.as_dict(),
         }
 

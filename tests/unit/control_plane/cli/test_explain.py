@@ -140,6 +140,35 @@ def test_a_decision(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_all_of_a_decision(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked, expected, left out, and what a shadow would have done; then how the prediction turned out."""
+    outcome = {"served": "10.0.0.1:8000", "status": 200, "attempts": 1, "ttft_ms": 150.0, "cached_tokens": 8}
+    told = DECISION | {
+        "request": {"kind": "chat", "engine_model": "org/llama", "tokens": 1600, "max_tokens": 64, "has_session": True},
+        "waited_ms": 40.0,
+        "predicted": {"cached_tokens": 10, "wait_ms": 2.5, "ttft_ms": 12.0},
+        "left_out": [{"address": "10.0.0.3:8000", "why": "ejected after failures"}],
+        "left_out_count": 3,
+        "shadow": {"strategy": "random", "address": "10.0.0.2:8000", "regret": 7.5, "live_regret": 0.0},
+        "outcome": outcome,
+    }
+    with answering({f"GET /decisions/{ID}": (200, told)}) as server:
+        assert main(["explain", ID, "--admin", server.address]) == 0
+    assert capsys.readouterr().out == (
+        f"decision {ID}: model llama, pool a, strategy kv-aware\n"
+        "  chat of about 1,600 tokens, at most 64 to answer, of a session, the engine is asked for org/llama\n"
+        "  waited 40 ms for a place\n"
+        "  10.0.0.1:8000 was named, then 10.0.0.2:8000: cache: 10 of 20 tokens\n"
+        "  predicted: cached tokens 10, wait 2.5 ms, first token after 12 ms\n"
+        "  10.0.0.1:8000: cost 10.5 (uncached 10, queued 0)\n"
+        "  not 10.0.0.3:8000: ejected after failures\n"
+        "  nor 2 others\n"
+        "  shadow random: 10.0.0.2:8000, which costs 7.5 more by kv-aware; by itself, what was taken costs 0 more\n"
+        "  answered 200 by 10.0.0.1:8000 in 1 tries, first token after 150 ms, 8 tokens cached\n"
+        "  the first token came 98 ms later than predicted\n"
+    )
+
+
 def test_a_decision_without_an_outcome(capsys: pytest.CaptureFixture[str]) -> None:
     """While the request runs there is nothing to say about its end; JSON is what the sidecar says."""
     open_one = {**DECISION, "outcome": {**DECISION["outcome"], "status": None}}  # type: ignore[dict-item]

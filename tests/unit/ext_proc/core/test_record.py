@@ -37,6 +37,12 @@ def test_is_json_of_the_contract() -> None:
             {"address": "a", "terms": {"queued_tokens": 0}, "cost": 1.5},
             {"address": "b", "terms": {"queued_tokens": 10}, "cost": 2.5},
         ],
+        "request": {"kind": "", "engine_model": "", "tokens": 0, "max_tokens": None, "has_session": False},
+        "left_out": [],
+        "left_out_count": 0,
+        "predicted": {"cached_tokens": None, "wait_ms": None, "ttft_ms": None},
+        "waited_ms": 0.0,
+        "shadow": None,
         "outcome": {
             "served": None,
             "status": None,
