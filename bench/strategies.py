@@ -39,8 +39,12 @@ def main() -> None:
     """Measures and prints."""
     arguments = argparse.ArgumentParser(description="What one pick costs under each strategy, in µs.")
     arguments.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS, help="picks per repetition")
-    rounds = arguments.parse_args().rounds
-    rows = [Row(name, tuple(measured(name, count, rounds) for count in ENDPOINTS)) for name in STRATEGIES]
+    arguments.add_argument("--shadow", choices=STRATEGIES, default="", help="decides beside each of them")
+    words = arguments.parse_args()
+    rows = [
+        Row(name, tuple(measured(name, count, words.rounds, words.shadow) for count in ENDPOINTS))
+        for name in STRATEGIES
+    ]
     table = Table("strategy", *(f"{count:,} endpoints" for count in ENDPOINTS), title="µs a pick")
     for row in rows:
         table.add_row(row.strategy, *(f"{figure:,.0f}" for figure in row.pick))
@@ -49,11 +53,11 @@ def main() -> None:
     print(json.dumps({"benchmark": "strategies", "unit": "us", "endpoints": ENDPOINTS, "rows": values}))
 
 
-def measured(strategy: str, count: int, rounds: int) -> float:
+def measured(strategy: str, count: int, rounds: int, shadow: str = "") -> float:
     """µs per pick."""
     pods = tuple(EndpointSettings(address=f"10.0.{n // 250}.{1 + n % 250}:8000") for n in range(count))
-    pool = PoolSettings(name="p", cluster="p", strategy=strategy, endpoints=pods)
-    picker = Picker(PickerSettings(version="bench", pools=(pool,)))
+    pool = PoolSettings(name="p", cluster="p", strategy=strategy, endpoints=pods, shadow=shadow)
+    picker = Picker(PickerSettings(version="bench", pools=(pool,)), shadow_rng=random.Random(2))
     for pod in pods:
         picker.apply(Scraped(address=pod.address, at=0.0, running=3, waiting=1, kv_usage=0.3, kv_tokens=100_000))
     rng = random.Random(1)

@@ -8,6 +8,9 @@ from typing import Final
 DECISION_BUCKETS_S: Final = (50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 50e-3, 250e-3)
 """Upper bounds in seconds: a pick of a short prompt takes about 100 µs; at 250 ms Envoy no longer waits."""
 
+WAIT_BUCKETS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Upper bounds in seconds: requests are looked after every 50 ms, and wait five minutes at most."""
+
 MAX_REASONS: Final = 32
 """Reasons for not picking are fixed texts; should one ever carry data, the rest is counted as `OTHER`."""
 OTHER: Final = "other"
@@ -41,6 +44,8 @@ class Counters:
     unpicked: Counter[str] = field(default_factory=Counter)
     """Requests left to Envoy, by reason."""
     decision_seconds: Histogram = field(default_factory=lambda: Histogram(DECISION_BUCKETS_S))
+    wait_seconds: Histogram = field(default_factory=lambda: Histogram(WAIT_BUCKETS_S))
+    """How long requests had waited for a place that went in after all."""
     streams: int = 0
     """ext_proc streams that came."""
     stream_errors: int = 0

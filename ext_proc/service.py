@@ -12,16 +12,19 @@ over is counted, logged once, and costs a pick, never a request.
 import asyncio
 import logging
 import random
+import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ext_proc.core.decision import Answer, Named, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.events import Event, RequestEnded, Scraped, ScrapeFailed, StreamEnded
-from ext_proc.core.exchange import Exchange, ExchangeError, Release, StreamClosed
+from ext_proc.core.exchange import Abandon, Action, Decided, Exchange, ExchangeError, Hold, Release, StreamClosed
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import PickerSettings
 from ext_proc.counters import Counters
+from ext_proc.recorder import question_of
+from ext_proc.recording import KEY_BYTES, Recording
 from ext_proc.signals.kv_feed import KvCounters, source_of
 from ext_proc.signals.outcomes import Outcomes
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
@@ -39,6 +42,20 @@ log = logging.getLogger("kvpilot")
 
 EXPIRE_INTERVAL_S: Final = 1.0
 """Reservations live for minutes; a second more does not count."""
+
+MAX_RECORDINGS: Final = 4
+"""At once: each hashes every prompt under a key of its own, and nobody needs as many."""
+
+
+class TooManyRecordingsError(Exception):
+    """As many recordings as may be are under way."""
+
+
+WAITING_INTERVAL_S: Final = 0.05
+"""How often it is looked after requests that wait, beside every event that may free a place: for their deadlines."""
+
+MAX_RELEASED: Final = 32
+"""Waiting requests that are answered in one go; then others have their turn, for each pick takes about 0.1 ms."""
 
 
 class PickerService:
@@ -69,7 +86,11 @@ class PickerService:
             on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing, pod_tls=pod_tls, pod_token=pod_token
         )
         self._kv_events: KvEvents | None = None
+        self._recordings: list[Recording] = []
         self._expiry: asyncio.Task[None] | None = None
+        self._waiting: dict[int, _Stream] = {}
+        self._asked: dict[int, RequestFacts] = {}
+        self._next_look: asyncio.TimerHandle | None = None
 
     async def start(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
         """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`, with nothing started.
@@ -83,7 +104,13 @@ class PickerService:
         return bound
 
     async def stop(self, grace_s: float) -> None:
-        """Stops within `grace_s`; harmless when called twice or before `start`."""
+        """Stops within `grace_s`; harmless when called twice or before `start`.
+
+        Requests that wait for a place go on without a pick.
+        """
+        self._picker.close()
+        for _ in range(len(self._waiting) // MAX_RELEASED + 1):
+            self._answer_waiting()
         await self._transport.stop(grace_s)
         await self._scraper.stop()
         if self._kv_events is not None:
@@ -105,6 +132,7 @@ class PickerService:
         return {
             "pools": self._picker.status(self._clock()),
             "open_streams": self.open_streams,
+            "recordings": [recording.status() for recording in self._recordings],
             "scrapes_failing": self._scraper.failing(),
             "kv_events": {} if self._kv_events is None else self._kv_events.status(),
             "kv_events_failing": {} if self._kv_events is None else self._kv_events.failing(),
@@ -124,6 +152,25 @@ class PickerService:
         record = self._picker.decisions.get(decision_id)
         return None if record is None else record.as_dict()
 
+    def record(self, name: str, *, pool: str = "", requests: int | None = None) -> Recording:
+        """Begins to record picked requests, of one pool or of all, at most so many; `stop_recording` ends it.
+
+        Raises KeyError for a pool that there is not, and TooManyRecordingsError.
+        """
+        if pool and all(each.name != pool for each in self._picker.settings.pools):
+            raise KeyError(pool)
+        if len(self._recordings) >= MAX_RECORDINGS:
+            raise TooManyRecordingsError
+        key = secrets.token_bytes(KEY_BYTES)
+        recording = Recording(name, key, started_at=self._clock(), pool=pool, requests=requests)
+        self._recordings.append(recording)
+        return recording
+
+    def stop_recording(self, recording: Recording) -> None:
+        """Nothing is recorded there any more; harmless when called twice."""
+        if recording in self._recordings:
+            self._recordings.remove(recording)
+
     @property
     def open_streams(self) -> int:
         """How many ext_proc streams are open now."""
@@ -137,18 +184,92 @@ class PickerService:
     def open(self) -> "_Stream":
         """A new ext_proc stream has come (for the transport)."""
         self.counters.streams += 1
-        return _Stream(Exchange(self._decide), self._wire, self._release, self.counters)
+        return _Stream(Exchange(self._decide), self._wire, self, self.counters)
 
-    def _decide(self, facts: RequestFacts) -> Answer:
+    def _decide(self, facts: RequestFacts) -> Answer | Waiting:
         started = self._clock()
+        answer: Answer | Waiting
         try:
-            answer = self._picker.decide(facts, started, self._rng)
+            answer = self._picker.ask(facts, started, self._rng)
         except Exception:
             self._note_bug("a pick")
             answer = Unpicked(reason="internal error")
         self.counters.decision_seconds.observe(self._clock() - started)
-        self._count(facts, answer)
+        if isinstance(answer, Waiting):
+            self._asked[answer.ticket] = facts
+            return answer
+        self._note_answer(facts, answer, started)
         return answer
+
+    def _note_answer(self, facts: RequestFacts, answer: Answer, at: float) -> None:
+        self._count(facts, answer)
+        if self._recordings and isinstance(answer, Named):
+            # After the answer is on its way: who is recorded waits no longer than others.
+            asyncio.get_running_loop().call_soon(self._tell, facts, answer.decision_id, at)
+
+    def hold(self, ticket: int, stream: "_Stream") -> None:
+        """A stream waits for the answer of this ticket."""
+        self._waiting[ticket] = stream
+        # Not at once: the stream is told first that it waits.
+        asyncio.get_running_loop().call_soon(self._look_after_waiting)
+
+    def abandon(self, ticket: int) -> None:
+        """The stream of this ticket is over."""
+        self._waiting.pop(ticket, None)
+        self._asked.pop(ticket, None)
+        self._picker.leave(ticket)
+
+    def _look_after_waiting(self) -> None:
+        """Answers who can be answered, and comes again while anybody waits."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+        if not self._waiting:
+            return
+        is_more = self._answer_waiting()
+        if self._waiting:
+            delay_s = 0.0 if is_more else WAITING_INTERVAL_S
+            self._next_look = asyncio.get_running_loop().call_later(delay_s, self._look_after_waiting)
+
+    def _answer_waiting(self) -> bool:
+        """Answers some of those who wait; whether there may be more that can be answered now."""
+        answered = 0
+        now = self._clock()
+        try:
+            for released in self._picker.released(now, self._rng):
+                stream = self._waiting.pop(released.ticket)
+                stream.decided(released.answer)
+                arrived_at = now - (released.waited_s or 0.0)
+                self._note_answer(self._asked.pop(released.ticket), released.answer, arrived_at)
+                if released.waited_s is not None:
+                    self.counters.wait_seconds.observe(released.waited_s)
+                answered += 1
+                if answered == MAX_RELEASED:
+                    return True
+        except Exception:
+            self._note_bug("the answer to a request that waited")
+        return False
+
+    def _tell_recordings(self, what: Callable[[Recording], None]) -> None:
+        try:
+            for recording in self._recordings:
+                what(recording)
+        except Exception:
+            self._note_bug("a recording")
+
+    def _tell(self, facts: RequestFacts, decision_id: str, at: float) -> None:
+        """Tells the recordings of one pick."""
+        pool = self._pools.get(facts.cluster, ("", ""))[0]
+        wanting = [recording for recording in self._recordings if recording.wants(pool)]
+        if not wanting:
+            return
+        try:
+            question = question_of(self._picker.settings, facts, pool, decision_id, at)
+            if question is not None:
+                for recording in wanting:
+                    recording.picked(question)
+        except Exception:
+            self._note_bug("a recording")
 
     def _count(self, facts: RequestFacts, answer: Answer) -> None:
         match answer:
@@ -159,7 +280,8 @@ class PickerService:
             case Unpicked():
                 self.counters.count_unpicked(answer.reason)
 
-    def _release(self, release: Release) -> None:
+    def release(self, release: Release) -> None:
+        """The stream of a decision is over."""
         self._apply(StreamEnded(decision_id=release.decision_id, at=self._clock(), closed_by_us=release.closed_by_us))
 
     def _apply(self, event: Event) -> None:
@@ -177,6 +299,10 @@ class PickerService:
             self._picker.apply(event)
         except Exception:
             self._note_bug(f"an event of type {type(event).__name__}")
+        if self._recordings:
+            self._tell_recordings(lambda recording: recording.apply(event))
+        if self._waiting:
+            self._look_after_waiting()
 
     def _note_bug(self, what: str) -> None:
         self.counters.internal_errors += 1
@@ -217,6 +343,7 @@ class PickerService:
                 self.counters.reservations_expired += self._picker.expire(self._clock())
             except Exception:
                 self._note_bug("the expiry of reservations")
+            self._tell_recordings(lambda recording: recording.tick(self._clock()))
 
 
 def _pools(settings: PickerSettings) -> dict[str, tuple[str, str]]:
@@ -224,21 +351,24 @@ def _pools(settings: PickerSettings) -> dict[str, tuple[str, str]]:
 
 
 class _Stream:
-    """One ext_proc stream (a `StreamHandler`). Mutable: its exchange."""
+    """One ext_proc stream (a `StreamHandler`). Mutable: its exchange, and the answer that it waits for."""
 
-    __slots__ = ("_counters", "_exchange", "_on_release", "_wire")
+    __slots__ = ("_counters", "_exchange", "_later", "_service", "_wire")
 
-    def __init__(
-        self, exchange: Exchange, wire: ExchangeWire, on_release: Callable[[Release], None], counters: Counters
-    ) -> None:
+    def __init__(self, exchange: Exchange, wire: ExchangeWire, service: PickerService, counters: Counters) -> None:
         self._exchange = exchange
         self._wire = wire
-        self._on_release = on_release
+        self._service = service
         self._counters = counters
+        self._later: asyncio.Future[list[bytes]] | None = None
 
     @property
     def is_answered(self) -> bool:
         return self._exchange.is_answered
+
+    @property
+    def later(self) -> "asyncio.Future[list[bytes]] | None":
+        return self._later
 
     def feed(self, data: bytes) -> list[bytes]:
         try:
@@ -246,10 +376,24 @@ class _Stream:
         except ExchangeError:
             self._counters.stream_errors += 1
             raise
-        answers = (self._wire.encode(action) for action in actions)
-        return [answer for answer in answers if answer is not None]
+        for action in actions:
+            if isinstance(action, Hold):
+                self._later = asyncio.get_running_loop().create_future()
+                self._service.hold(action.ticket, self)
+        return self._encoded(actions)
+
+    def decided(self, answer: Answer) -> None:
+        """The answer has come."""
+        assert self._later is not None, "who did not wait has its answer"
+        self._later.set_result(self._encoded(self._exchange.handle(Decided(answer))))
 
     def ended(self, *, by_us: bool) -> None:
         for action in self._exchange.handle(StreamClosed(by_us=by_us)):
             if isinstance(action, Release):
-                self._on_release(action)
+                self._service.release(action)
+            elif isinstance(action, Abandon):
+                self._service.abandon(action.ticket)
+
+    def _encoded(self, actions: Sequence[Action]) -> list[bytes]:
+        answers = (self._wire.encode(action) for action in actions)
+        return [answer for answer in answers if answer is not None]

@@ -7,6 +7,7 @@ With its siblings `wire_logs` and `wire_health` the only place that knows both p
 rule is Envoy's: `envoy/service/ext_proc/v3/external_processor.proto`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ext_proc.core.exchange import (
     Code,
     Continue,
     ExchangeError,
+    Hold,
     Ignored,
     Input,
     Message,
@@ -40,6 +42,8 @@ METADATA_NAMESPACE: Final = "envoy.lb"
 DESTINATION_KEY: Final = "x-gateway-destination-endpoint"
 """The ordered list that `override_host` reads."""
 DECISION_KEY: Final = "kvpilot-decision"
+TOLD_KEY: Final = "kvpilot-told-decision"
+"""The same, for a client that asked: Envoy makes the answer's header of it."""
 FIRST_BYTE_KEY: Final = "kvpilot-first-byte-ms"
 
 REJECTION_DETAILS: Final = "kvpilot_rejected"
@@ -113,12 +117,18 @@ class ExchangeWire:
             return self._pick(action)
         if isinstance(action, Refuse):
             return self._refusal(action.rejected)
-        return None
+        return self._hold(action) if isinstance(action, Hold) else None
+
+    def _hold(self, hold: Hold) -> bytes:
+        """Alone in its response: with an answer beside it, Envoy would take that one."""
+        response = self._response()
+        response.override_message_timeout.FromMilliseconds(math.ceil(hold.for_s * 1_000))
+        return bytes(response.SerializeToString())
 
     def _pick(self, pick: Pick) -> bytes:
         named = pick.named
         response = self._response()
-        _write_metadata(response.dynamic_metadata, named)
+        _write_metadata(response.dynamic_metadata, named, is_told=pick.is_told)
         if pick.message is Message.REQUEST_HEADERS:
             response.request_headers.SetInParent()
         else:
@@ -142,10 +152,12 @@ class ExchangeWire:
         return bytes(response.SerializeToString())
 
 
-def _write_metadata(struct: Any, named: Named) -> None:
+def _write_metadata(struct: Any, named: Named, *, is_told: bool) -> None:
     fields = struct.fields[METADATA_NAMESPACE].struct_value.fields
     fields[DESTINATION_KEY].string_value = ",".join(named.endpoints)
     fields[DECISION_KEY].string_value = named.decision_id
+    if is_told:
+        fields[TOLD_KEY].string_value = named.decision_id
     if named.first_byte_ms is not None:
         # A string: header_mutation prints numbers of metadata as floats, which Envoy's timeout header refuses.
         fields[FIRST_BYTE_KEY].string_value = str(named.first_byte_ms)

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from control_plane.admin import kv_metrics, status
+from control_plane.admin import admission_metrics, kv_metrics, shadow_metrics, status
 from ext_proc.counters import Counters, Histogram
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class _Sidecar(Collector):
             )
             picked = self._sidecar.picker.status()
             yield from _endpoints(picked["pools"])
+            yield from admission_metrics.admissions(picked["pools"])
+            yield from shadow_metrics.shadows(picked["pools"])
             if self._sidecar.picker.kv_counters is not None:
                 yield from kv_metrics.counters(self._sidecar.picker.kv_counters)
                 yield from kv_metrics.endpoints(picked["kv_events"])
@@ -142,6 +144,9 @@ def _counters(counters: Counters) -> Iterator[Metric]:
     scrapes.add_metric(["failed"], counters.scrapes_failed)
     yield scrapes
     yield _histogram("kvpilot_decision_seconds", "time to decide one pick", counters.decision_seconds)
+    yield _histogram(
+        "kvpilot_admission_wait_seconds", "how long requests that were let in had waited", counters.wait_seconds
+    )
 
 
 def _histogram(name: str, text: str, histogram: Histogram) -> Metric:

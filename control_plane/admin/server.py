@@ -2,12 +2,13 @@
 
 import os
 from contextlib import suppress
+from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
-from control_plane.admin import metrics, status
+from control_plane.admin import metrics, recordings, status
 from control_plane.policy.diagnostics import as_json
 from control_plane.sidecar.edits import EditRefusedError, NoSuchVersionError
 from ext_proc.core.address import SocketAddress, UnixAddress, parse_address
@@ -32,6 +33,7 @@ _INDEX = """kvpilot
 /status           policy, Envoys, pools, endpoints (JSON)
 /decisions?limit= the latest picks, newest first (JSON)
 /decisions/ID     one pick: candidates, terms, reason, outcome (JSON)
+/record           picked requests as they come, without a word of them (NDJSON, kvpilot replay reads it)
 /reload           POST {"force": true}: reads the policy again
 /rollback         POST {"version": "…"}, or {} for the previous one
 /metrics          Prometheus
@@ -58,6 +60,7 @@ class AdminServer:
                 web.get("/metrics", self._metrics),
                 web.get("/decisions", self._decisions),
                 web.get("/decisions/{id}", self._decision),
+                web.get("/record", self._record),
                 web.post("/reload", self._reload),
                 web.post("/rollback", self._rollback),
             ]
@@ -119,6 +122,15 @@ class AdminServer:
                 404, "no such decision: the id is wrong, or it has left the bounded record of the latest ones"
             )
         return _json(found)
+
+    async def _record(self, request: web.Request) -> web.StreamResponse:
+        if self._sidecar.picker is None:
+            return _error(503, "this kvpilot has no picker (`--roles`)")
+        name = f"recorded-{strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(self._sidecar.wall_clock()))}"
+        try:
+            return await recordings.serve(request, self._sidecar.picker, name)
+        except recordings.RefusedError as error:
+            return _error(error.status, str(error))
 
     async def _reload(self, request: web.Request) -> web.Response:
         force = await _order(request, "force", bool, False)

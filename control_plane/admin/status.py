@@ -25,6 +25,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
         "quarantine": quarantine(sidecar.slow_loop) if sidecar.slow_loop else [],
         "envoys": envoys(sidecar),
         "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
+        "recordings": sidecar.picker.status()["recordings"] if sidecar.picker else [],
         **_kv_events(sidecar),
         "sources": sidecar.sources.status() if sidecar.sources else [],
         "certificates": sidecar.certificates.status() if sidecar.certificates else [],

@@ -16,7 +16,7 @@ EX_INTERRUPTED = 130
 """What shells show for a program that Ctrl-C ended."""
 VERBS = (
     "demo", "run", "check", "plan", "render", "explain", "test", "status", "rollback", "reload", "bootstrap", "schema",
-    "pods", "probe", "replay",
+    "pods", "probe", "record", "replay",
 )  # fmt: skip
 
 

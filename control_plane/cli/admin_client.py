@@ -48,17 +48,16 @@ def add_admin(parser: argparse.ArgumentParser) -> None:
 
 def ask(admin: str, method: str, path: str, body: object = None) -> tuple[int, Any]:
     """The status and the JSON of an answer; raises AdminError where there is none."""
-    connection = _connection(admin)
+    asked = connection(admin)
     try:
         data = None if body is None else json.dumps(body).encode()
-        connection.request(method, path, data, {"content-type": "application/json"} if data else {})
-        answer = connection.getresponse()
+        asked.request(method, path, data, {"content-type": "application/json"} if data else {})
+        answer = asked.getresponse()
         text = answer.read(MAX_ANSWER_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise AdminError(f"no sidecar answers at {admin}: {reason}") from error
+        raise AdminError(f"no sidecar answers at {admin}: {reason_of(error)}") from error
     finally:
-        connection.close()
+        asked.close()
     try:
         return answer.status, json.loads(text)
     except ValueError as error:
@@ -85,7 +84,13 @@ def error_text(answer: Any) -> str:
     return str(error.get("message", "") if isinstance(error, dict) else error)
 
 
-def _connection(admin: str) -> http.client.HTTPConnection:
+def reason_of(error: BaseException) -> str:
+    """An error of the connection in few words."""
+    return str(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+
+
+def connection(admin: str) -> http.client.HTTPConnection:
+    """A connection to the sidecar, not opened yet."""
     from ext_proc.core.address import UnixAddress, parse_address
 
     parsed = parse_address(admin)

@@ -82,6 +82,8 @@ def _show(status: "dict[str, Any]") -> None:
     if status.get("groups"):
         console.print(_groups(status["groups"]))
     console.print(_endpoints(status["pools"]))
+    _show_admissions(console, status["pools"])
+    _show_shadows(console, status["pools"])
     _show_files(console, status)
     _show_history(console, status)
 
@@ -160,6 +162,39 @@ def _endpoints(pools: "dict[str, dict[str, Any]]") -> "Table":
             scraped = "never" if age is None else f"{age:.1f} s ago"
             table.add_row(name, endpoint["address"], endpoint["health"], *(str(cell) for cell in cells), scraped)
     return table
+
+
+def _show_admissions(console: "Console", pools: "dict[str, dict[str, Any]]") -> None:
+    """Who waits for a place, by priority, and what became of others."""
+    numbers = ("waiting", "tokens", "let in per s", "refused", "left")
+    table = _table("Admission", "pool", "priorities", *numbers, right=numbers)
+    for name, pool in pools.items():
+        door = pool.get("admission")
+        if door is None:
+            continue
+        waiting = sum(door["waiting"].values())
+        refused = sum(door["rejected"].values())
+        priorities = ", ".join(f"{priority} {number}" for priority, number in door["waiting"].items())
+        cells = (waiting, door["waiting_tokens"], door["admitted_per_s"], refused, door["left"])
+        table.add_row(name, priorities, *(f"{cell:,}" for cell in cells))
+    if table.row_count:
+        console.print(table)
+
+
+def _show_shadows(console: "Console", pools: "dict[str, dict[str, Any]]") -> None:
+    """How often strategies agree with those that only look on, and what the other choice would cost for each pick."""
+    numbers = ("picks", "agree", "shadow costs", "live costs", "failed")
+    table = _table("Shadows", "pool", "live", "shadow", *numbers, right=numbers)
+    for name, pool in pools.items():
+        shadow = pool.get("shadow")
+        if shadow is None:
+            continue
+        picks = shadow["agreed"] + shadow["differed"]
+        share = f"{shadow['agreed'] / picks:.1%}" if picks else ""
+        means = (f"+{shadow[key] / picks:,.4g}" if picks else "" for key in ("regret", "live_regret"))
+        table.add_row(name, pool["strategy"], shadow["strategy"], f"{picks:,}", share, *means, str(shadow["failed"]))
+    if table.row_count:
+        console.print(table)
 
 
 def _show_files(console: "Console", status: "dict[str, Any]") -> None:

@@ -78,13 +78,18 @@ class Actions:
         """How long a stream may be silent.
 
         Envoy's idle timer also runs before an answer's first byte, so it is never shorter than the first byte's own
-        limit.
+        limit; and while a request waits for a place, so that time comes on top.
         """
-        return max(max(pool.timeouts.idle_s, pool.timeouts.first_byte_s or 0.0) for pool in self.served(route))
+        return max(_idle_s(pool) for pool in self.served(route))
 
     def served(self, route: tuple[RouteTarget, ...]) -> list[Pool]:
         """The pools of a route that get requests."""
         return [self.policy.pool(target.pool) for target in route if target.weight]
+
+
+def _idle_s(pool: Pool) -> float:
+    wait_s = 0.0 if pool.picker.admission is None else pool.picker.admission.longest_wait_s
+    return max(pool.timeouts.idle_s, pool.timeouts.first_byte_s or 0.0) + wait_s
 
 
 def _retries(retries: Retries, capabilities: Capabilities) -> Json:

@@ -30,6 +30,7 @@ from control_plane.compile.names import (
     BODY_WITHOUT_MODEL,
     DECISION_HEADER,
     DECISION_KEY,
+    EXPLAIN_HEADER,
     FIRST_BYTE_KEY,
     KVPILOT_CLUSTER,
     KVPILOT_NAMESPACE,
@@ -38,6 +39,7 @@ from control_plane.compile.names import (
     PER_TRY_TIMEOUT_HEADER,
     POD_HEADER,
     STREAM_KEY,
+    TOLD_KEY,
 )
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.rate_limits import rate_limit_filter
@@ -86,7 +88,7 @@ def http_filters(
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
-        chain.append(_headers())
+        chain.append(_headers(listener.picker.explain))
     if capabilities.has(Feature.FAIL_OPEN_REWRITE) and needs.rewrite:
         chain.append(rewrite_filter())
     if controls.usage:
@@ -166,6 +168,7 @@ def _picker(listener: Listener, capabilities: Capabilities, needs: Needs) -> Jso
                 "request.id",
                 # In double quotes, by which the picker tells them from the session header.
                 *(f'request.headers["{name}"]' for name in needs.headers),
+                *([f'request.headers["{EXPLAIN_HEADER}"]'] if listener.picker.explain == "asked" else ()),
             ],
             "metadataOptions": {"receivingNamespaces": {"untyped": [LB_NAMESPACE]}},
             "messageTimeout": duration(listener.picker.message_timeout_s),
@@ -179,8 +182,12 @@ def _buffer(listener: Listener) -> Json:
     return extension(BUFFER_FILTER, f"{_FILTERS}.buffer.v3.Buffer", {"maxRequestBytes": listener.max_request_bytes})
 
 
-def _headers() -> Json:
-    """The picker's metadata as headers; a header whose metadata is missing is not set at all."""
+def _headers(explain: str) -> Json:
+    """The picker's metadata as headers; a header whose metadata is missing is not set at all.
+
+    So who asks for the decision's id gets it without a word of Envoy's to the picker about the answer: the picker has
+    put it there a second time, under a key that only such requests have.
+    """
     decision = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{DECISION_KEY})%"
     first_byte = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{FIRST_BYTE_KEY})%"
     return extension(
@@ -193,12 +200,20 @@ def _headers() -> Json:
                     # A pod has no business to set these.
                     {"remove": DECISION_HEADER},
                     {"remove": POD_HEADER},
-                    _set(DECISION_HEADER, decision),
-                    _set(POD_HEADER, "%UPSTREAM_REMOTE_ADDRESS%"),
+                    *_told(explain, decision),
                 ],
             }
         },
     )
+
+
+def _told(explain: str, decision: str) -> list[Json]:
+    """What the client is told: which decision it was and who served, the decision if it asked, or nothing."""
+    if explain == "always":
+        return [_set(DECISION_HEADER, decision), _set(POD_HEADER, "%UPSTREAM_REMOTE_ADDRESS%")]
+    if explain == "asked":
+        return [_set(DECISION_HEADER, f"%DYNAMIC_METADATA({LB_NAMESPACE}:{TOLD_KEY})%")]
+    return []
 
 
 def _set(name: str, value: str) -> Json:

@@ -8,11 +8,11 @@ from control_plane.compile.jwt import claim_headers
 from control_plane.compile.local_replies import local_reply_config
 from control_plane.compile.log_sinks import log_sinks
 from control_plane.compile.materials import NO_MATERIALS, Materials
-from control_plane.compile.names import statistics_name
+from control_plane.compile.names import EXPLAIN_HEADER, statistics_name
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.routes import UPLOAD_IDLE_TIMEOUT_S
 from control_plane.compile.tls import listener_socket
-from control_plane.compile.typed import Json, duration, extension, from_ads, socket_address
+from control_plane.compile.typed import Json, duration, extension, from_ads, set_header, socket_address
 from control_plane.policy.model import Listener
 
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -30,6 +30,8 @@ HEADERS_TIMEOUT_S = 10.0
 
 GUARDED_PREFIXES = ("x-kvpilot-", "x-gateway-destination-")
 """Headers that only kvpilot sets."""
+
+_EXPLAIN_PUT_BY = "kvpilot-explain-put-by"
 
 GUARDED_HEADERS = (
     "x-envoy-hedge-on-per-try-timeout",
@@ -120,5 +122,10 @@ def _guard(listener: Listener) -> Json:
     """Nobody forges a pick, a decision id, a label, the router's orders, or what a token says."""
     prefixes = (*GUARDED_PREFIXES, GUARDED_ROUTER_PREFIX)
     mutations: list[Json] = [{"removeOnMatch": {"keyMatcher": {"prefix": prefix}}} for prefix in prefixes]
+    if listener.picker.explain == "asked":
+        # The one header of ours that clients may send. Matchers know no exceptions, so it is put by and taken back.
+        put_by: Json = {"append": set_header(_EXPLAIN_PUT_BY, f"%REQ({EXPLAIN_HEADER})%")}
+        back: Json = {"append": set_header(EXPLAIN_HEADER, f"%REQ({_EXPLAIN_PUT_BY})%")}
+        mutations = [put_by, *mutations, back, {"remove": _EXPLAIN_PUT_BY}]
     mutations += [{"remove": name} for name in (*GUARDED_HEADERS, *claim_headers(listener))]
     return extension("envoy.http.early_header_mutation.header_mutation", _GUARD, {"mutations": mutations})

@@ -16,7 +16,7 @@ class Needs:
     rewrite: bool = False
     """Another model's name written into bodies while the picker does not answer."""
     headers: tuple[str, ...] = ()
-    """Request headers that the strategies of pools look at, beside the listener's own session header."""
+    """Request headers that strategies and admissions of pools look at, beside the listener's own session header."""
 
 
 ORDINARY = Needs()
@@ -65,9 +65,11 @@ def all_engine_names(policy: Policy) -> dict[str, str]:
 
 def _headers(listener: Listener, policy: Policy) -> tuple[str, ...]:
     """Sorted, and those of all pools: which pools a listener leads to changes more often, and each change drains it."""
-    sessions = [pool.picker.session for pool in policy.pools if pool.picker.strategy == "session"]
+    sessions = [pool.picker.session for pool in policy.pools if "session" in pool.picker.strategies]
     names = {session.http_header_name for session in sessions}
     names |= {"cookie" for session in sessions if session.http_cookie_name}
+    for door in (pool.picker.admission for pool in policy.pools if pool.picker.admission is not None):
+        names |= {door.priority_header, door.tenant_header, door.wait_header}
     return tuple(sorted(names - {"", listener.session_header}))
 
 

@@ -6,6 +6,8 @@ also when other things could not, so that all errors of a file are reported at o
 
 from collections.abc import Iterable
 
+from control_plane.policy.admission import AdmissionPriority
+from control_plane.policy.checks_admission import ADMISSION_RULES
 from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
 from control_plane.policy.checks_filters import FILTER_RULES
 from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
@@ -145,12 +147,14 @@ RULES: dict[type, tuple[BlockRule, ...]] = {
 """Kind of block → rules about one such block."""
 
 _TABLES = (
-    RULES, FILTER_RULES, KV_EVENT_RULES, PICKER_RULES, ROUTING_RULES, SCRAPE_RULES, SECURITY_RULES, TRAFFIC_RULES,
+    RULES, ADMISSION_RULES, FILTER_RULES, KV_EVENT_RULES, PICKER_RULES, ROUTING_RULES, SCRAPE_RULES, SECURITY_RULES,
+    TRAFFIC_RULES,
 )  # fmt: skip
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {
     RouteTarget: (_route_weights, _unique("pool", "pool", Code.DUPLICATE_TARGET, "the pool")),
     **dict.fromkeys(ITEM_BLOCKS, (_endpoint_weights, endpoints_once, few_sources)),
+    AdmissionPriority: (_unique("name", "name", Code.DUPLICATE_NAME, "the priority"),),
     Failover: (_unique("from_", "from", Code.FAILOVER_TO_ITSELF, "the failover from"),),
     **ROUTING_LIST_RULES,
     **TRAFFIC_LIST_RULES,

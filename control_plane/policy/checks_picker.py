@@ -20,15 +20,29 @@ _WITH_PARAMETERS = ("weighted", "queue-depth", "gpu-memory", "session")
 
 def _own_strategy(picker: PoolPicker, path: str, reader: Reader) -> None:
     """A strategy of the user's own is made once, to see whether it can be."""
-    if picker.strategy in STRATEGIES:
-        if picker.parameters:
-            _no_effect(f"{path}.parameters", f"`parameters` does nothing with `{picker.strategy}`", reader)
-        return
-    problem = reader.own_strategies.problem(picker.strategy, picker.own_parameters)
-    if problem:
-        message = f"the strategy `{picker.strategy}` cannot be made: {problem}"
-        hint = f"there are {', '.join(known_strategies(reader))}"
-        reader.report_at(f"{path}.strategy", Code.OWN_STRATEGY, message, hint)
+    own = {key: name for key, name in _strategies(picker).items() if name not in STRATEGIES}
+    if picker.parameters and not own:
+        _no_effect(f"{path}.parameters", f"`parameters` does nothing with {_named(picker)}", reader)
+    for key, name in own.items():
+        problem = reader.own_strategies.problem(name, picker.own_parameters)
+        if problem:
+            message = f"the strategy `{name}` cannot be made: {problem}"
+            hint = f"there are {', '.join(known_strategies(reader))}"
+            reader.report_at(f"{path}.{key}", Code.OWN_STRATEGY, message, hint)
+
+
+def _shadow_of_itself(picker: PoolPicker, path: str, reader: Reader) -> None:
+    if picker.shadow == picker.strategy:
+        _no_effect(f"{path}.shadow", f"`{picker.shadow}` decides already, and would always agree with itself", reader)
+
+
+def _strategies(picker: PoolPicker) -> dict[str, str]:
+    """Key of the policy → the strategy that it names."""
+    return dict(zip(("strategy", "shadow"), picker.strategies, strict=False))
+
+
+def _named(picker: PoolPicker) -> str:
+    return " and ".join(f"`{name}`" for name in dict.fromkeys(picker.strategies))
 
 
 def _filter(filter_: PickerFilter, path: str, reader: Reader) -> None:
@@ -53,8 +67,8 @@ def _labels_of_nobody(pool: Pool, path: str, reader: Reader) -> None:
 def _unused_parameters(picker: PoolPicker, path: str, reader: Reader) -> None:
     for name in _WITH_PARAMETERS:
         key = yaml_key(name.replace("-", "_"))
-        if name != picker.strategy and f"{path}.{key}" in reader.marks:
-            _no_effect(f"{path}.{key}", f"`{key}` does nothing with `{picker.strategy}`", reader)
+        if name not in picker.strategies and f"{path}.{key}" in reader.marks:
+            _no_effect(f"{path}.{key}", f"`{key}` does nothing with {_named(picker)}", reader)
 
 
 def _one_key(session: SessionStrategy, path: str, reader: Reader) -> None:
@@ -84,7 +98,7 @@ def _no_effect(path: str, message: str, reader: Reader) -> None:
 
 
 PICKER_RULES: dict[type, tuple[BlockRule, ...]] = {
-    PoolPicker: (_own_strategy, _unused_parameters),
+    PoolPicker: (_own_strategy, _unused_parameters, _shadow_of_itself),
     SessionStrategy: (_one_key,),
     WeightedStrategy: (_no_errors_at_all,),
     PickerFilter: (_filter,),

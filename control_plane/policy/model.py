@@ -114,6 +114,13 @@ class ListenerPicker(Block):
         default=0.25,
         doc="How long a request waits for the picker before it goes on without a pick.",
     )
+    explain: str = setting(
+        Choice(("always", "asked", "never")),
+        default="always",
+        doc="Whether answers tell which decision led to them. `always`: `x-kvpilot-decision` has its id, for `kvpilot "
+        "explain`, and `x-kvpilot-pod` the address of the pod. `asked`: the id alone, where the request says "
+        "`x-kvpilot-explain: 1`. `never`: nothing, for listeners that strangers use.",
+    )
     model_from: str = setting(
         Choice(("envoy",), planned={"picker": "the picker reads the model of very long prompts"}),
         default="envoy",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from control_plane.policy.admission import Admission
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
 from control_plane.policy.containers import ListOf, MapOf
@@ -22,6 +23,7 @@ from control_plane.policy.names import HEADER_NAME, LABEL_KEY, LABEL_VALUE, MAX_
 from control_plane.policy.nodes import Mapping as MappingNode
 from control_plane.policy.nodes import Node
 from control_plane.policy.reader import Reader
+from control_plane.policy.request_kinds import KINDS
 from control_plane.policy.scalars import Boolean, Choice, Integer, Percent, Text
 from control_plane.policy.units import Duration
 
@@ -38,9 +40,6 @@ STRATEGIES = (
     "random",
 )
 """Those that kvpilot has. `ext_proc.core.strategies.table` knows the same; importing it would take numpy along."""
-
-KINDS = ("chat", "completion", "embedding", "responses", "messages")
-"""Kinds of requests, by their path (`ext_proc.core.request.KINDS`)."""
 
 MAX_FILTERS = 32
 """Filters of one pool: each costs some microseconds on every pick."""
@@ -222,6 +221,13 @@ class PoolPicker(Block):
         "the shortest queue. `gpu-memory`: the most free KV memory. `session`: a session stays on its pod. "
         "`primary-standby`: the first of the list that is healthy. `random`: any. All are in docs/strategies.md.",
     )
+    shadow: str = setting(
+        StrategyName(),
+        default="",
+        absent=("", "none"),
+        doc="A second strategy that decides beside it without effect: `kvpilot status` and the metrics say how often "
+        "the two agree, and what it would cost to follow it. `parameters` are for it, too.",
+    )
     filters: tuple[PickerFilter, ...] = setting(
         ListOf(BlockOf(PickerFilter), maximum=MAX_FILTERS),
         default=(),
@@ -242,6 +248,17 @@ class PoolPicker(Block):
     parameters: str = setting(
         JsonMapping(), default="", absent=("", "none"), doc="What a strategy of your own is made with."
     )
+    admission: Admission | None = setting(
+        BlockOf(Admission),
+        default=None,
+        absent=(None, "no limits: every request is sent on at once, and waits at its engine"),
+        doc="When endpoints are full, and who waits for a place.",
+    )
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The one that decides and, where there is one, its shadow."""
+        return (self.strategy, self.shadow) if self.shadow else (self.strategy,)
 
     @property
     def own_parameters(self) -> Mapping[str, Any]:

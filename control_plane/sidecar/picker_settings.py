@@ -1,5 +1,6 @@
 """Policy and fleet in the words of the picker: the one place where the slow loop fills in the fast loop's settings."""
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -7,17 +8,20 @@ from control_plane.compile import cluster_name
 from control_plane.compile.localities import Locality, Placement, placements
 from control_plane.compile.names import DEFAULT_ROUTE, model_route_name, rule_route_name
 from control_plane.fleet.model import Endpoint, Fleet, Health
+from control_plane.policy.admission import USUAL_PRIORITY, Admission, AdmissionPriority
 from control_plane.policy.kv_events import KvEvents
 from control_plane.policy.model import Policy, Pool
 from control_plane.policy.scraping import Scrape
 from control_plane.policy.strategies import STRATEGIES, PickerFilter, PoolPicker
 from control_plane.sidecar.own_strategies import maker
 from ext_proc.core.settings import (
+    AdmissionSettings,
     EndpointSettings,
     FilterSettings,
     KvEventSettings,
     PickerSettings,
     PoolSettings,
+    PrioritySettings,
     ScrapeSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
@@ -76,8 +80,11 @@ def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSe
         filters=tuple(_filter(each) for each in pool.picker.filters),
         parameters=_parameters(pool.picker),
         own=None if pool.picker.strategy in STRATEGIES else maker(pool.picker.strategy),
+        shadow=pool.picker.shadow,
+        shadow_own=None if pool.picker.shadow in ("", *STRATEGIES) else maker(pool.picker.shadow),
         scrape=_scrape(pool.scrape),
         kv_events=None if pool.kv_events is None else _kv_events(pool.kv_events),
+        admission=None if pool.picker.admission is None else _admission(pool.picker.admission),
     )
 
 
@@ -105,6 +112,32 @@ def _kv_events(events: KvEvents) -> KvEventSettings:
     )
 
 
+def _admission(admission: Admission) -> AdmissionSettings:
+    priorities = admission.priorities or (AdmissionPriority(name=USUAL_PRIORITY),)
+    names = [priority.name for priority in priorities]
+    usage = admission.max_kv_usage
+    return AdmissionSettings(
+        max_in_flight=admission.max_in_flight,
+        max_prefill_tokens=admission.max_prefill_tokens,
+        max_kv_usage=None if usage is None else usage / 100,
+        headroom=math.inf if admission.headroom is None else admission.headroom / 100,
+        max_waiting=admission.max_waiting,
+        max_waiting_tokens=admission.max_waiting_tokens,
+        priority_header=admission.priority_header,
+        tenant_header=admission.tenant_header,
+        wait_header=admission.wait_header,
+        priorities=tuple(
+            PrioritySettings(
+                name=priority.name,
+                kinds=frozenset(priority.kinds),
+                max_wait_s=0.0 if priority.sheddable else priority.max_wait_s or admission.max_wait_s,
+            )
+            for priority in priorities
+        ),
+        usual_priority=names.index(admission.default_priority) if admission.default_priority else 0,
+    )
+
+
 def _filter(filter_: PickerFilter) -> FilterSettings:
     return FilterSettings(
         kinds=frozenset(filter_.kinds),
@@ -117,7 +150,7 @@ def _filter(filter_: PickerFilter) -> FilterSettings:
 
 def _parameters(picker: PoolPicker) -> dict[str, Any]:
     """Those of all strategies, whichever is used: a replay may ask for another one."""
-    own = {} if picker.strategy in STRATEGIES else {picker.strategy: picker.own_parameters}
+    own = {name: picker.own_parameters for name in picker.strategies if name not in STRATEGIES}
     return {
         "weighted": weighted.Parameters(
             latency_limit_s=picker.weighted.latency_limit_s, error_limit=picker.weighted.error_limit / 100

@@ -210,7 +210,7 @@ class Sidecar:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
         settings = settings_of(first.document, self._first_fleet, self.options.region, self.options.zone)
         self._settings = settings
-        picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock())
+        picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock(), shadow_rng=random.Random())
         pods = PodContexts(self.certificates)
         self.picker = PickerService(
             picker, load_messages(), self.clock, self.rng, pod_tls=pods.of, pod_token=pods.token_of

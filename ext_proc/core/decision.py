@@ -1,4 +1,7 @@
-"""What the picker answers: a name, a refusal, or no opinion. Values only; `record` keeps how it came about."""
+"""What the picker answers: a name, a refusal, no opinion, or that the answer is to come.
+
+Values only; `record` keeps how it came about.
+"""
 
 from dataclasses import dataclass
 
@@ -48,6 +51,14 @@ class Unpicked:
     """No opinion: Envoy's route and its own load balancing decide."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """There is no place yet: the answer comes under this `ticket`, after `for_s` seconds at the latest."""
+
+    ticket: int
+    for_s: float
 
 
 Answer = Named | Rejected | Unpicked

@@ -5,6 +5,9 @@ Envoy opens one stream per HTTP request. Two shapes of it are served (docs/life_
     one-message:   request_body (whole body, attributes)                → pick
     two-message:   request_headers (attributes) → continue;  request_body (whole body) → pick
 
+In either, the pick may have to wait for a place: then Envoy is told to be patient, and whoever holds the stream hands
+in `Decided` once the answer is there. A stream that closes before has `Abandon` as its last action.
+
     >>> exchange = Exchange(decide=picker_decides)
     >>> exchange.handle(RequestBody(body=b"{...}", context=RequestFacts(path="/v1/completions")))
     (Pick(message=<Message.REQUEST_BODY>, named=Named(...), is_length_needed=False),)
@@ -21,10 +24,17 @@ from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, auto
 from typing import Final
 
-from ext_proc.core.decision import Named, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.request import RequestFacts
 
-Decide = Callable[[RequestFacts], Named | Rejected | Unpicked]
+Decide = Callable[[RequestFacts], Answer | Waiting]
+
+# How much longer than the longest wait Envoy is asked to be patient: our own refusal is to come first.
+PATIENCE_S: Final = 1.0
+
+
+EXPLAIN_HEADER: Final = "x-kvpilot-explain"
+"""A request header; `1` asks for the decision's id. Envoy passes it on where the policy lets clients ask."""
 
 
 class Code(IntEnum):
@@ -112,7 +122,14 @@ class StreamClosed:
     by_us: bool = False
 
 
-Input = RequestHeaders | RequestBody | OtherMessage | Ignored | StreamClosed
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The answer that the request has been waiting for."""
+
+    answer: Answer
+
+
+Input = RequestHeaders | RequestBody | OtherMessage | Ignored | StreamClosed | Decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,11 +144,13 @@ class Pick:
     """Answer: go on, to the endpoints named.
 
     `is_length_needed`: a new body needs its `content-length` set with it, because Envoy already holds the headers.
+    `is_told`: the client wants to know the decision's id, and Envoy passed the header on by which it says so.
     """
 
     message: Message
     named: Named
     is_length_needed: bool = False
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +168,25 @@ class Release:
     closed_by_us: bool = False
 
 
-Action = Continue | Pick | Refuse | Release
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Answer: the answer to this message comes within `for_s` seconds (Envoy's `override_message_timeout`).
+
+    Envoy heeds the first one of a message only.
+    """
+
+    ticket: int
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """Nobody waits for the answer of this ticket any more."""
+
+    ticket: int
+
+
+Action = Continue | Pick | Refuse | Release | Hold | Abandon
 
 _NOTHING: Final[tuple[Action, ...]] = ()
 _SERVED_REQUEST_MODES: Final = (BodyMode.NONE, BodyMode.BUFFERED, BodyMode.BUFFERED_PARTIAL)
@@ -164,6 +201,8 @@ class State(Enum):
     """Nothing of the request was seen."""
     AWAITING_BODY = auto()
     """The headers were answered; the body comes next."""
+    WAITING = auto()
+    """The request waits for its answer."""
     ANSWERED = auto()
     """The request has its answer: a pick, or none."""
     REFUSED = auto()
@@ -173,9 +212,12 @@ class State(Enum):
 
 
 class Exchange:
-    """One stream. Mutable: the state, the request's context, the decision held. Single writer: `handle`."""
+    """One stream.
 
-    __slots__ = ("_context", "_decide", "_decision_id", "_mode", "state")
+    Mutable: the state, the request's context, the decision held or the ticket waited with. Single writer: `handle`.
+    """
+
+    __slots__ = ("_context", "_decide", "_decision_id", "_is_told", "_mode", "_ticket", "_waiting_for", "state")
 
     def __init__(self, decide: Decide) -> None:
         """`decide` is asked once per stream at most, and reserves what it names."""
@@ -184,6 +226,9 @@ class Exchange:
         self._context: RequestFacts | None = None
         self._mode = BodyMode.BUFFERED
         self._decision_id = ""
+        self._is_told = False
+        self._ticket = 0
+        self._waiting_for = Message.REQUEST_BODY
 
     @property
     def is_answered(self) -> bool:
@@ -214,7 +259,15 @@ class Exchange:
         return self._judge(Message.REQUEST_BODY, context, message.body)
 
     def _judge(self, kind: Message, context: RequestFacts, body: bytes) -> tuple[Action, ...]:
+        self._is_told = context.headers.get(EXPLAIN_HEADER) == "1"
         answer = self._decide(replace(context, body=body))
+        if isinstance(answer, Waiting):
+            self.state = State.WAITING
+            self._ticket, self._waiting_for = answer.ticket, kind
+            return (Hold(ticket=answer.ticket, for_s=answer.for_s + PATIENCE_S),)
+        return self._answer(kind, answer)
+
+    def _answer(self, kind: Message, answer: Answer) -> tuple[Action, ...]:
         if isinstance(answer, Rejected):
             self.state = State.REFUSED
             return (Refuse(rejected=answer),)
@@ -222,7 +275,8 @@ class Exchange:
         if isinstance(answer, Unpicked):
             return (Continue(message=kind),)
         self._decision_id = answer.decision_id
-        return (Pick(message=kind, named=answer, is_length_needed=self._context is not None),)
+        is_length_needed = self._context is not None
+        return (Pick(message=kind, named=answer, is_length_needed=is_length_needed, is_told=self._is_told),)
 
     def _on_other(self, message: Input) -> tuple[Action, ...]:
         assert isinstance(message, OtherMessage)
@@ -230,6 +284,16 @@ class Exchange:
         return (Continue(message=message.message),)
 
     def _on_nothing(self, message: Input) -> tuple[Action, ...]:
+        return _NOTHING
+
+    def _on_decided(self, message: Input) -> tuple[Action, ...]:
+        assert isinstance(message, Decided)
+        return self._answer(self._waiting_for, message.answer)
+
+    def _on_late_answer(self, message: Input) -> tuple[Action, ...]:
+        assert isinstance(message, Decided)
+        if isinstance(message.answer, Named):
+            return (Release(decision_id=message.answer.decision_id),)
         return _NOTHING
 
     def _on_repetition(self, message: Input) -> tuple[Action, ...]:
@@ -242,6 +306,10 @@ class Exchange:
         if not self._decision_id:
             return _NOTHING
         return (Release(decision_id=self._decision_id, closed_by_us=message.by_us),)
+
+    def _on_gave_up(self, message: Input) -> tuple[Action, ...]:
+        self.state = State.CLOSED
+        return (Abandon(ticket=self._ticket),)
 
     def _learn(self, modes: Modes | None) -> None:
         if modes is None:  # only the first message has them
@@ -268,25 +336,36 @@ _TRANSITIONS: Final[Mapping[tuple[State, type[Input]], _Transition]] = {
     (State.NEW, OtherMessage): Exchange._on_other,
     (State.NEW, Ignored): Exchange._on_nothing,
     (State.NEW, StreamClosed): Exchange._on_closed,
+    (State.NEW, Decided): Exchange._on_late_answer,
     (State.AWAITING_BODY, RequestHeaders): Exchange._on_repetition,
     (State.AWAITING_BODY, RequestBody): Exchange._on_body,
     (State.AWAITING_BODY, OtherMessage): Exchange._on_other,
     (State.AWAITING_BODY, Ignored): Exchange._on_nothing,
     (State.AWAITING_BODY, StreamClosed): Exchange._on_closed,
+    (State.AWAITING_BODY, Decided): Exchange._on_late_answer,
+    (State.WAITING, RequestHeaders): Exchange._on_repetition,
+    (State.WAITING, RequestBody): Exchange._on_repetition,
+    (State.WAITING, OtherMessage): Exchange._on_other,
+    (State.WAITING, Ignored): Exchange._on_nothing,
+    (State.WAITING, StreamClosed): Exchange._on_gave_up,
+    (State.WAITING, Decided): Exchange._on_decided,
     (State.ANSWERED, RequestHeaders): Exchange._on_repetition,
     (State.ANSWERED, RequestBody): Exchange._on_repetition,
     (State.ANSWERED, OtherMessage): Exchange._on_other,
     (State.ANSWERED, Ignored): Exchange._on_nothing,
     (State.ANSWERED, StreamClosed): Exchange._on_closed,
+    (State.ANSWERED, Decided): Exchange._on_late_answer,
     # What crossed the immediate response on its way needs no answer: Envoy is no longer listening.
     (State.REFUSED, RequestHeaders): Exchange._on_nothing,
     (State.REFUSED, RequestBody): Exchange._on_nothing,
     (State.REFUSED, OtherMessage): Exchange._on_nothing,
     (State.REFUSED, Ignored): Exchange._on_nothing,
     (State.REFUSED, StreamClosed): Exchange._on_closed,
+    (State.REFUSED, Decided): Exchange._on_late_answer,
     (State.CLOSED, RequestHeaders): Exchange._on_nothing,
     (State.CLOSED, RequestBody): Exchange._on_nothing,
     (State.CLOSED, OtherMessage): Exchange._on_nothing,
     (State.CLOSED, Ignored): Exchange._on_nothing,
     (State.CLOSED, StreamClosed): Exchange._on_nothing,
+    (State.CLOSED, Decided): Exchange._on_late_answer,
 }

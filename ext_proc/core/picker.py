@@ -11,26 +11,32 @@ change of the settings.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ext_proc.core.admission import Visitor
 from ext_proc.core.alias import Asked, asked_of, replace_model
 from ext_proc.core.blocks import block_hashes, tokens_of
-from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked, Waiting
 from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Event, Picked, Scraped, ScrapeFailed
 from ext_proc.core.filters import Filter, filters_of, narrowed
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
+from ext_proc.core.left_out import left_out
 from ext_proc.core.levels import Group, Levels, levels
 from ext_proc.core.naming import Naming, Narrow, name
-from ext_proc.core.record import Decisions, Record
+from ext_proc.core.places import free_first, is_any_free
+from ext_proc.core.prediction import predicted
+from ext_proc.core.record import Beside, Decisions, Record, Shape
 from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.shadow import Shadow
 from ext_proc.core.strategies.kv_aware import prompt_of
 from ext_proc.core.strategies.table import strategy
 from ext_proc.core.strategies.view import NO_REQUEST, Remembering, Request, Strategy, View
+from ext_proc.core.waiting_room import Released, WaitingRoom, without_wait
 
 __all__ = ["Named", "Picker", "Rejected", "Unpicked", "Wanted"]
 
@@ -63,6 +69,13 @@ class _Pool:
     levels: Levels
     filters: tuple[Filter, ...]
     endpoints: Mapping[str, EndpointSettings]
+    shadow: Shadow | None
+    unavailable: tuple[str, ...]
+
+    @property
+    def needs_prompt(self) -> bool:
+        """Whether anybody looks at prompts."""
+        return self.strategy.needs_prompt or (self.shadow is not None and self.shadow.strategy.needs_prompt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +92,19 @@ class Wanted:
     timeout_s: float
     request: Request = NO_REQUEST
     """What is known about the request beside its prompt, for strategies that look at it."""
+    waited_s: float = 0.0
+    """How long it has waited for a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A request that was read, and for which there is a pool: all that a pick needs."""
+
+    request: ParsedRequest
+    headers: Mapping[str, str]
+    asked: Asked
+    body: bytes | None
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +151,21 @@ class Picker:
     """Names endpoints for requests.
 
     `wall_offset_s` is Unix time minus the caller's monotonic clock; the records show it and nothing depends on it.
+    `shadow_rng` are the chances of shadows; without it there are none, whatever the settings say.
     Raises ValueError, as `apply_settings` does, for an unknown strategy.
 
     Mutable: the fleet, the pools' history, the decisions; and settings and pools, which are replaced as a whole.
     """
 
-    def __init__(self, settings: PickerSettings, *, wall_offset_s: float = 0.0) -> None:
+    def __init__(
+        self, settings: PickerSettings, *, wall_offset_s: float = 0.0, shadow_rng: random.Random | None = None
+    ) -> None:
         self._wall_offset_s = wall_offset_s
+        self._shadow_rng = shadow_rng
         self._fleet = Fleet()
         self._history: dict[str, _History] = {}
         self._pools: dict[str, _Pool] = {}
+        self._room: WaitingRoom[_Asking] = WaitingRoom()
         self.decisions = Decisions()
         self.apply_settings(settings)
 
@@ -151,14 +182,58 @@ class Picker:
     def apply_settings(self, settings: PickerSettings) -> None:
         """Takes new settings; all or, raising ValueError, nothing of them."""
         strategies = [self._strategy(pool) for pool in settings.pools]
+        shadows = [self._shadow(pool) for pool in settings.pools]
         self._fleet.want({endpoint.address for pool in settings.pools for endpoint in pool.endpoints})
-        prepared = [self._prepared(*pair) for pair in zip(settings.pools, strategies, strict=True)]
+        prepared = [self._prepared(*each) for each in zip(settings.pools, strategies, shadows, strict=True)]
         self._pools = {pool.settings.cluster: pool for pool in prepared}
         self._history = {pool.name: self._history.get(pool.name, _History()) for pool in settings.pools}
         self._settings = settings
+        admissions = {pool.cluster: (pool.name, pool.admission) for pool in settings.pools if pool.admission}
+        self._room.furnish(admissions)
 
     def decide(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer:
         """Answers one request and reserves its place; never raises, whatever the request holds."""
+        asking = self._read(facts)
+        return self._pick(self._pools[facts.cluster], asking, now, rng) if isinstance(asking, _Asking) else asking
+
+    def ask(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer | Waiting:
+        """As `decide`, where the pool's admission lets the request in; else it waits, or is refused.
+
+        The answers to those who wait come from `released`.
+        """
+        if not self._room.has(facts.cluster):
+            return self.decide(facts, now, rng)
+        asking = self._read(facts)
+        if not isinstance(asking, _Asking):
+            return asking
+        tokens = tokens_of(b"".join(asking.request.prompt_parts))
+        visitor = Visitor(kind=asking.request.kind, tokens=tokens, headers=facts.headers)
+        is_free = self._is_free(facts.cluster, now)
+        answer = self._room.arrive(facts.cluster, visitor, asking, now, is_free=is_free)
+        return self._pick(self._pools[facts.cluster], asking, now, rng) if answer is None else answer
+
+    @property
+    def waiting(self) -> int:
+        """How many were told to wait and have no answer yet."""
+        return len(self._room)
+
+    def released(self, now: float, rng: random.Random) -> Iterator[Released]:
+        """The answers that can be given now; to be fetched after every event, and often enough to keep deadlines."""
+
+        def let_in(cluster: str, asking: _Asking, waited_s: float) -> Answer:
+            return self._pick(self._pools[cluster], asking, now, rng, waited_s)
+
+        return self._room.released(now, lambda cluster: self._is_free(cluster, now), let_in)
+
+    def leave(self, ticket: int) -> None:
+        """A client that waited went away."""
+        self._room.leave(ticket)
+
+    def close(self) -> None:
+        """Nobody waits any more, and nobody is asked to: it is left to Envoy where those go."""
+        self._room.close()
+
+    def _read(self, facts: RequestFacts) -> _Asking | Answer:
         request = parse_request(facts)
         match request:
             case Unpickable():
@@ -175,7 +250,13 @@ class Picker:
             return _no_endpoint(pool.settings.name)
         body = replace_model(facts.body, asked.engine_model) if asked.engine_model != request.model else None
         timeout_s = self._settings.timeouts_s.get(facts.route, pool.settings.request_timeout_s)
-        return self._pick(pool, request, facts.headers, asked, body, timeout_s, now, rng)
+        return _Asking(request, facts.headers, asked, body, timeout_s)
+
+    def _is_free(self, cluster: str, now: float) -> bool:
+        """Whether somebody in a pool that has admission has a place."""
+        pool = self._pools[cluster]
+        limits = pool.settings.admission
+        return limits is None or is_any_free(limits, self._fleet, pool.levels, now)
 
     def place(self, cluster: str, wanted: Wanted, now: float, rng: random.Random) -> Answer:
         """As `decide`, for a request without a body: whoever replays prompts has their blocks and nothing else.
@@ -201,7 +282,7 @@ class Picker:
                     self._learn(event)
             case _:
                 record = self.decisions.get(event.decision_id)
-                self._fleet.apply(event, record)
+                self._fleet.apply(event if record is None else without_wait(event, record.waited_s), record)
                 if record is not None:
                     record.outcome.apply(event)
 
@@ -214,6 +295,8 @@ class Picker:
         return {
             pool.name: {
                 "strategy": pool.strategy,
+                **self._room.status(pool.cluster, now),
+                **self._shadow_status(pool),
                 "endpoints": [self._endpoint_status(endpoint, now) for endpoint in pool.endpoints],
             }
             for pool in self._settings.pools
@@ -226,7 +309,16 @@ class Picker:
             return known.strategy
         return strategy(pool.strategy, pool.parameters.get(pool.strategy), pool.own)
 
-    def _prepared(self, pool: PoolSettings, chosen: Strategy) -> _Pool:
+    def _shadow(self, pool: PoolSettings) -> Shadow | None:
+        """A new one, or that which the pool has, with its counts, where nothing about either strategy has changed."""
+        if not pool.shadow or self._shadow_rng is None:
+            return None
+        known = self._pools.get(pool.cluster)
+        if known is not None and _says_of_shadow(known.settings) == _says_of_shadow(pool):
+            return known.shadow
+        return Shadow(pool.shadow, strategy(pool.shadow, pool.parameters.get(pool.shadow), pool.shadow_own))
+
+    def _prepared(self, pool: PoolSettings, chosen: Strategy, shadow: Shadow | None) -> _Pool:
         return _Pool(
             settings=pool,
             strategy=chosen,
@@ -234,22 +326,22 @@ class Picker:
             levels=levels(pool.endpoints, self._fleet.slots),
             filters=filters_of(pool, self._fleet.slots),
             endpoints={endpoint.address: endpoint for endpoint in pool.endpoints},
+            shadow=shadow,
+            unavailable=tuple(endpoint.address for endpoint in pool.endpoints if not endpoint.available),
         )
 
     def _pick(
         self,
         pool: _Pool,
-        request: ParsedRequest,
-        headers: Mapping[str, str],
-        asked: Asked,
-        body: bytes | None,
-        timeout_s: float,
+        asking: _Asking,
         now: float,
         rng: random.Random,
+        waited_s: float = 0.0,
     ) -> Named:
+        request, asked, timeout_s = asking.request, asking.asked, asking.timeout_s
         text = b"".join(request.prompt_parts)
         # What the engine is asked for is what its cache knows the prompt under.
-        blocks = block_hashes(text, asked.engine_model, request.salt) if pool.strategy.needs_prompt else ()
+        blocks = block_hashes(text, asked.engine_model, request.salt) if pool.needs_prompt else ()
         tokens = tokens_of(text)
         about = Request(
             kind=request.kind,
@@ -258,21 +350,26 @@ class Picker:
             max_tokens=request.max_tokens,
             session=request.session,
             user=request.user,
-            headers=headers,
+            headers=asking.headers,
         )
-        wanted = Wanted(model=asked.model, tokens=tokens, blocks=blocks, timeout_s=timeout_s, request=about)
+        wanted = Wanted(
+            model=asked.model, tokens=tokens, blocks=blocks, timeout_s=timeout_s, request=about, waited_s=waited_s
+        )
         placed = self._place(pool, wanted, now, rng)
         limit_ms = first_byte_ms(request, pool.settings, placed.work, timeout_s)
-        return Named(decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=body)
+        return Named(
+            decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=asking.body
+        )
 
     def _place(self, pool: _Pool, wanted: Wanted, now: float, rng: random.Random) -> _Placed:
         """Ranks a pool that has endpoints, keeps the record, and reserves what it names first."""
         tokens = wanted.tokens
-        blocks = wanted.blocks if pool.strategy.needs_prompt else ()
-        make_view = self._view_maker(pool, tokens, blocks, wanted.request, now)
-        narrow = self._narrowing(pool.filters, wanted.request) if pool.filters else iter
+        blocks = wanted.blocks if pool.needs_prompt else ()
+        make_view = self._view_maker(pool, tokens, blocks, wanted.request, now, pool.strategy.needs_prompt)
+        narrow = self._narrowing(pool, wanted.request, now)
         naming = name(pool.levels, self._fleet, pool.strategy, make_view, now, rng, narrow)
-        record = self._record(f"{rng.getrandbits(64):016x}", pool.settings, wanted.model, naming, now)
+        beside = None if pool.shadow is None else self._beside(pool, pool.shadow, wanted, blocks, naming, now)
+        record = self._record(f"{rng.getrandbits(64):016x}", pool, wanted, naming, now, beside)
         self.decisions.add(record)
         view, best = naming.view, int(naming.ranking.order[0])
         if pool.remembers is not None:
@@ -293,15 +390,24 @@ class Picker:
         )
         return _Placed(record.id, record.endpoints, work)
 
-    def _narrowing(self, filters: tuple[Filter, ...], request: Request) -> Narrow:
-        return partial(narrowed, filters=filters, request=request, adapters=self._fleet.adapters)
+    def _narrowing(self, pool: _Pool, request: Request, now: float) -> Narrow:
+        limits, filters = pool.settings.admission, pool.filters
+        if limits is None and not filters:
+            return iter
+        by_filters: Narrow = iter
+        if filters:
+            by_filters = partial(narrowed, filters=filters, request=request, adapters=self._fleet.adapters)
+        if limits is None:
+            return by_filters
+        # Filters are wishes; limits are not.
+        return lambda groups: free_first(by_filters(groups), limits, self._fleet, now)
 
     def _view_maker(
-        self, pool: _Pool, tokens: int, blocks: tuple[int, ...], request: Request, now: float
+        self, pool: _Pool, tokens: int, blocks: tuple[int, ...], request: Request, now: float, needs_prompt: bool
     ) -> Callable[[Group], View]:
         history = self._history[pool.settings.name]
         turn, mean_uncached, gap_s = history.turn, history.mean_uncached, history.gap_s
-        if not pool.strategy.needs_prompt:
+        if not needs_prompt:
             return lambda group: View(
                 group.slots, group.weights, self._fleet, now, turn, mean_uncached, None, request, pool.endpoints
             )
@@ -326,17 +432,51 @@ class Picker:
 
         return made
 
-    def _record(self, decision_id: str, pool: PoolSettings, model: str, naming: Naming, now: float) -> Record:
+    def _beside(
+        self, pool: _Pool, shadow: Shadow, wanted: Wanted, blocks: tuple[int, ...], naming: Naming, now: float
+    ) -> Beside | None:
+        """What the pool's shadow would do, on the endpoints that the first name was chosen from."""
+        assert self._shadow_rng is not None, "no shadow is made without"
+        view = naming.view
+        if shadow.strategy.needs_prompt and view.prompt is None:
+            group = Group(0, view.slots, view.weights)
+            view = self._view_maker(pool, wanted.tokens, blocks, wanted.request, now, True)(group)
+        return shadow.look(view, naming.ranking, self._shadow_rng)
+
+    def _shadow_status(self, pool: PoolSettings) -> dict[str, Any]:
+        shadow = self._pools[pool.cluster].shadow
+        return {} if shadow is None else {"shadow": shadow.status()}
+
+    def _record(
+        self, decision_id: str, pool: _Pool, wanted: Wanted, naming: Naming, now: float, beside: Beside | None
+    ) -> Record:
+        request, view = wanted.request, naming.view
+        missing = left_out(pool.levels, pool.unavailable, pool.filters, request, view.slots, self._fleet, now)
+        reason = naming.reason
+        if wanted.waited_s:
+            reason += f"; waited {wanted.waited_s:.3g} s for a place"
         return Record(
             id=decision_id,
             time=now + self._wall_offset_s,
             at=now,
-            model=model,
-            pool=pool.name,
-            strategy=pool.strategy,
+            model=wanted.model,
+            pool=pool.settings.name,
+            strategy=pool.settings.strategy,
             endpoints=naming.addresses,
-            reason=naming.reason,
+            reason=reason,
             candidates=naming.candidates,
+            waited_s=wanted.waited_s,
+            shadow=beside,
+            request=Shape(
+                kind=request.kind,
+                engine_model=request.model,
+                tokens=wanted.tokens,
+                max_tokens=request.max_tokens,
+                has_session=bool(request.session),
+            ),
+            predicted=predicted(view, naming.ranking),
+            left_out=missing.endpoints,
+            left_out_count=missing.count,
         )
 
     def _learn(self, event: Picked) -> None:
@@ -351,6 +491,10 @@ class Picker:
 
 def _says_of_strategy(pool: PoolSettings) -> tuple[object, ...]:
     return pool.strategy, pool.parameters.get(pool.strategy), pool.own
+
+
+def _says_of_shadow(pool: PoolSettings) -> tuple[object, ...]:
+    return *_says_of_strategy(pool), pool.shadow, pool.parameters.get(pool.shadow), pool.shadow_own
 
 
 def _no_endpoint(pool: str) -> Rejected:

@@ -3,6 +3,7 @@
 Values only. An `address` is `ip:port` or `[v6]:port`, in exactly the text that Envoy prints.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -84,11 +85,45 @@ class FilterSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrioritySettings:
+    """One priority of requests that wait. `kinds` have it unless a header says otherwise; after `max_wait_s` a request
+    is refused, at once where that is 0."""
+
+    name: str
+    kinds: frozenset[str] = frozenset()
+    max_wait_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionSettings:
+    """When a pool is full (`ext_proc.core.places`), and who waits for a place (`ext_proc.core.admission`).
+
+    A pool is full at the first of its limits, which are those of the mean endpoint: requests in flight, prompt tokens
+    without a first token, KV usage (0 to 1); None does not limit. One endpoint takes up to `headroom` (a share) more.
+    `priorities` begin with the highest; `usual_priority` is the position of the one that requests have by default.
+    Headers are named in lower case.
+    """
+
+    max_in_flight: int | None = None
+    max_prefill_tokens: int | None = None
+    max_kv_usage: float | None = None
+    headroom: float = math.inf
+    max_waiting: int = 1_000
+    max_waiting_tokens: int = 10_000_000
+    priority_header: str = "x-priority"
+    tenant_header: str = "x-tenant"
+    wait_header: str = "x-max-wait-ms"
+    priorities: tuple[PrioritySettings, ...] = (PrioritySettings(name="normal"),)
+    usual_priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     """One pool. `cluster` is Envoy's name for it; `first_byte_s` None means: derive the limit from the request.
 
     `parameters` are those of strategies by name (`ext_proc.core.strategies`), where they are not the defaults. `own`
-    makes a strategy of the user's, for a `strategy` that is none of ours.
+    makes a strategy of the user's, for a `strategy` that is none of ours. `shadow` decides beside it without effect,
+    `shadow_own` makes that one (`ext_proc.core.shadow`).
     """
 
     name: str
@@ -100,8 +135,11 @@ class PoolSettings:
     filters: tuple[FilterSettings, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     own: "Maker | None" = None
+    shadow: str = ""
+    shadow_own: "Maker | None" = None
     scrape: ScrapeSettings = ScrapeSettings()
     kv_events: KvEventSettings | None = None
+    admission: AdmissionSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

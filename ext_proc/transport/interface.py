@@ -3,6 +3,7 @@
 Any HTTP/2 server that speaks gRPC's framing can carry these; `ext_proc.transport.grpcio` is the reference.
 """
 
+import asyncio
 from typing import Protocol
 
 
@@ -12,6 +13,10 @@ class StreamHandler(Protocol):
     @property
     def is_answered(self) -> bool:
         """Whether Envoy has what it needs for the request, so that the server may close the stream with status OK."""
+
+    @property
+    def later(self) -> "asyncio.Future[list[bytes]] | None":
+        """The answers of a request that has to wait, once they are there; None where it never had to."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The answers to one message; raises `ext_proc.core.exchange.ExchangeError` to end the stream in error."""

@@ -64,6 +64,8 @@ PURE = (
     "control_plane/sidecar/updates.py",
     "control_plane/sidecar/versions.py",
     "ext_proc/core",
+    "ext_proc/recorder.py",
+    "ext_proc/recording.py",
     "ext_proc/signals/engines",
     "ext_proc/signals/exposition.py",
     "ext_proc/signals/kv_blocks.py",

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from ext_proc.core.decision import Named, OpenAIError, Rejected
 from ext_proc.core.exchange import (
+    Abandon,
     BodyMode,
     Code,
     Continue,
     ExchangeError,
+    Hold,
     Ignored,
     Message,
     Modes,
@@ -25,7 +27,7 @@ from ext_proc.core.exchange import (
     RequestHeaders,
 )
 from ext_proc.core.request import RequestFacts
-from ext_proc.wire import REJECTION_DETAILS, ExchangeWire
+from ext_proc.wire import REJECTION_DETAILS, TOLD_KEY, ExchangeWire
 from protos.derive import root_class
 from protos.messages import load
 from tests.unit.ext_proc import envoy_messages as envoy
@@ -242,6 +244,13 @@ def test_pick() -> None:
     assert fields["kvpilot-first-byte-ms"].string_value == "30000"
 
 
+def test_pick_for_who_asked() -> None:
+    """The decision's id a second time, under the key that Envoy makes the answer's header of."""
+    asked = envoy.metadata(encoded(Pick(message=Message.REQUEST_BODY, named=NAMED, is_told=True)))
+    usual = envoy.metadata(encoded(Pick(message=Message.REQUEST_BODY, named=NAMED)))
+    assert asked == {**usual, TOLD_KEY: NAMED.decision_id}
+
+
 def test_pick_without_limit() -> None:
     """Without a limit its key is absent, so that Envoy sets no header."""
     data = encoded(Pick(message=Message.REQUEST_BODY, named=Named(decision_id="d", endpoints=("10.0.0.1:1",))))
@@ -306,9 +315,18 @@ def test_refusal_status(status: int, sent: int) -> None:
     assert message.immediate_response.status.code == sent
 
 
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0001, 1), (1.5, 1_500), (31.0, 31_000), (300.0004, 300_001)])
+def test_hold(seconds: float, milliseconds: int) -> None:
+    """A wait is told alone, in whole milliseconds and never shorter than it is: Envoy takes no less than one."""
+    response = second(encoded(Hold(ticket=3, for_s=seconds)))
+    assert response.override_message_timeout.total_seconds() * 1_000 == pytest.approx(milliseconds)
+    assert (response.request_body, response.request_headers, response.immediate_response) == (None, None, None)
+
+
 def test_release_is_not_told() -> None:
     """What concerns only the picker is not sent."""
     assert WIRE.encode(Release(decision_id="d")) is None
+    assert WIRE.encode(Abandon(ticket=1)) is None
 
 
 def test_second_codec_writes_what_we_read() -> None:

@@ -77,6 +77,24 @@ async def test_picks(tmp_path: Path) -> None:
         assert counts[-1] == 2
 
 
+async def test_shadows(tmp_path: Path) -> None:
+    """Each pick of a pool with a shadow is in one of its counters; without one there are none."""
+    text_ = policy_text(strategy="primary-standby, shadow: round-robin")
+    async with running(tmp_path, text_) as sidecar, admin_of(sidecar) as admin:
+        for _ in range(4):
+            await pick(sidecar)
+        samples = await scrape(admin)
+        labels = {"pool": "p", "strategy": "primary-standby", "shadow": "round-robin"}
+        results = {
+            result: value(samples, "kvpilot_shadow_picks_total", **labels, result=result)
+            for result in ("agreed", "differed", "failed")
+        }
+        assert results == {"agreed": 2, "differed": 2, "failed": 0}
+        assert (value(samples, "kvpilot_shadow_regret_total", **labels, by="live") or 0) > 0
+        await edit(sidecar, policy_text())
+        assert not any("shadow" in name for name, _ in await scrape(admin))
+
+
 async def test_endpoints(tmp_path: Path) -> None:
     """Each endpoint of each pool has its gauges; what nobody has read yet is absent, not zero."""
     async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:

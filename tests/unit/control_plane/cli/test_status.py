@@ -145,6 +145,33 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == status()
 
 
+def test_a_shadow(capsys: pytest.CaptureFixture[str]) -> None:
+    """How often the two agree, and what a pick would cost more; before the first pick there is nothing to divide."""
+    assert shown(status())[0] == 0
+    assert "Shadows" not in capsys.readouterr().out
+    shadow = {"strategy": "queue-depth", "agreed": 3, "differed": 1, "failed": 2, "regret": 6.0, "live_regret": 0.4}
+    pool = {"strategy": "kv-aware", "endpoints": [], "shadow": shadow}
+    assert shown(status(pools={"chat": pool}))[0] == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "queue-depth" in line)
+    assert line.split() == ["chat", "kv-aware", "queue-depth", "4", "75.0%", "+1.5", "+0.1", "2"]
+    fresh = shadow | {"agreed": 0, "differed": 0, "failed": 0}
+    assert shown(status(pools={"chat": pool | {"shadow": fresh}}))[0] == 0
+
+
+def test_admission(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who waits by priority, and what became of others; nothing where no pool has it."""
+    assert shown(status())[0] == 0
+    assert "Admission" not in capsys.readouterr().out
+    door = {
+        "waiting": {"people": 2, "batch": 1_200}, "waiting_tokens": 900_000, "admitted_per_s": 2.5,
+        "rejected": {"full": 3, "expired": 4, "no-wait": 0}, "left": 5,
+    }  # fmt: skip
+    pools = {"chat": {"strategy": "kv-aware", "endpoints": [], "admission": door}}
+    assert shown(status(pools=pools))[0] == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "people" in line)
+    assert line.split() == ["chat", "people", "2,", "batch", "1200", "1,202", "900,000", "2.5", "7", "5"]
+
+
 def test_an_older_sidecar(capsys: pytest.CaptureFixture[str]) -> None:
     """Parts that a sidecar does not tell are left out."""
     answer = {key: value for key, value in status().items() if key in ("version", "policy", "envoys", "pools")}

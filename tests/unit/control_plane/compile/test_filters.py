@@ -7,8 +7,11 @@ import pytest
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
 from control_plane.compile.filters import http_filters
+from control_plane.compile.names import EXPLAIN_HEADER, TOLD_KEY
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.policy.model import ListenerPicker
+from ext_proc import wire
+from ext_proc.core import exchange
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, listener
 
 FULL_CHAIN = [
@@ -103,6 +106,33 @@ def test_labels_of_pods_are_removed_before_ours_are_set() -> None:
     """What a pod sends under our names never reaches a client."""
     mutations = chain()["envoy.filters.http.header_mutation"]["mutations"]["responseMutations"]
     assert mutations[:2] == [{"remove": "x-kvpilot-decision"}, {"remove": "x-kvpilot-pod"}]
+
+
+@pytest.mark.parametrize(
+    ("explain", "is_passed_on", "told"),
+    [
+        ("always", False, {"x-kvpilot-decision": "kvpilot-decision", "x-kvpilot-pod": "UPSTREAM"}),
+        ("asked", True, {"x-kvpilot-decision": "kvpilot-told-decision"}),
+        ("never", False, {}),
+    ],
+)
+def test_what_answers_tell(explain: str, is_passed_on: bool, told: dict[str, str]) -> None:
+    """Everything; the id that the picker gives to who asks; nothing. Requests to pods have the id in any case."""
+    filters = chain(picker=ListenerPicker(explain=explain))
+    attributes = filters["envoy.filters.http.ext_proc"]["requestAttributes"]
+    assert ('request.headers["x-kvpilot-explain"]' in attributes) is is_passed_on
+    mutations = filters["envoy.filters.http.header_mutation"]["mutations"]
+    removed, set_ = mutations["responseMutations"][:2], mutations["responseMutations"][2:]
+    assert removed == [{"remove": "x-kvpilot-decision"}, {"remove": "x-kvpilot-pod"}]
+    headers = {each["append"]["header"]["key"]: each["append"]["header"]["value"] for each in set_}
+    assert headers.keys() == told.keys()
+    assert all(told[name] in value for name, value in headers.items())
+    assert mutations["requestMutations"][0]["append"]["header"]["key"] == "x-kvpilot-decision"
+
+
+def test_the_picker_has_the_same_names() -> None:
+    """What asks for the id, and under which key it comes."""
+    assert (EXPLAIN_HEADER, TOLD_KEY) == (exchange.EXPLAIN_HEADER, wire.TOLD_KEY)
 
 
 def test_router_logs_attempts_while_they_run() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from control_plane.compile.capability import Capabilities, Feature
+from control_plane.policy.model import ListenerPicker
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, OLDEST, compiled, manager, policy
 
 
@@ -36,6 +37,21 @@ def test_own_headers_are_removed_early() -> None:
     prefixes = [item["removeOnMatch"]["keyMatcher"]["prefix"] for item in mutations if "removeOnMatch" in item]
     assert prefixes == ["x-kvpilot-", "x-gateway-destination-", "x-envoy-upstream-"]
     assert {"remove": "x-envoy-max-retries"} in mutations
+
+
+def test_a_question_about_the_decision_comes_through() -> None:
+    """Put by before our headers are removed, and taken back after, where clients may ask."""
+    (guard,) = manager(policy(picker=ListenerPicker(explain="asked")))["earlyHeaderMutationExtensions"]
+    mutations = guard["typedConfig"]["mutations"]
+    steps = [
+        each["append"]["header"]["key"] if "append" in each else next(iter(each)) for each in mutations[: 1 + 3 + 1 + 1]
+    ]
+    removed = ["removeOnMatch"] * 3
+    assert steps == ["kvpilot-explain-put-by", *removed, "x-kvpilot-explain", "remove"]
+    assert mutations[5] == {"remove": "kvpilot-explain-put-by"}
+    for explain in ("always", "never"):
+        (guard,) = manager(policy(picker=ListenerPicker(explain=explain)))["earlyHeaderMutationExtensions"]
+        assert not any("append" in each for each in guard["typedConfig"]["mutations"])
 
 
 def test_paths_have_one_spelling() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from control_plane.compile.needs import ORDINARY, Needs, all_engine_names, engine_names, hosts_of, needs_of
+from control_plane.policy.admission import Admission
 from control_plane.policy.matching import RuleMatch
 from control_plane.policy.model import Model, Policy, Pool, Rule, VirtualHost
 from control_plane.policy.routing import DirectResponse, Rewrite
@@ -67,8 +68,8 @@ def test_a_listener_without_virtual_hosts_has_one() -> None:
 def test_headers_that_strategies_look_at() -> None:
     """Of every pool whose strategy is `session`, but for the header that the listener passes on anyway."""
 
-    def sticky(name: str, strategy: str = "session", **session: Any) -> Pool:
-        return pool(name, picker=PoolPicker(strategy=strategy, session=SessionStrategy(**session)))
+    def sticky(name: str, strategy: str = "session", shadow: str = "", **session: Any) -> Pool:
+        return pool(name, picker=PoolPicker(strategy=strategy, shadow=shadow, session=SessionStrategy(**session)))
 
     pools = (
         sticky("a", http_header_name="x-user"),
@@ -77,6 +78,14 @@ def test_headers_that_strategies_look_at() -> None:
         sticky("d", http_header_name="x-session-id"),
         sticky("e", "round-robin", http_header_name="x-unused"),
         sticky("f"),
+        sticky("g", "kv-aware", "session", http_header_name="x-shadow"),
     )
-    assert needs(policy(PLAIN, pools=pools)).headers == ("cookie", "x-user")
-    assert needs(policy(PLAIN, pools=pools, session_header="x-user")).headers == ("cookie", "x-session-id")
+    assert needs(policy(PLAIN, pools=pools)).headers == ("cookie", "x-shadow", "x-user")
+    assert needs(policy(PLAIN, pools=pools, session_header="x-user")).headers == ("cookie", "x-session-id", "x-shadow")
+
+
+def test_headers_that_admission_looks_at() -> None:
+    """Priority, tenant and patience, of every pool that may let requests wait."""
+    door = Admission(max_in_flight=1, tenant_header="x-team")
+    pools = (pool("a", picker=PoolPicker(admission=door)), pool("b"))
+    assert needs(policy(PLAIN, pools=pools)).headers == ("x-max-wait-ms", "x-priority", "x-team")

@@ -7,8 +7,9 @@ import pytest
 
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
+from control_plane.policy.admission import Admission
 from control_plane.policy.matching import RuleMatch, ValueMatch
-from control_plane.policy.model import Model, Retries, RouteTarget, Rule, Timeouts, VirtualHost
+from control_plane.policy.model import Model, PoolPicker, Retries, RouteTarget, Rule, Timeouts, VirtualHost
 from control_plane.policy.routing import DirectResponse, Rewrite
 from tests.unit.control_plane.compile.samples import (
     EVERYTHING,
@@ -73,6 +74,13 @@ def test_idle_time_leaves_room_for_the_first_byte() -> None:
     """Envoy's idle timer runs before the first byte, too."""
     slow = pool("a", timeouts=Timeouts(first_byte_s=120.0, idle_s=60.0))
     assert routes(policy(pools=(slow,)))[0]["route"]["idleTimeout"] == "120s"
+
+
+def test_idle_time_leaves_room_for_a_wait() -> None:
+    """It also runs while a request waits for a place; that time comes on top."""
+    door = Admission(max_in_flight=1, max_wait_s=40.0)
+    busy = pool("a", timeouts=Timeouts(idle_s=60.0), picker=PoolPicker(admission=door))
+    assert routes(policy(pools=(busy,)))[0]["route"]["idleTimeout"] == "100s"
 
 
 def test_one_pool_is_a_plain_cluster() -> None:

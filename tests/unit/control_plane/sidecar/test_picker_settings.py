@@ -12,16 +12,18 @@ from control_plane.compile.endpoints import load_assignment
 from control_plane.compile.localities import Locality
 from control_plane.fleet.model import Fleet, Health, static_fleet
 from control_plane.policy import load
-from control_plane.policy.strategies import KINDS
+from control_plane.policy.request_kinds import KINDS
 from control_plane.policy.strategies import STRATEGIES as NAMES
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
 from ext_proc.core.request import KINDS as KINDS_OF_PATHS
 from ext_proc.core.settings import (
+    AdmissionSettings,
     EndpointSettings,
     FilterSettings,
     KvEventSettings,
     PickerSettings,
     PoolSettings,
+    PrioritySettings,
     ScrapeSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
@@ -132,6 +134,16 @@ def test_parameters_of_strategies() -> None:
         "gpu-memory": gpu_memory.Parameters(maximum_usage=0.9),
         "session": session.Parameters(header="x-user", load_factor=2.0),
     }
+
+
+def test_a_shadow() -> None:
+    """By its name; without one there is none."""
+    for words, shadow in (("", ""), (", shadow: random", "random")):
+        text = POLICY.replace("{strategy: least-request}", "{strategy: least-request" + words + "}")
+        document = load(text, "policy.yaml").document
+        assert document is not None
+        (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+        assert (pool.strategy, pool.shadow, pool.shadow_own) == ("least-request", shadow, None)
 
 
 def test_filters() -> None:
@@ -289,3 +301,42 @@ def test_where_engines_tell(said: str, settings: KvEventSettings) -> None:
         assert document is not None
         found = picker_settings(document.policy, static_fleet(document.policy), document.version)
         assert found.pools[0].kv_events == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("{maxInFlight: 4}", AdmissionSettings(max_in_flight=4)),
+        (
+            "{maxPrefillTokens: 9, maxKvUsage: 90%, headroom: 25, maxWaiting: 3, maxWaitingTokens: 5, maxWait: 2s, "
+            "waitHeader: x-w, tenantHeader: x-t, priorityHeader: x-p, defaultPriority: b, "
+            "priorities: [{name: a, maxWait: 1s}, {name: b, kinds: [chat]}, {name: c, sheddable: true}]}",
+            AdmissionSettings(
+                max_prefill_tokens=9,
+                max_kv_usage=0.9,
+                headroom=0.25,
+                max_waiting=3,
+                max_waiting_tokens=5,
+                priority_header="x-p",
+                tenant_header="x-t",
+                wait_header="x-w",
+                priorities=(
+                    PrioritySettings(name="a", max_wait_s=1.0),
+                    PrioritySettings(name="b", kinds=frozenset({"chat"}), max_wait_s=2.0),
+                    PrioritySettings(name="c", max_wait_s=0.0),
+                ),
+                usual_priority=1,
+            ),
+        ),
+    ],
+)
+def test_admission(said: str, expected: AdmissionSettings) -> None:
+    """As the policy says; without it nobody waits."""
+    for text, settings in (
+        (POLICY, None),
+        (POLICY.replace("least-request}", f"random, admission: {said}}}"), expected),
+    ):
+        document = load(text, "policy.yaml").document
+        assert document is not None
+        found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+        assert found.pools[0].admission == settings

@@ -6,15 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked, Waiting
 from ext_proc.core.exchange import (
     _TRANSITIONS,
+    EXPLAIN_HEADER,
+    PATIENCE_S,
+    Abandon,
     Action,
     BodyMode,
     Code,
     Continue,
+    Decided,
     Exchange,
     ExchangeError,
+    Hold,
     Ignored,
     Input,
     Message,
@@ -52,11 +57,11 @@ CONTINUE_BODY = Continue(message=Message.REQUEST_BODY)
 class Judge:
     """Stands for the picker: gives the same answer to everything and remembers what it was asked."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer | Waiting) -> None:
         self.answer = answer
         self.asked: list[RequestFacts] = []
 
-    def __call__(self, facts: RequestFacts) -> Answer:
+    def __call__(self, facts: RequestFacts) -> Answer | Waiting:
         self.asked.append(facts)
         return self.answer
 
@@ -255,6 +260,64 @@ def test_table_is_total() -> None:
     assert set(_TRANSITIONS) == {(state, kind) for state in State for kind in kinds}
 
 
+WAITING = Waiting(7, 30.0)
+HOLD = Hold(ticket=7, for_s=30.0 + PATIENCE_S)
+
+
+def test_a_pick_that_has_to_wait() -> None:
+    """Envoy is told to be patient, a little longer than the wait may be; the answer is of the message that waited."""
+    exchange = Exchange(Judge(WAITING))
+    assert exchange.handle(FIRST_BODY) == (HOLD,)
+    assert [exchange.is_answered] == [False]
+    assert exchange.handle(Decided(NAMED)) == (Pick(message=Message.REQUEST_BODY, named=NAMED),)
+    assert exchange.is_answered
+    assert exchange.handle(StreamClosed()) == (Release(decision_id="d1"),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "action"), [(REJECTED, Refuse(rejected=REJECTED)), (UNPICKED, CONTINUE_BODY)], ids=["refused", "left"]
+)
+def test_a_wait_that_ends_without_a_pick(answer: Answer, action: Action) -> None:
+    """A refusal, or no opinion, ends the wait too; nothing was reserved."""
+    exchange = Exchange(Judge(WAITING))
+    exchange.handle(FIRST_BODY)
+    assert exchange.handle(Decided(answer)) == (action,)
+    assert exchange.handle(StreamClosed()) == ()
+
+
+def test_headers_alone_may_wait() -> None:
+    """A request without a body waits with its headers; one with headers and body needs its length with a new body."""
+    exchange = Exchange(Judge(WAITING))
+    assert exchange.handle(LAST_HEADERS) == (HOLD,)
+    assert exchange.handle(Decided(NAMED)) == (
+        Pick(message=Message.REQUEST_HEADERS, named=NAMED, is_length_needed=True),
+    )
+    exchange = Exchange(Judge(WAITING))
+    exchange.handle(HEADERS)
+    exchange.handle(BODY)
+    assert exchange.handle(Decided(NAMED)) == (Pick(message=Message.REQUEST_BODY, named=NAMED, is_length_needed=True),)
+
+
+def test_a_client_that_leaves_while_it_waits() -> None:
+    """Its ticket is given back, once; an answer that was decided all the same gives back what it reserved."""
+    exchange = Exchange(Judge(WAITING))
+    exchange.handle(FIRST_BODY)
+    assert exchange.handle(StreamClosed()) == (Abandon(ticket=7),)
+    assert exchange.handle(StreamClosed()) == ()
+    assert exchange.handle(Decided(NAMED)) == (Release(decision_id="d1"),)
+    assert exchange.handle(Decided(UNPICKED)) == ()
+
+
+def test_what_comes_while_it_waits() -> None:
+    """Trailers are answered, a second body is an error."""
+    exchange = Exchange(Judge(WAITING))
+    exchange.handle(FIRST_BODY)
+    assert exchange.handle(TRAILERS) == (Continue(message=Message.REQUEST_TRAILERS),)
+    assert exchange.handle(Ignored()) == ()
+    with pytest.raises(ExchangeError):
+        exchange.handle(BODY)
+
+
 INPUTS = st.sampled_from(
     [HEADERS, LAST_HEADERS, BODY, FIRST_BODY, TRAILERS, RESPONSE_HEADERS, Ignored(), StreamClosed(),
      StreamClosed(by_us=True)]
@@ -281,3 +344,23 @@ def test_any_order(inputs: list[Input], answer: Answer) -> None:
     assert len(picks) == len(releases) == (1 if judge.asked and answer is NAMED else 0)
     refusals = [index for index, action in enumerate(actions) if isinstance(action, Refuse)]
     assert all(not actions[index + 1 :] for index in refusals)
+
+
+@pytest.mark.parametrize(("value", "is_told"), [("1", True), ("0", False), ("", False), ("true", False), (None, False)])
+def test_who_asks_is_told(value: str | None, is_told: bool) -> None:
+    """Only the word that is documented asks for the decision's id, in both shapes."""
+    context = CONTEXT if value is None else replace(CONTEXT, headers={EXPLAIN_HEADER: value})
+    shapes: tuple[list[Input], ...] = (
+        [replace(FIRST_BODY, context=context)],
+        [replace(HEADERS, context=context), BODY],
+    )
+    for messages in shapes:
+        picks = [action for action in play(NAMED, *messages) if isinstance(action, Pick)]
+        assert [pick.is_told for pick in picks] == [is_told]
+
+
+def test_who_waited_is_told() -> None:
+    """What was asked for at the beginning is not forgotten while the request waits."""
+    exchange = Exchange(Judge(Waiting(ticket=1, for_s=1.0)))
+    exchange.handle(replace(FIRST_BODY, context=replace(CONTEXT, headers={EXPLAIN_HEADER: "1"})))
+    assert exchange.handle(Decided(NAMED)) == (Pick(message=Message.REQUEST_BODY, named=NAMED, is_told=True),)

@@ -393,6 +393,8 @@ def test_a_place_is_what_a_decision_leads_to(strategy: str) -> None:
         placed = callers[1].picker.place("pool/p", wanted(request), callers[1].now, callers[1].rng)
         assert placed == Named(decision_id=asked.decision_id, endpoints=asked.endpoints)
         records = [caller.picker.decisions.latest(1)[0].as_dict() for caller in callers]
+        for record in records:
+            del record["request"]  # who has no body knows little of it
         assert records[0] == records[1]
     first, second = (caller.picker.status(callers[0].now)["p"]["endpoints"] for caller in callers)
     assert first == second

@@ -28,11 +28,13 @@ READINESS = b"\x0a\x09readiness"
 
 
 class Stream:
-    """Echoes; `error` ends the stream in error, `twice` is answered twice, `silence` not at all."""
+    """Echoes; `error` ends the stream in error, `twice` is answered twice, `silence` not at all, `hold` is told to wait
+    and answered when the test says so."""
 
     def __init__(self, handler: "Handler") -> None:
         self.handler = handler
         self.is_answered = False
+        self.later: asyncio.Future[list[bytes]] | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
         """Answers one message."""
@@ -43,8 +45,18 @@ class Stream:
             raise RuntimeError("a bug")
         if data == b"silence":
             return []
+        if data == b"hold":
+            self.later = asyncio.get_running_loop().create_future()
+            self.handler.held.put_nowait(self)
+            return [b"wait"]
         self.is_answered = True
         return [data, data] if data == b"twice" else [data]
+
+    def decide(self, *answers: bytes) -> None:
+        """What was waited for has come."""
+        assert self.later is not None
+        self.is_answered = True
+        self.later.set_result(list(answers))
 
     def ended(self, *, by_us: bool) -> None:
         """Notes the end."""
@@ -60,10 +72,15 @@ class Handler:
         self.fed: list[bytes] = []
         self.logged: asyncio.Queue[bytes] = asyncio.Queue()
         self.ends: asyncio.Queue[bool] = asyncio.Queue()
+        self.held: asyncio.Queue[Stream] = asyncio.Queue()
 
     def open(self) -> Stream:
         """A new stream."""
         return Stream(self)
+
+    async def hold(self) -> Stream:
+        """The next stream that was told to wait."""
+        return await asyncio.wait_for(self.held.get(), PATIENCE_S)
 
     def feed(self, data: bytes) -> None:
         """Takes a message of a log stream."""
@@ -121,6 +138,61 @@ async def test_answers() -> None:
         assert await status(call) is grpc.StatusCode.OK
         assert await handler.end() is False
         assert transport.open_streams == 0
+
+
+async def test_an_answer_that_comes_later() -> None:
+    """Others are served while one waits; its answer comes when it is there, and the stream goes on as any other."""
+    async with serving() as (_, handler, channel):
+        call = channel.stream_stream(PROCESS)()
+        assert await exchange(call, b"hold") == b"wait"
+        held = await handler.hold()
+        assert await exchange(channel.stream_stream(PROCESS)(), b"one") == b"one"
+        held.decide(b"at last", b"and more")
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"at last"
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"and more"
+        assert await exchange(call, b"one") == b"one"
+        await call.done_writing()
+        assert await status(call) is grpc.StatusCode.OK
+
+
+async def test_a_message_while_another_one_waits() -> None:
+    """It is answered at once, and the wait goes on."""
+    async with serving() as (_, handler, channel):
+        call = channel.stream_stream(PROCESS)()
+        assert await exchange(call, b"hold") == b"wait"
+        held = await handler.hold()
+        assert await exchange(call, b"twice") == b"twice"
+        assert await call.read() == b"twice"
+        held.decide(b"at last")
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"at last"
+
+
+@pytest.mark.parametrize("is_polite", [True, False], ids=["half-close", "reset"])
+async def test_a_client_that_leaves_while_it_waits(is_polite: bool) -> None:
+    """The handler is told at once, whichever way the stream ends; nothing of it stays open."""
+    async with serving() as (transport, handler, channel):
+        call = channel.stream_stream(PROCESS)()
+        assert await exchange(call, b"hold") == b"wait"
+        await handler.hold()
+        if is_polite:
+            await call.done_writing()
+        else:
+            call.cancel()
+        assert await handler.end() is False
+        await settled(lambda: transport.open_streams == 0)
+
+
+async def test_stop_while_an_answer_is_decided() -> None:
+    """An answer that is there but not yet written is written before the stream is closed."""
+    async with serving() as (transport, handler, channel):
+        call = channel.stream_stream(PROCESS)()
+        assert await exchange(call, b"hold") == b"wait"
+        (await handler.hold()).decide(b"at last")
+        stopping = asyncio.create_task(transport.stop(1.0))
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"at last"
+        assert await handler.end() is True
+        assert await status(call) is grpc.StatusCode.OK
+        await stopping
 
 
 async def test_half_close_with_the_message() -> None:

@@ -1,0 +1,158 @@
+"""Who is next: strict priorities, tenants in turn by tokens, first come first served for each of them. Pure.
+
+- *Priorities are strict*, without ageing: ageing lets a flood of batch work compete with people just when there is
+  least room for both. Nobody waits for ever all the same, since every waiter has a deadline.
+- *Tenants* of one priority are served by deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing using
+  Deficit Round Robin", SIGCOMM 1995): each turn is worth `QUANTUM_TOKENS`, and what a turn leaves is kept while the
+  tenant has more waiting. Of two tenants that always have something waiting, neither gets more than
+  `QUANTUM_TOKENS` + 2 × the longest prompt ahead of the other.
+- *When it is full*, the lowest priority makes room first: there the tenant that has most waiting, and of its requests
+  the newest.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+# About one chat prompt. A smaller one makes longer searches (at most waiting tokens ÷ quantum steps for one request), a
+# larger one lets a tenant with short prompts send more of them in a row.
+QUANTUM_TOKENS = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """A request that waits. `priority` 0 is the highest; `tokens` are its share of work, at least 1."""
+
+    ticket: int
+    priority: int
+    tenant: str
+    tokens: int
+    since: float
+    deadline: float
+
+
+@dataclass(slots=True)
+class _Line:
+    """One tenant's waiters, oldest first. Mutable: its lane is the writer."""
+
+    waiters: "OrderedDict[int, Waiter]" = field(default_factory=OrderedDict)
+    tokens: int = 0
+    deficit: int = 0
+
+    def size(self, *, in_tokens: bool) -> int:
+        return self.tokens if in_tokens else len(self.waiters)
+
+
+class FairQueue:
+    """The waiters of one pool. Mutable: lanes by priority, waiters by ticket, their tokens."""
+
+    def __init__(self, priorities: int) -> None:
+        """`priorities` says how many there are; waiters have numbers below it."""
+        self._lanes = tuple(_Lane() for _ in range(priorities))
+        self._waiters: dict[int, Waiter] = {}
+        self.tokens = 0
+        """Of all that wait."""
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """All, in the order of their coming."""
+        return iter(self._waiters.values())
+
+    def lengths(self) -> tuple[int, ...]:
+        """How many wait, by priority."""
+        return tuple(len(lane) for lane in self._lanes)
+
+    def push(self, waiter: Waiter) -> None:
+        """Puts a waiter with a new ticket at the end of its line."""
+        assert waiter.ticket not in self._waiters, "a ticket is given once"
+        self._waiters[waiter.ticket] = waiter
+        self.tokens += waiter.tokens
+        self._lanes[waiter.priority].push(waiter)
+
+    def pop(self) -> Waiter:
+        """Takes out who is next; raises IndexError when nobody waits."""
+        for lane in self._lanes:
+            if len(lane):
+                waiter = lane.next()
+                self.remove(waiter.ticket, is_served=True)
+                return waiter
+        raise IndexError("nobody waits")
+
+    def remove(self, ticket: int, *, is_served: bool = False) -> Waiter | None:
+        """Takes out one waiter, wherever it stands; None when it is not there."""
+        waiter = self._waiters.pop(ticket, None)
+        if waiter is not None:
+            self.tokens -= waiter.tokens
+            self._lanes[waiter.priority].remove(waiter, is_served=is_served)
+        return waiter
+
+    def sheddable(self, newcomer: Waiter, *, in_tokens: bool) -> Waiter | None:
+        """Whom a newcomer may push out: somebody of lower priority, or of a tenant that would still have as much
+        waiting as the newcomer's own, counted in requests or in tokens. None: the newcomer is the one to go."""
+        for number in range(len(self._lanes) - 1, newcomer.priority - 1, -1):
+            lane = self._lanes[number]
+            if not len(lane):
+                continue
+            last, size = lane.newest_of_longest(in_tokens=in_tokens)
+            if number > newcomer.priority:
+                return last
+            left = size - (last.tokens if in_tokens else 1)
+            own = lane.size_of(newcomer.tenant, in_tokens=in_tokens) + (newcomer.tokens if in_tokens else 1)
+            return last if left >= own else None
+        return None
+
+
+class _Lane:
+    """The tenants of one priority, the one whose turn it is first. Mutable: lines, turn, count."""
+
+    __slots__ = ("_count", "_has_quantum", "_lines")
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._has_quantum = False  # whether the first one was given what this turn of it is worth
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def size_of(self, tenant: str, *, in_tokens: bool) -> int:
+        line = self._lines.get(tenant)
+        return 0 if line is None else line.size(in_tokens=in_tokens)
+
+    def newest_of_longest(self, *, in_tokens: bool) -> tuple[Waiter, int]:
+        longest = max(line.size(in_tokens=in_tokens) for line in self._lines.values())
+        lines = (line for line in self._lines.values() if line.size(in_tokens=in_tokens) == longest)
+        return max((next(reversed(line.waiters.values())) for line in lines), key=lambda last: last.ticket), longest
+
+    def push(self, waiter: Waiter) -> None:
+        line = self._lines.setdefault(waiter.tenant, _Line())
+        line.waiters[waiter.ticket] = waiter
+        line.tokens += waiter.tokens
+        self._count += 1
+
+    def next(self) -> Waiter:
+        while True:
+            tenant, line = next(iter(self._lines.items()))
+            if not self._has_quantum:
+                line.deficit += QUANTUM_TOKENS
+                self._has_quantum = True
+            waiter = next(iter(line.waiters.values()))
+            if waiter.tokens <= line.deficit:
+                return waiter
+            self._lines.move_to_end(tenant)
+            self._has_quantum = False
+
+    def remove(self, waiter: Waiter, *, is_served: bool) -> None:
+        line = self._lines[waiter.tenant]
+        del line.waiters[waiter.ticket]
+        line.tokens -= waiter.tokens
+        self._count -= 1
+        if is_served:
+            line.deficit -= waiter.tokens
+        if not line.waiters:
+            # What is left of a turn is lost with the line: credit is for those who wait.
+            if next(iter(self._lines)) == waiter.tenant:
+                self._has_quantum = False
+            del self._lines[waiter.tenant]
