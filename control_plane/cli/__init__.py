@@ -5,15 +5,19 @@ A verb's module imports little at its top and what it needs when it runs, so tha
 """
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
 EX_USAGE = 64
 EX_INTERRUPTED = 130
 """What shells show for a program that Ctrl-C ended."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to a disk may end with though the program is right."""
 VERBS = (
     "demo", "run", "check", "plan", "render", "explain", "test", "status", "rollback", "reload", "bootstrap", "schema",
     "pods", "probe", "record", "replay",
@@ -48,11 +52,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     args.words = tuple(sys.argv[1:] if argv is None else argv)  # a report says what made it
     try:
-        return int(_verb(args.verb).run(args))
+        status = int(_verb(args.verb).run(args))
+        sys.stdout.flush()  # here, since at exit nobody could say what is wrong
+        return status
     except KeyboardInterrupt:
         return EX_INTERRUPTED  # before a verb listens for it
     except BrokenPipeError:
-        # `kvpilot render … | head` is no error; the reader has seen what it wanted. Python would complain again when it
-        # flushes standard output at exit, so that is closed here.
-        sys.stderr.close()
+        # `kvpilot render … | head` is no error; the reader has seen what it wanted.
+        _drop_output()
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f"{error.filename}: " if error.filename is not None else ""
+        print(f"kvpilot {args.verb}: {where}{error.strerror}", file=sys.stderr)
+        _drop_output()
+        return 1
+
+
+def _drop_output() -> None:
+    """Forgets what could not be written; Python would try again at exit, and complain."""
+    with suppress(OSError):
+        sys.stdout.close()

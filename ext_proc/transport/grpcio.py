@@ -30,6 +30,10 @@ with RESOURCE_EXHAUSTED, and Envoy goes on without a pick."""
 LINGER_S: Final = 0.5
 """How long new streams are still answered after health says NOT_SERVING: one interval of Envoy's health check."""
 
+# What the last status of calls that we end may take, also where no grace is left. gRPC sends it after our handler has
+# returned, and a server that is stopped before that ends them as UNAVAILABLE.
+_FAREWELL_S: Final = 0.2
+
 # Who called within this time is taken to be still there when we stop: several intervals of a health check.
 _PEER_MEMORY_S: Final = 2.0
 
@@ -111,7 +115,8 @@ class GrpcTransport:
     async def stop(self, grace_s: float) -> None:
         """Stops within `grace_s`: says NOT_SERVING, closes who is answered, answers who comes, then ends.
 
-        Harmless when called twice or before `start`.
+        What it ends by itself ends with status OK, for which there is a moment beyond `grace_s` if need be. Harmless
+        when called twice or before `start`.
         """
         server, self._server = self._server, None
         if server is None:
@@ -125,8 +130,12 @@ class GrpcTransport:
         if self._streams or self._sidelines or now() - self._last_call < _PEER_MEMORY_S:
             await asyncio.sleep(min(LINGER_S, grace_s / 2))
         self._is_ending = True
-        for task in list(self._sidelines):
+        ended = set(self._sidelines)
+        for task in ended:
             task.cancel()
+        ended |= {stream.task for stream in self._streams if stream.is_closed_by_us}
+        if ended:
+            await asyncio.wait(ended, timeout=max(_FAREWELL_S, deadline - now()))
         await server.stop(max(0.0, deadline - now()))
 
     def _handlers(self) -> tuple[Any, ...]:

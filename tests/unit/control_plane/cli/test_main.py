@@ -65,6 +65,27 @@ def test_replay_survives_a_reader_that_leaves() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "check {policy}",
+        "plan {policy} {policy}",
+        "render {policy}",
+        "replay generate:chat --requests 20 --engines 2 --strategies round-robin",
+    ],
+)
+@pytest.mark.parametrize("flags", ["", "-u"], ids=["buffered", "unbuffered"])
+def test_a_full_disk(tmp_path: Path, words: str, flags: str) -> None:
+    """One line on standard error and status 1, whether the disk is met at the first line or at the end."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GOOD)
+    command = [sys.executable, *flags.split(), "-m", "control_plane.cli", *words.format(policy=policy).split()]
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (1, f"kvpilot {words.split()[0]}: No space left on device\n")
+
+
 def test_run_says_what_is_wrong_with_the_policy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A broken policy at the start is told with its place, and nothing is started."""
     policy = tmp_path / "policy.yaml"

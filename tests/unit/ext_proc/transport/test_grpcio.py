@@ -1,6 +1,7 @@
 """The gRPC server with a real client: every way in which a stream can end, and how the server itself ends."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -323,6 +324,21 @@ async def test_watch() -> None:
         stopping = asyncio.create_task(transport.stop(0.2))
         assert await call.read() == HEALTH.encode(ServingStatus.NOT_SERVING)
         assert await call.read() is grpc.aio.EOF
+        assert await status(call) is grpc.StatusCode.OK
+        await stopping
+
+
+@pytest.mark.parametrize("grace_s", [0.0, 0.1])
+async def test_the_end_of_a_watch_in_a_hurry(grace_s: float) -> None:
+    """Its status is OK also where no time is left: none was given, or the machine was too busy for it."""
+    async with serving() as (transport, _, channel):
+        call = channel.unary_stream(WATCH)(READINESS)
+        assert await call.read() == HEALTH.encode(ServingStatus.SERVING)
+        stopping = asyncio.create_task(transport.stop(grace_s))
+        await asyncio.sleep(0)
+        time.sleep(grace_s)  # noqa: ASYNC251 - the event loop is busy until the deadline
+        while await asyncio.wait_for(call.read(), PATIENCE_S) is not grpc.aio.EOF:
+            pass
         assert await status(call) is grpc.StatusCode.OK
         await stopping
 
