@@ -12,7 +12,7 @@ import msgspec
 if TYPE_CHECKING:
     import aiohttp
 
-    from control_plane.demo.client import Answer
+    from control_plane.openai_client import Answer
     from sim.sending.outcomes import Answered
 
 Api = Literal["chat", "completions"]
@@ -62,7 +62,7 @@ class Endpoint:
 
     async def ask(self, session: "aiohttp.ClientSession", body: bytes, timeout_s: float) -> "Answered":
         """Sends one request and reads its answer to the end; raises nothing."""
-        from control_plane.demo.client import ask
+        from control_plane.openai_client import ask
 
         answer = await ask(session, self.url, body, headers=self.headers, timeout_s=timeout_s)
         return answered(answer, self.pod_header)

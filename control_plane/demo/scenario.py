@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 
-from control_plane.demo.client import Answer, chat
 from control_plane.demo.conversations import Conversation, text
+from control_plane.openai_client import Answer, chat
 
 TURNS = 4
 DOCUMENT_TOKENS = 1200

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.demo.client import Answer
+from control_plane.openai_client import Answer
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import MODES, Mesh, PolicyText, mesh
 from tests.kit.waiting import eventually

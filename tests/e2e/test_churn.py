@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from control_plane.compile import AdsVariant
-from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
+from control_plane.openai_client import Answer
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import Mesh, PolicyText, mesh
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
+from control_plane.openai_client import Answer
 from sim.fleet import SimFleet
 from sim.pod import PodSpec
 from tests.kit.fleet import QUICK, quick_fleet

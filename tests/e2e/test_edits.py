@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from control_plane.demo.client import Answer
+from control_plane.openai_client import Answer
 from tests.e2e.test_picker_gone import grown, load
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import PolicyText, mesh

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo.client import Answer
+from control_plane.openai_client import Answer
 from tests.e2e.test_clients import simple
 from tests.e2e.test_mixed_load import mixed_policy, send_mixed
 from tests.e2e.test_picker_gone import grown, load

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
+from control_plane.openai_client import Answer
 from sim.fleet import SimFleet, pod_specs
 from tests.kit.fleet import QUICK
 from tests.kit.mesh import Mesh, PolicyText, mesh

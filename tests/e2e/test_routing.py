@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from control_plane.compile.model_rewrite import MAX_REWRITTEN_BYTES
-from control_plane.demo.client import Answer
 from control_plane.demo.conversations import text
+from control_plane.openai_client import Answer
 from ext_proc.core.alias import replace_model
 from sim.fleet import SimFleet
 from tests.e2e.test_picker_gone import grown, load

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 import yaml
 
-from control_plane.demo.client import chat
+from control_plane.openai_client import chat
 from control_plane.sidecar.envoy_process import find_envoy
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import PolicyText, mesh

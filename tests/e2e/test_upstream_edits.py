@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.compile.bootstrap import AdsVariant
-from control_plane.demo.client import Answer
+from control_plane.openai_client import Answer
 from tests.e2e.test_picker_gone import grown, load
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import PolicyText, mesh

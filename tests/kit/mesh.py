@@ -11,7 +11,7 @@ import aiohttp
 
 from control_plane.cli.envoy_files import bootstrap_template
 from control_plane.compile import AdsVariant, bootstrap
-from control_plane.demo.client import Answer, chat
+from control_plane.openai_client import Answer, chat
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from ext_proc.core.address import SocketAddress, parse_address
 from sim.fleet import SimFleet

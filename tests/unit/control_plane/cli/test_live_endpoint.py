@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from control_plane.cli.live_endpoint import Api, Endpoint, answered, endpoint_base, sessions
-from control_plane.demo.client import Answer
+from control_plane.openai_client import Answer
 from sim.pod import Pod, PodSpec
 from tests.kit.fleet import QUICK
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from control_plane.cli import build_parser, main, pods
-from control_plane.demo.client import chat
+from control_plane.openai_client import chat
 from ext_proc.signals.kv_events import KvEvents
 from ext_proc.signals.kv_feed import KvSource
 from sim.hardware import named

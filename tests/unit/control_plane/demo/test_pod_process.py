@@ -5,8 +5,8 @@ import socket
 import aiohttp
 import pytest
 
-from control_plane.demo.client import chat
 from control_plane.demo.pod_process import PodNotStartedError, PodProcess
+from control_plane.openai_client import chat
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

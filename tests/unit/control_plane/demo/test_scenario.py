@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 
 from control_plane.demo import scenario
-from control_plane.demo.client import Answer
 from control_plane.demo.scenario import (
     COMPARED_CONVERSATIONS,
     LOAD_REQUESTS,
@@ -20,6 +19,7 @@ from control_plane.demo.scenario import (
     measure,
     outcome,
 )
+from control_plane.openai_client import Answer
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings

@@ -15,7 +15,7 @@ _ALSO_CONTENT = ("reasoning_content", "reasoning", "tool_calls")
 """What else of a chunk is the model's own word (vLLM, SGLang: both spellings of reasoning); the role is not."""
 
 FULL_TIMEOUT_S = 60.0
-"""Nothing in a demonstration takes longer; a request that hangs must not hang the report."""
+"""For who says nothing else (a demonstration): a request that hangs must not hang its report."""
 
 
 @dataclass(slots=True)

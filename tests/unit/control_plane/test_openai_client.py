@@ -1,4 +1,4 @@
-"""The demonstration's client: against simulated pods as they are, and against servers that talk nonsense."""
+"""The client of OpenAI endpoints: against simulated pods as they are, and against servers that talk nonsense."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from control_plane.demo.client import Answer, ask, chat
+from control_plane.openai_client import Answer, ask, chat
 from sim.pod import Pod, PodSpec
 from tests.kit.fleet import QUICK
 
