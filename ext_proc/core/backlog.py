@@ -11,7 +11,7 @@ import numpy as np
 from ext_proc.core.slots import FloatArray, IntArray, grown
 
 # What may be taken for done without being known: the access log tells first tokens every 250 ms, so half of that in the
-# mean. Tuned between 100 and 300.
+# mean. Between 100 and 300 in a prototype; not tuned on the final form.
 GRACE_MS = 150.0
 
 

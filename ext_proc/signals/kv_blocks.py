@@ -20,11 +20,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-import xxhash
-
-from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, CacheEvent
-from ext_proc.core.token_blocks import BLOCK_BYTES, TOKEN_BYTES, chain_start, chained
+from ext_proc.core.events import CacheCleared, CacheEvent
+from ext_proc.core.token_blocks import BLOCK_BYTES, TOKEN_BYTES, chained
+from ext_proc.signals.kv_chain import DEAD, Block, Run, Told
+from ext_proc.signals.kv_content import content_of, start_of
 from ext_proc.signals.kv_wire import Cleared, Hash, KvEvent, Removed, Stored
 
 MAX_BLOCKS_PER_ENDPOINT: Final = 1 << 18
@@ -64,106 +63,12 @@ class Unused:
     """Blocks in media, of layers, or of ranks that do not count."""
 
 
-class _Run:
-    """A block of ours on the engine blocks that lie under it: `members`, of which `missing` are gone.
-
-    It lives as long as the last of them is known. `parent` is the block of ours before it.
-    """
-
-    __slots__ = ("members", "missing", "name", "parent")
-
-    def __init__(self, name: int, parent: int | None, members: "tuple[_Block, ...]") -> None:
-        self.name = name
-        self.parent = parent
-        self.members = members
-        self.missing = sum(not member.places for member in members)
-
-
-_DEAD: Final = -1
-"""`missing` of a run that lives no longer; members forget it when their list is cleaned."""
-
-_CLEAN_FROM: Final = 16
-"""Lists of runs are cleaned when they reach this length and each double of it, so cleaning costs nothing on average."""
-
-
-class _Block:
-    """An engine block.
-
-    `places` is a bitmask of where it is; 0: it is gone, and is kept for the `children` that share a block of ours with
-    it. `chain` is the hash of the last block of ours that ends within it or before; while none has ended, what the
-    prompt's chain starts with (`is_start`). `tail` are its tokens behind that end, and `filled` the bytes of tokens
-    behind that end, those of the blocks before it included. `runs` are the blocks of ours that lie on it.
-    """
-
-    __slots__ = ("before", "chain", "children", "filled", "is_start", "key", "places", "runs", "tail")
-
-    def __init__(self, key: Hash, before: "_Block | None", places: int) -> None:
-        self.key = key
-        self.before = before
-        self.places = places
-        self.children = 0
-        self.chain = 0
-        self.is_start = True
-        self.tail = b""
-        self.filled = 0
-        self.runs: list[_Run] = []
-
-    def begun(self) -> "tuple[tuple[_Block, ...], bytes]":
-        """The engine blocks under the block of ours that has begun and not ended here, and its tokens so far."""
-        members, parts, length = [self], [self.tail], len(self.tail)
-        while length < self.filled:
-            before = members[-1].before
-            assert before is not None, "what has begun in an earlier block depends on it"
-            members.append(before)
-            parts.append(before.tail)
-            length += len(before.tail)
-        return tuple(reversed(members)), b"".join(reversed(parts))
-
-    def lies_under(self, run: _Run) -> None:
-        self.runs.append(run)
-        count = len(self.runs)
-        if count >= _CLEAN_FROM and not count & (count - 1):
-            self.runs = [kept for kept in self.runs if kept.missing != _DEAD]
-
-
 @dataclass(slots=True)
 class _Rank:
     """The cache of one data-parallel rank. Mutable; written by its `KvBlocks`."""
 
-    blocks: dict[Hash, _Block] = field(default_factory=dict)
+    blocks: dict[Hash, Block] = field(default_factory=dict)
     places: dict[tuple[str, int], int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Told:
-    """Events in the making: blocks that follow each other become one. Mutable."""
-
-    address: str
-    at: float
-    events: list[CacheEvent] = field(default_factory=list)
-    stored: list[int] = field(default_factory=list)
-    parent: int | None = None
-    removed: list[int] = field(default_factory=list)
-
-    def held(self, run: _Run) -> None:
-        if self.removed or (self.stored and self.stored[-1] != run.parent):
-            self.flush()
-        if not self.stored:
-            self.parent = run.parent
-        self.stored.append(run.name)
-
-    def gone(self, run: _Run) -> None:
-        if self.stored:
-            self.flush()
-        self.removed.append(run.name)
-
-    def flush(self) -> None:
-        if self.stored:
-            stored = tuple(self.stored)
-            self.events.append(BlocksStored(address=self.address, at=self.at, blocks=stored, parent=self.parent))
-        if self.removed:
-            self.events.append(BlocksRemoved(address=self.address, at=self.at, blocks=tuple(self.removed)))
-        self.stored, self.removed = [], []
 
 
 class KvBlocks:
@@ -195,7 +100,7 @@ class KvBlocks:
 
     def apply(self, rank: int, events: Iterable[KvEvent], at: float) -> list[CacheEvent]:
         """Takes what one rank tells; gives what it means in blocks of ours."""
-        told = _Told(self._address, at)
+        told = Told(self._address, at)
         for event in events:
             match event:
                 case Stored():
@@ -211,7 +116,7 @@ class KvBlocks:
     def clear(self, rank: int, at: float) -> list[CacheEvent]:
         """Forgets one rank; what others hold stays."""
         gone = self._ranks.pop(rank, None)
-        told = _Told(self._address, at)
+        told = Told(self._address, at)
         if gone is not None:
             self._give_back(len(gone.blocks))
             for block in gone.blocks.values():
@@ -231,7 +136,7 @@ class KvBlocks:
 
     # --- stored -----------------------------------------------------------------------------------------------------
 
-    def _store(self, number: int, event: Stored, told: _Told) -> None:
+    def _store(self, number: int, event: Stored, told: Told) -> None:
         place = self._place(number, event)
         if not place:
             self.unused.elsewhere += len(event.hashes)
@@ -249,13 +154,13 @@ class KvBlocks:
             if block is not None:
                 self._return(block, place, told)
             elif self._used < self._limit and self._room.used < self._room.limit:
-                block = self._add(rank, _Block(key, before, place), event, index, told)
+                block = self._add(rank, Block(key, before, place), event, index, told)
             else:
                 self.unused.no_room += len(event.hashes) - index
                 return
             before = block
 
-    def _copy(self, rank: _Rank, event: Stored, place: int, told: _Told) -> None:
+    def _copy(self, rank: _Rank, event: Stored, place: int, told: Told) -> None:
         """Blocks whose tokens are not told again."""
         for key in event.hashes:
             block = rank.blocks.get(key)
@@ -278,25 +183,25 @@ class KvBlocks:
             rank.places[where] = 1 << len(rank.places)
         return rank.places.get(where, 0)
 
-    def _return(self, block: _Block, place: int, told: _Told) -> None:
+    def _return(self, block: Block, place: int, told: Told) -> None:
         """A known block is stored: again, in another place, or after it had gone."""
         was_gone = not block.places
         block.places |= place
         if was_gone:
             for run in block.runs:
-                if run.missing != _DEAD:
+                if run.missing != DEAD:
                     run.missing -= 1
                     if not run.missing:
                         self._hold(run, told)
 
-    def _add(self, rank: _Rank, block: _Block, event: Stored, index: int, told: _Told) -> _Block:
+    def _add(self, rank: _Rank, block: Block, event: Stored, index: int, told: Told) -> Block:
         width = event.block_size * TOKEN_BYTES
         tokens = event.tokens[index * width : (index + 1) * width]
         if event.extras and event.extras[index] is not None:
-            tokens = _content(event, index, tokens)
+            tokens = content_of(event, index, tokens)
         before = block.before
         if before is None:
-            block.chain = _start(event, self._model)
+            block.chain = start_of(event, self._model)
         else:
             block.chain, block.is_start = before.chain, before.is_start
             if before.filled:
@@ -314,14 +219,14 @@ class KvBlocks:
             self._name(block, tokens, told)
         return block
 
-    def _name(self, block: _Block, tokens: bytes, told: _Told) -> None:
+    def _name(self, block: Block, tokens: bytes, told: Told) -> None:
         """Names the blocks of ours that end in this engine block, and keeps what of it is left behind the last one."""
         members, begun = block.before.begun() if block.before is not None else ((), b"")
         start = -len(begun)
         while start + BLOCK_BYTES <= len(tokens):
             content = begun + tokens[max(0, start) : start + BLOCK_BYTES]
             parent = None if block.is_start else block.chain
-            run = _Run(chained(block.chain, content), parent, (*members, block))
+            run = Run(chained(block.chain, content), parent, (*members, block))
             for member in run.members:
                 member.lies_under(run)
             block.chain, block.is_start = run.name, False
@@ -332,7 +237,7 @@ class KvBlocks:
         block.tail = tokens[max(0, start) :]
         block.filled = len(tokens) - start
 
-    def _hold(self, run: _Run, told: _Told) -> None:
+    def _hold(self, run: Run, told: Told) -> None:
         count = self._held.get(run.name, 0)
         self._held[run.name] = count + 1
         if not count:
@@ -340,7 +245,7 @@ class KvBlocks:
 
     # --- removed ----------------------------------------------------------------------------------------------------
 
-    def _remove(self, number: int, event: Removed, told: _Told) -> None:
+    def _remove(self, number: int, event: Removed, told: Told) -> None:
         rank = self._ranks.get(number)
         place = rank.places.get((event.medium, event.group), 0) if rank is not None else 0
         if rank is None or not place:
@@ -353,27 +258,27 @@ class KvBlocks:
             if not block.places:
                 self._leave(rank, block, told)
 
-    def _leave(self, rank: _Rank, block: _Block, told: _Told) -> None:
+    def _leave(self, rank: _Rank, block: Block, told: Told) -> None:
         for run in block.runs:
-            if run.missing != _DEAD:
+            if run.missing != DEAD:
                 run.missing += 1
                 if run.missing == 1:
                     self._release(run, told)
-        forgotten: _Block | None = block
+        forgotten: Block | None = block
         while forgotten is not None and not forgotten.places and not forgotten.children:
             forgotten = self._drop(rank, forgotten)
 
-    def _drop(self, rank: _Rank, block: _Block) -> _Block | None:
+    def _drop(self, rank: _Rank, block: Block) -> Block | None:
         """Forgets a block on which no other one depends; gives the one that it depended on itself."""
         del rank.blocks[block.key]
         self._give_back(1)
         for run in block.runs:
-            run.missing = _DEAD
+            run.missing = DEAD
         if block.before is not None:
             block.before.children -= 1
         return block.before
 
-    def _release(self, run: _Run, told: _Told) -> None:
+    def _release(self, run: Run, told: Told) -> None:
         count = self._held[run.name] - 1
         if count:
             self._held[run.name] = count
@@ -384,35 +289,3 @@ class KvBlocks:
     def _give_back(self, count: int) -> None:
         self._used -= count
         self._room.used -= count
-
-
-def _start(event: Stored, model: str) -> int:
-    salt = event.salt
-    if not salt and event.extras:
-        match _foreign(event, 0):
-            case [str() as told]:
-                salt = told
-    return chain_start(event.adapter or model, salt)
-
-
-def _foreign(event: Stored, index: int) -> list[object]:
-    """What the engine hashed with a block beside its tokens, without the adapter's name."""
-    extras = event.extras[index] if event.extras else None
-    if not isinstance(extras, list):
-        return [] if extras is None else [extras]
-    return extras[1:] if extras and event.adapter and extras[0] == event.adapter else extras
-
-
-def _content(event: Stored, index: int, tokens: bytes) -> bytes:
-    """What a block of ours is made of: the tokens, and where they are not all (images), something as long as they are.
-
-    vLLM puts the salt into the first block of a prompt; `_start` has it.
-    """
-    foreign = _foreign(event, index)
-    if not foreign:
-        return tokens
-    is_salt = index == 0 and event.parent is None and len(foreign) == 1 and isinstance(foreign[0], str)
-    if is_salt:
-        return tokens
-    mark = xxhash.xxh3_64_digest(msgspec.msgpack.encode(foreign), xxhash.xxh3_64_intdigest(tokens))
-    return (mark * (len(tokens) // len(mark) + 1))[: len(tokens)]

@@ -13,6 +13,7 @@ from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Cach
 from ext_proc.core.token_blocks import token_block_hashes
 from ext_proc.signals import kv_blocks
 from ext_proc.signals.kv_blocks import KvBlocks, Room
+from ext_proc.signals.kv_chain import CLEAN_FROM
 from ext_proc.signals.kv_wire import Batch, Cleared, KvEvent, Removed, Stored, decode_batch
 from tests.unit.ext_proc.signals.kv_samples import CAPTURES, capture, stored
 
@@ -249,7 +250,7 @@ def test_many_branches_behind_a_common_beginning() -> None:
         follower.tell(stored([1_000 + number], [number] * 16, 16, parent=102), removed(1_000 + number - 1))
     assert follower.blocks.engine_blocks == 4
     common = follower.blocks._ranks[0].blocks[102]
-    assert len(common.runs) < 2 * kv_blocks._CLEAN_FROM
+    assert len(common.runs) < 2 * CLEAN_FROM
 
 
 class Naive:

@@ -1,0 +1,83 @@
+"""A pool's settings, prepared for picking; what its strategies remember lives on while nothing about them changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ext_proc.core.filters import Filter, filters_of
+from ext_proc.core.levels import Levels, levels
+from ext_proc.core.settings import EndpointSettings, PoolSettings
+from ext_proc.core.shadow import Shadow
+from ext_proc.core.slots import Slots
+from ext_proc.core.strategies.table import strategy
+from ext_proc.core.strategies.view import Remembering, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class Deciders:
+    """Who decides in a pool, and who would decide otherwise beside it."""
+
+    strategy: Strategy
+    shadow: Shadow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A prepared pool."""
+
+    settings: PoolSettings
+    strategy: Strategy
+    remembers: Remembering | None
+    """The strategy, if it wants to know what it picked."""
+    levels: Levels
+    filters: tuple[Filter, ...]
+    endpoints: Mapping[str, EndpointSettings]
+    shadow: Shadow | None
+    unavailable: tuple[str, ...]
+
+    @property
+    def needs_prompt(self) -> bool:
+        """Whether anybody looks at prompts."""
+        return self.strategy.needs_prompt or (self.shadow is not None and self.shadow.strategy.needs_prompt)
+
+
+def deciders(settings: PoolSettings, known: Pool | None, *, has_shadows: bool) -> Deciders:
+    """New ones, or those of `known`, the pool as it was, with all that they remember, where nothing about them changed.
+
+    A shadow starts anew with the strategy that it is compared to. Raises ValueError for an unknown strategy and wrong
+    parameters.
+    """
+    chosen = (
+        known.strategy
+        if known is not None and _says_of_strategy(known.settings) == _says_of_strategy(settings)
+        else strategy(settings.strategy, settings.parameters.get(settings.strategy), settings.own)
+    )
+    return Deciders(chosen, _shadow(settings, known) if has_shadows and settings.shadow else None)
+
+
+def prepared(settings: PoolSettings, who: Deciders, slots: Slots) -> Pool:
+    """The pool; its endpoints get slots."""
+    return Pool(
+        settings=settings,
+        strategy=who.strategy,
+        remembers=who.strategy if isinstance(who.strategy, Remembering) else None,
+        levels=levels(settings.endpoints, slots),
+        filters=filters_of(settings, slots),
+        endpoints={endpoint.address: endpoint for endpoint in settings.endpoints},
+        shadow=who.shadow,
+        unavailable=tuple(endpoint.address for endpoint in settings.endpoints if not endpoint.available),
+    )
+
+
+def _shadow(settings: PoolSettings, known: Pool | None) -> Shadow | None:
+    if known is not None and _says_of_shadow(known.settings) == _says_of_shadow(settings):
+        return known.shadow
+    made = strategy(settings.shadow, settings.parameters.get(settings.shadow), settings.shadow_own)
+    return Shadow(settings.shadow, made)
+
+
+def _says_of_strategy(pool: PoolSettings) -> tuple[object, ...]:
+    return pool.strategy, pool.parameters.get(pool.strategy), pool.own
+
+
+def _says_of_shadow(pool: PoolSettings) -> tuple[object, ...]:
+    return *_says_of_strategy(pool), pool.shadow, pool.parameters.get(pool.shadow), pool.shadow_own
