@@ -245,9 +245,15 @@ def _explain_decision(args: argparse.Namespace) -> int:
 
 
 def _print_decision(found: Mapping[str, Any]) -> None:
-    print(f"decision {found['id']}: model {found['model']}, pool {found['pool']}, strategy {found['strategy']}")
+    head = f"decision {found['id']}: model {found['model']}, pool {found['pool']}, strategy {found['strategy']}"
+    print(_printable(head))
     for line in (*_asked(found), *_named(found), *_others(found), *_became(found)):
-        print(f"  {line}")
+        print(f"  {_printable(line)}")
+
+
+def _printable(line: str) -> str:
+    """Where the policy takes any model, its name is a client's words, and they would reach a terminal."""
+    return line if line.isprintable() else "".join(each if each.isprintable() else "?" for each in line)
 
 
 def _asked(found: Mapping[str, Any]) -> Iterator[str]:

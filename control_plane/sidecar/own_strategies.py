@@ -32,7 +32,8 @@ class InstalledStrategies:
             made: object = maker(name)(parameters)
         except _NotInstalledError as error:
             return str(error)
-        except Exception as error:  # whatever somebody else's code raises, it is about this strategy
+        except (Exception, SystemExit) as error:
+            # Whatever somebody else's code raises, it is about this strategy; its `sys.exit` must not end kvpilot.
             return f"{type(error).__name__}: {error}"
         from ext_proc.core.strategies.view import Strategy
 

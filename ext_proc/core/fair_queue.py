@@ -13,10 +13,14 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 
 # About one chat prompt. A smaller one makes longer searches (at most waiting tokens ÷ quantum steps for one request), a
 # larger one lets a tenant with short prompts send more of them in a row.
 QUANTUM_TOKENS = 1_024
+
+# What a heap remembers of lines as they no longer are, before it is made anew: as many again as there are, and these.
+SPARE_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,10 @@ class _Line:
     waiters: "OrderedDict[int, Waiter]" = field(default_factory=OrderedDict)
     tokens: int = 0
     deficit: int = 0
+
+    @property
+    def last(self) -> Waiter:
+        return next(reversed(self.waiters.values()))
 
     def size(self, *, in_tokens: bool) -> int:
         return self.tokens if in_tokens else len(self.waiters)
@@ -104,13 +112,48 @@ class FairQueue:
         return None
 
 
-class _Lane:
-    """The tenants of one priority, the one whose turn it is first. Mutable: lines, turn, count."""
+class _Longest:
+    """Which line is the longest, in one measure. Mutable: a heap with an entry for each state that a line had.
 
-    __slots__ = ("_count", "_has_quantum", "_lines")
+    Entries of former states are dropped when they come up. Without it a full queue would look at every tenant for each
+    newcomer, and whoever invents tenants could stop the picker.
+    """
+
+    __slots__ = ("_entries", "_in_tokens", "_lines")
+
+    def __init__(self, lines: "OrderedDict[str, _Line]", *, in_tokens: bool) -> None:
+        self._lines = lines
+        self._in_tokens = in_tokens
+        self._entries: list[tuple[int, int, str]] = []
+
+    def note(self, tenant: str, line: _Line) -> None:
+        """A line has changed, and is not empty."""
+        heappush(self._entries, self._entry(tenant, line))
+        if len(self._entries) > 2 * len(self._lines) + SPARE_ENTRIES:
+            self._entries = [self._entry(*each) for each in self._lines.items()]
+            heapify(self._entries)
+
+    def newest(self) -> tuple[Waiter, int]:
+        """The last of the longest line, of equals the newest one, and how long the line is; there is somebody."""
+        while True:
+            entry = self._entries[0]
+            line = self._lines.get(entry[2])
+            if line is not None and self._entry(entry[2], line) == entry:
+                return line.last, -entry[0]
+            heappop(self._entries)
+
+    def _entry(self, tenant: str, line: _Line) -> tuple[int, int, str]:
+        return -line.size(in_tokens=self._in_tokens), -line.last.ticket, tenant
+
+
+class _Lane:
+    """The tenants of one priority, the one whose turn it is first. Mutable: lines, the longest, turn, count."""
+
+    __slots__ = ("_count", "_has_quantum", "_lines", "_longest")
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._longest = {in_tokens: _Longest(self._lines, in_tokens=in_tokens) for in_tokens in (False, True)}
         self._has_quantum = False  # whether the first one was given what this turn of it is worth
         self._count = 0
 
@@ -122,15 +165,14 @@ class _Lane:
         return 0 if line is None else line.size(in_tokens=in_tokens)
 
     def newest_of_longest(self, *, in_tokens: bool) -> tuple[Waiter, int]:
-        longest = max(line.size(in_tokens=in_tokens) for line in self._lines.values())
-        lines = (line for line in self._lines.values() if line.size(in_tokens=in_tokens) == longest)
-        return max((next(reversed(line.waiters.values())) for line in lines), key=lambda last: last.ticket), longest
+        return self._longest[in_tokens].newest()
 
     def push(self, waiter: Waiter) -> None:
         line = self._lines.setdefault(waiter.tenant, _Line())
         line.waiters[waiter.ticket] = waiter
         line.tokens += waiter.tokens
         self._count += 1
+        self._note(waiter.tenant, line)
 
     def next(self) -> Waiter:
         while True:
@@ -156,3 +198,9 @@ class _Lane:
             if next(iter(self._lines)) == waiter.tenant:
                 self._has_quantum = False
             del self._lines[waiter.tenant]
+        else:
+            self._note(waiter.tenant, line)
+
+    def _note(self, tenant: str, line: _Line) -> None:
+        for each in self._longest.values():
+            each.note(tenant, line)

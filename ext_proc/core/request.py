@@ -37,6 +37,9 @@ KINDS: Final[dict[str, Kind]] = {
 # milliseconds, and Envoy's own filter answers 400 to broken JSON of any size.
 MAX_SECOND_READING_BYTES = 1 << 20
 
+# Four times the longest name that a policy can have. Where it takes any model, thousands of decisions keep the name.
+MAX_MODEL_CHARACTERS = 1_024
+
 # A picture counts as this many tokens of prompt (LLaVA-1.5: 24 × 24 patches; others range from 85 to a few thousand).
 # Its digest is repeated to that length, so that the same picture matches and its URL or base64 text does not count.
 MEDIA_TOKENS = 576
@@ -199,6 +202,9 @@ def parse_request(facts: RequestFacts) -> ParsedRequest | Unpickable | BadReques
         return _judge(facts.body, error)
     if not body.model:
         return BadRequest(_missing_model())
+    if len(body.model) > MAX_MODEL_CHARACTERS:
+        message = f"the model's name has more than {MAX_MODEL_CHARACTERS:,} characters"
+        return BadRequest(_invalid(message, param="model"))
     try:
         parts = _prompt(body)
     except OverflowError:

@@ -179,6 +179,14 @@ def test_a_decision_without_an_outcome(capsys: pytest.CaptureFixture[str]) -> No
         assert json.loads(capsys.readouterr().out) == open_one
 
 
+def test_a_name_is_no_command_for_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the policy takes any model, its name is a client's words: what is printed of it is text."""
+    told = {**DECISION, "model": "m\x1b]0;owned\x07\n  forged"}
+    with answering({f"GET /decisions/{ID}": (200, told)}) as server:
+        assert main(["explain", ID, "--admin", server.address]) == 0
+    assert capsys.readouterr().out.startswith(f"decision {ID}: model m?]0;owned??  forged, pool a")
+
+
 def test_an_unknown_decision(capsys: pytest.CaptureFixture[str]) -> None:
     """One that is forgotten is an error in the sidecar's words."""
     with answering({f"GET /decisions/{ID}": (404, {"error": {"message": "no such decision"}})}) as server:

@@ -43,6 +43,7 @@ POINTS = {
     "acme.nothing": "acme_routing:nothing",
     "acme.broken": "acme_broken:Broken",
     "acme.lost": "acme_routing:Lost",
+    "acme.ends": "acme_ends:Ends",
     "short": "acme_routing:Cheapest",
 }
 
@@ -62,6 +63,7 @@ def package(tmp_path: Path) -> Iterator[None]:
     """Installed as far as Python can tell."""
     (tmp_path / "acme_routing.py").write_text(PACKAGE)
     (tmp_path / "acme_broken.py").write_text("raise RuntimeError('no GPU')\n")
+    (tmp_path / "acme_ends.py").write_text("import sys; sys.exit('no licence')\n")
     with installed(tmp_path, tmp_path, POINTS):
         yield
 
@@ -74,7 +76,7 @@ def written(strategy: str, parameters: str = "{price: {h100: 3}}") -> tuple[tupl
 
 def test_names() -> None:
     """Those with a dot: others could be ours some day. Nothing is imported for it."""
-    assert InstalledStrategies().names() == ["acme.broken", "acme.cheapest", "acme.lost", "acme.nothing"]
+    assert InstalledStrategies().names() == ["acme.broken", "acme.cheapest", "acme.ends", "acme.lost", "acme.nothing"]
     assert "acme_routing" not in sys.modules
 
 
@@ -85,6 +87,7 @@ def test_names() -> None:
         ("acme.cheapest", {}, "ValueError: `price` is missing"),
         ("acme.nothing", {}, "it has no `needs_prompt` and `rank`"),
         ("acme.broken", {}, "RuntimeError: no GPU"),
+        ("acme.ends", {}, "SystemExit: no licence"),
         ("acme.lost", {}, "AttributeError: module 'acme_routing' has no attribute 'Lost'"),
         ("acme.other", {}, "it is not installed"),
         ("short", {"price": 1}, "it is not installed"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ext_proc.core import fair_queue
 from ext_proc.core.fair_queue import QUANTUM_TOKENS, FairQueue, Waiter
 
 
@@ -160,3 +161,57 @@ def test_any_order_of_coming_leaving_and_serving(steps: list[tuple[str, int, int
         assert list(made) == list(there.values())
         assert made.tokens == sum(each.tokens for each in there.values())
         assert made.lengths() == tuple(sum(each.priority == p for each in there.values()) for p in range(3))
+
+
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.sampled_from("abcd"), st.integers(1, 4), st.integers(0, 1)), st.integers(0, 30)),
+        max_size=120,
+    ),
+    st.booleans(),
+)
+def test_who_has_to_go(steps: list[tuple[str, int, int] | int], in_tokens: bool) -> None:
+    """After any comings and goings: the lowest priority's tenant with most waiting, of equals the newest, its last."""
+    made = queue(priorities=3)
+    there: dict[int, Waiter] = {}
+    for ticket, step in enumerate(steps):
+        if isinstance(step, tuple):
+            tenant, tokens, priority = step
+            there[ticket] = waiter(ticket, tenant, tokens, priority + 1)
+            made.push(there[ticket])
+        elif there and step % 3:
+            left = list(there)[step % len(there)]
+            assert made.remove(left) == there.pop(left)
+        elif there:
+            del there[made.pop().ticket]
+        expected = None
+        if there:
+            lowest = [each for each in there.values() if each.priority == max(one.priority for one in there.values())]
+            sizes: Counter[str] = Counter()
+            for each in lowest:
+                sizes[each.tenant] += each.tokens if in_tokens else 1
+            expected = max(
+                (each for each in lowest if sizes[each.tenant] == max(sizes.values())), key=lambda each: each.ticket
+            )
+        assert made.sheddable(waiter(1_000), in_tokens=in_tokens) == expected
+
+
+def test_many_tenants_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever invents tenants cannot make the queue slow: no search looks at all of them."""
+    looks = 0
+    size = fair_queue._Line.size
+
+    def counted(line: fair_queue._Line, *, in_tokens: bool) -> int:
+        nonlocal looks
+        looks += 1
+        return size(line, in_tokens=in_tokens)
+
+    monkeypatch.setattr(fair_queue._Line, "size", counted)
+    made = queue(*(waiter(number, f"tenant-{number}", priority=2) for number in range(2_000)))
+    looks = 0
+    for number in range(1_000):
+        victim = made.sheddable(waiter(5_000), in_tokens=bool(number % 2))
+        assert victim is not None
+        assert victim.ticket == 1_999 - number
+        made.remove(victim.ticket)
+    assert looks < 20_000

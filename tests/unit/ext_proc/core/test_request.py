@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.request import (
+    MAX_MODEL_CHARACTERS,
     MAX_SECOND_READING_BYTES,
     MEDIA_TOKENS,
     BadRequest,
@@ -272,3 +273,11 @@ def test_never_raises(body: bytes) -> None:
 def test_knows_the_user(path: str, body: dict[str, Any], user: str) -> None:
     """As each API has it; anything else there is no user, and no reason to refuse."""
     assert parsed({"model": "m", **body}, path).user == user
+
+
+def test_a_model_has_a_name_of_some_length() -> None:
+    """Where the policy takes any model, its name is a client's words, and decisions keep it."""
+    assert parsed({"model": "m" * MAX_MODEL_CHARACTERS, "prompt": "a"}, "/v1/completions").model
+    request = read({"model": "m" * (MAX_MODEL_CHARACTERS + 1), "prompt": "a"}, "/v1/completions")
+    assert isinstance(request, BadRequest)
+    assert (request.error.param, request.error.message) == ("model", "the model's name has more than 1,024 characters")
