@@ -37,7 +37,7 @@ models:
   - {{name: m, aliases: [gpt-4], pool: p}}
 pools:
   p:
-    engine: {engine}
+    scrape: off
     picker: {picker}
     endpoints: [{{address: "{first}"}}, {{address: "{second}"}}]
     timeouts: {{firstByte: 2s}}
@@ -83,10 +83,7 @@ async def bench(tmp_path: Path, shape: str, picker: str = "{strategy: round-robi
     pods = (Pod(), Pod())
     async with lab.running(*pods):
         (port,) = free_ports(1)
-        # An engine that is not scraped: these pods have no metrics.
-        text = POLICY.format(
-            port=port, shape=shape, engine="tgi", picker=picker, first=pods[0].address, second=pods[1].address
-        )
+        text = POLICY.format(port=port, shape=shape, picker=picker, first=pods[0].address, second=pods[1].address)
         document = load_policy(text, "policy.yaml").document
         assert document is not None
         fleet = static_fleet(document.policy)
