@@ -7,9 +7,10 @@ a lighter load than it says, so its lateness stands beside the numbers and is no
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, fsum
+from math import fsum
 from typing import Any, Final
 
+from sim.ranks import nearest_rank
 from sim.sending.plan import Plan, Send
 from sim.virtual.metrics import Slo, summary
 from sim.virtual.outcome import Outcome, PodTotals, RunResult, Status
@@ -148,7 +149,7 @@ def lateness(run: Run) -> dict[str, float]:
     late = sorted(one.late_s for one in run.sent)
     if not late:
         return {"mean": 0.0, "p99": 0.0, "most": 0.0}
-    found = fsum(late) / len(late), late[ceil(99 * len(late) / 100) - 1], late[-1]
+    found = fsum(late) / len(late), nearest_rank(late, 99), late[-1]
     return dict(zip(("mean", "p99", "most"), (round(value * 1e3, _DIGITS) for value in found), strict=True))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sim.ranks import nearest_rank
 from sim.traces.trace import Trace
 
 # Long enough to hold several requests at usual rates, short enough to show a burst that fills queues.
@@ -106,7 +107,9 @@ def spread(values: Iterable[int]) -> Spread:
     found = sorted(values)
     if not found:
         return Spread()
-    return Spread(sum(found) / len(found), _rank(found, 50), _rank(found, 90), _rank(found, 99), found[-1])
+    return Spread(
+        sum(found) / len(found), nearest_rank(found, 50), nearest_rank(found, 90), nearest_rank(found, 99), found[-1]
+    )
 
 
 def lines(summary: Summary) -> list[str]:
@@ -138,11 +141,6 @@ def _line(found: Spread) -> str:
 
 def _tokens(count: int) -> str:
     return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{count:,}"
-
-
-def _rank(ordered: Sequence[int], percent: int) -> int:
-    """Take the smallest value that `percent` % of all are not above (nearest rank)."""
-    return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def _peak(times: Sequence[float]) -> float:

@@ -22,9 +22,10 @@ also needs `sim.virtual.estimate.AGREEING` seeds.
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, fsum
+from math import fsum
 from typing import Final
 
+from sim.ranks import nearest_rank
 from sim.virtual.estimate import STRETCHES, Estimate, interval
 from sim.virtual.metrics import CHAT, Slo
 from sim.virtual.outcome import Outcome
@@ -288,8 +289,8 @@ def _ratios(parts: Sequence[_Parts]) -> tuple[float, float] | None:
 def _p90s(parts: Sequence[_Parts]) -> tuple[float, float] | None:
     if not parts:
         return None
-    place = ceil(90 * len(parts) / 100) - 1
-    return sorted(old[0] for _, old, _ in parts)[place], sorted(new[0] for _, _, new in parts)[place]
+    olds, news = sorted(old[0] for _, old, _ in parts), sorted(new[0] for _, _, new in parts)
+    return nearest_rank(olds, 90), nearest_rank(news, 90)
 
 
 def _estimate(

@@ -7,9 +7,10 @@ the same on any machine.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, fsum
+from math import fsum
 from typing import Any, Final
 
+from sim.ranks import nearest_rank
 from sim.virtual.outcome import Outcome, RunResult
 
 # Microseconds in a table of milliseconds; further digits say nothing about a model.
@@ -133,6 +134,6 @@ def spread(seconds: Sequence[float]) -> Spread:
     if not seconds:
         return Spread(None, None, None, None)
     ordered = sorted(seconds)
-    p50, p90, p99 = (ordered[ceil(p * len(ordered) / 100) - 1] for p in (50, 90, 99))
+    p50, p90, p99 = (nearest_rank(ordered, percent) for percent in (50, 90, 99))
     # fsum: exact, so that the mean does not depend on the order or on the machine.
     return Spread(*(round(value * 1e3, _DIGITS) for value in (fsum(ordered) / len(ordered), p50, p90, p99)))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from math import ceil, fsum, inf, sqrt
 from typing import Any, Final
 
+from sim.ranks import nearest_rank
 from sim.virtual.capacity import load
 from sim.virtual.fleet import run
 from sim.virtual.metrics import Slo
@@ -199,7 +200,7 @@ def measured(result: RunResult) -> Measured:
     """What one run is held against an SLO with."""
     waits = sorted(inf if outcome.is_lost or outcome.ttft_s is None else outcome.ttft_s for outcome in result.outcomes)
     paces = [tpot for outcome in result.outcomes if (tpot := outcome.tpot_s) is not None]
-    p90 = waits[ceil(_QUANTILE * len(waits) / 100) - 1] if waits else 0.0
+    p90 = nearest_rank(waits, _QUANTILE) if waits else 0.0
     return Measured(p90, fsum(paces) / len(paces) if paces else 0.0)
 
 

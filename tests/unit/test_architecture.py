@@ -82,6 +82,7 @@ PURE = (
     "sim/kv_messages.py",
     "sim/pace.py",
     "sim/profile.py",
+    "sim/ranks.py",
     "sim/sending/outcomes.py",
     "sim/sending/plan.py",
     "sim/sending/prompts.py",
