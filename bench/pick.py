@@ -75,7 +75,7 @@ def measured(endpoints: int, tokens: int, rounds: int) -> Row:
     bodies = [_body(tokens, rng) for _ in range(CONVERSATIONS)]
     facts = [RequestFacts(body=body, path="/v1/chat/completions", cluster="pool/p") for body in bodies]
     parsed = _parsed(facts[0])
-    text = b"".join(parsed.prompt_parts)
+    text = parsed.prompt
     blocks = block_hashes(text, parsed.model)
     fleet, view = _warm(endpoints, [_blocks(each) for each in facts], tokens_of(text))
     rounds = max(1, rounds // (1 + tokens // 4_000))
@@ -147,7 +147,7 @@ def _parsed(facts: RequestFacts) -> ParsedRequest:
 
 def _blocks(facts: RequestFacts) -> tuple[int, ...]:
     parsed = _parsed(facts)
-    return block_hashes(b"".join(parsed.prompt_parts), parsed.model)
+    return block_hashes(parsed.prompt, parsed.model)
 
 
 def _microseconds(work: Callable[[int], object], rounds: int) -> float:

@@ -17,7 +17,7 @@ def question_of(
     asked = asked_of(settings, facts.route, request.model)
     if asked is None:
         return None
-    text = b"".join(request.prompt_parts)
+    text = request.prompt
     # A partial block at the end stands for nothing that an engine caches.
     whole = text[: len(text) // BLOCK_BYTES * BLOCK_BYTES]
     return Question(

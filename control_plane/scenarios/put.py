@@ -131,9 +131,7 @@ def _side(decided: Decided, asked: AskedRequest) -> str:
 def _prepare(picker: Picker, scenario: Scenario, facts: RequestFacts, model: str) -> None:
     """Brings the picker into the state that the scenario gives, by the events that would have done it."""
     parsed = parse_request(facts)
-    blocks = (
-        block_hashes(b"".join(parsed.prompt_parts), model, parsed.salt) if isinstance(parsed, ParsedRequest) else ()
-    )
+    blocks = block_hashes(parsed.prompt, model, parsed.salt) if isinstance(parsed, ParsedRequest) else ()
     for number, (address, state) in enumerate(sorted(scenario.fleet.items())):
         for event in _events(f"given-{number}", address, state, blocks):
             picker.apply(event)

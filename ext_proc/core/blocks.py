@@ -26,7 +26,12 @@ MAX_BLOCKS = 16_384
 
 def tokens_of(prompt: bytes) -> int:
     """About how many tokens the canonical bytes of a prompt are, at least one."""
-    return max(1, len(prompt) // BYTES_PER_TOKEN)
+    return tokens_in(len(prompt))
+
+
+def tokens_in(size: int) -> int:
+    """The same for so many bytes."""
+    return max(1, size // BYTES_PER_TOKEN)
 
 
 def block_hashes(prompt: bytes, model: str, salt: str = "") -> tuple[int, ...]:

@@ -12,11 +12,9 @@ change of the settings.
 
 import random
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ext_proc.core.admission import Visitor
-from ext_proc.core.blocks import tokens_of
 from ext_proc.core.choice import Choice
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Event, Picked, Scraped, ScrapeFailed
@@ -35,6 +33,14 @@ __all__ = ["Named", "Picker", "Rejected", "Unpicked", "Wanted"]
 
 # The log record of a request's end comes after its timeout: a flush interval, and slack for a slow log.
 RESERVATION_SLACK_S = 10.0
+
+
+class _Placed(NamedTuple):
+    """A reserved place, behind `work` tokens, those of the request itself included."""
+
+    decision_id: str
+    endpoints: tuple[str, ...]
+    work: int
 
 
 class Picker:
@@ -96,8 +102,7 @@ class Picker:
         asking = read(facts, self._settings, self._pools)
         if not isinstance(asking, Asking):
             return asking
-        tokens = tokens_of(b"".join(asking.request.prompt_parts))
-        visitor = Visitor(kind=asking.request.kind, tokens=tokens, headers=facts.headers)
+        visitor = Visitor(kind=asking.request.kind, tokens=asking.request.tokens, headers=facts.headers)
         is_free = self._is_free(facts.cluster, now)
         answer = self._room.arrive(facts.cluster, visitor, asking, now, is_free=is_free)
         return self._pick(self._pools[facts.cluster], asking, now, rng) if answer is None else answer
@@ -139,7 +144,8 @@ class Picker:
             return Unpicked("the route leads to no pool")
         if not len(pool.levels.slots):
             return no_endpoint(pool)
-        return self._place(pool, wanted, now, rng)[0]
+        placed = self._place(pool, wanted, now, rng)
+        return Named(decision_id=placed.decision_id, endpoints=placed.endpoints)
 
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
@@ -174,15 +180,14 @@ class Picker:
 
     def _pick(self, pool: Pool, asking: Asking, now: float, rng: random.Random, waited_s: float = 0.0) -> Named:
         wanted = wanted_of(asking, needs_prompt=pool.needs_prompt, waited_s=waited_s)
-        named, work = self._place(pool, wanted, now, rng)
-        limit_ms = first_byte_ms(asking.request, pool.settings, work, asking.timeout_s)
-        return replace(named, first_byte_ms=limit_ms, body=asking.body)
+        placed = self._place(pool, wanted, now, rng)
+        limit_ms = first_byte_ms(asking.request, pool.settings, placed.work, asking.timeout_s)
+        return Named(
+            decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=asking.body
+        )
 
-    def _place(self, pool: Pool, wanted: Wanted, now: float, rng: random.Random) -> tuple[Named, int]:
-        """Names somebody of a pool that has endpoints, keeps the record, and reserves what is named first.
-
-        Gives the tokens too behind which the request is answered, its own included.
-        """
+    def _place(self, pool: Pool, wanted: Wanted, now: float, rng: random.Random) -> _Placed:
+        """Names somebody of a pool that has endpoints, keeps the record, and reserves what is named first."""
         blocks = wanted.blocks if pool.needs_prompt else ()
         choice = Choice(
             pool=pool,
@@ -213,7 +218,7 @@ class Picker:
                 blocks=blocks,
             )
         )
-        return Named(decision_id=decision_id, endpoints=naming.addresses), work
+        return _Placed(decision_id, naming.addresses, work)
 
     def _shadow_status(self, pool: PoolSettings) -> dict[str, Any]:
         shadow = self._pools[pool.cluster].shadow

@@ -21,6 +21,7 @@ import msgspec
 import xxhash
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from ext_proc.core.blocks import tokens_in
 from ext_proc.core.decision import OpenAIError
 
 Kind = Literal["chat", "completion", "embedding", "responses", "messages"]
@@ -89,6 +90,16 @@ class ParsedRequest:
     session: str
     salt: str
     user: str = ""
+
+    @property
+    def prompt(self) -> bytes:
+        """The parts joined, each time anew."""
+        return b"".join(self.prompt_parts)
+
+    @property
+    def tokens(self) -> int:
+        """About how many tokens the prompt has."""
+        return tokens_in(sum(map(len, self.prompt_parts)))
 
 
 @dataclass(frozen=True, slots=True)

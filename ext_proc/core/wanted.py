@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ext_proc.core.alias import Asked, asked_of, replace_model
-from ext_proc.core.blocks import block_hashes, tokens_of
+from ext_proc.core.blocks import block_hashes
 from ext_proc.core.decision import Answer, OpenAIError, Rejected, Unpicked
 from ext_proc.core.pool import Pool
 from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
@@ -69,13 +69,12 @@ def read(facts: RequestFacts, settings: PickerSettings, pools: Mapping[str, Pool
 def wanted_of(asking: Asking, *, needs_prompt: bool, waited_s: float = 0.0) -> Wanted:
     """What a request wants of its pool; its prompt is only hashed where somebody looks at it."""
     request, asked = asking.request, asking.asked
-    text = b"".join(request.prompt_parts)
-    tokens = tokens_of(text)
+    tokens = request.tokens
     return Wanted(
         model=asked.model,
         tokens=tokens,
         # What the engine is asked for is what its cache knows the prompt under.
-        blocks=block_hashes(text, asked.engine_model, request.salt) if needs_prompt else (),
+        blocks=block_hashes(request.prompt, asked.engine_model, request.salt) if needs_prompt else (),
         timeout_s=asking.timeout_s,
         request=Request(
             kind=request.kind,
