@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable
+from math import inf
+from typing import Any
 
 MAX_PORT = 65_535
 
@@ -36,3 +38,46 @@ def number(least: int, most: int) -> Callable[[str], int]:
 
 
 port = number(0, MAX_PORT)
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = _float(text)
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def reader(what: str, read_text: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader whose ValueError is a usage error."""
+
+    def read(text: str) -> Any:
+        try:
+            return read_text(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error) or f"{text!r} is not {what}") from error
+
+    return read
+
+
+def delay(text: str) -> float:
+    """A finite number from 0 on."""
+    value = _float(text)
+    if not 0 <= value < inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    value = _float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return value
+
+
+def _float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0

@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -34,12 +37,17 @@ def played(play: Callable[[Given], Found], given: Iterable[Given], jobs: int) ->
             raise
 
 
-def with_progress(found: Iterable[Found], count: int, what: str, name: Callable[[Found], str]) -> Iterator[Found]:
-    """A bar on standard error, if somebody looks at it; it shows the name of the latest."""
+def progress_bar() -> "Progress":
+    """A bar on standard error, if somebody looks at it."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def with_progress(found: Iterable[Found], count: int, what: str, name: Callable[[Found], str]) -> Iterator[Found]:
+    """A bar that shows the name of the latest."""
+    with progress_bar() as progress:
         bar = progress.add_task(what, total=count)
         for one in found:
             progress.update(bar, advance=1, description=name(one))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from control_plane.cli.argument_types import number
+from control_plane.cli.argument_types import number, positive, reader
 from control_plane.cli.playing import played, with_progress
 from control_plane.cli.replay_compare import Readers, compare
 from control_plane.cli.replay_live import add_live_arguments, check_live, live
@@ -17,8 +17,6 @@ from control_plane.cli.replay_setup import (
     add_setup_arguments,
     described,
     fleet_words,
-    positive,
-    reader,
     setup_of,
 )
 

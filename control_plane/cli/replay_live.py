@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from control_plane.cli.argument_types import number
+from control_plane.cli.argument_types import number, positive, reader
 from control_plane.cli.live_endpoint import PATHS, Endpoint, endpoint_base, sessions
-from control_plane.cli.replay_setup import positive, reader
+from control_plane.cli.playing import progress_bar
 
 if TYPE_CHECKING:
     import aiohttp
@@ -215,9 +215,6 @@ async def _sent(
     args: argparse.Namespace,
     stopped: asyncio.Event,
 ) -> "Run":
-    from rich.console import Console
-    from rich.progress import Progress
-
     from sim.sending.play import play
 
     def write(send: "Send") -> "Callable[[], Any]":
@@ -230,7 +227,7 @@ async def _sent(
 
         return ask
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("sending", total=len(planned.sends))
 
         def show(ended: int, in_flight: int) -> None:

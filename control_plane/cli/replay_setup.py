@@ -1,11 +1,10 @@
 """The part of `kvpilot replay` that says what a trace is played over: engines, routers, network, what goes wrong."""
 
 import argparse
-from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from control_plane.cli.argument_types import number
+from control_plane.cli.argument_types import delay, number, positive, reader, share
 
 if TYPE_CHECKING:
     from ext_proc.core.settings import PoolSettings
@@ -41,12 +40,12 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kv", type=positive, default=1.0, metavar="X", help="the engines' KV memory times X")
     parser.add_argument("--routers", type=few, default=1, help="routers that share the requests (default 1)")
     parser.add_argument(
-        "--network-ms", type=_delay, default=0.5, metavar="MS", help="one way between router and engine (default 0.5)"
+        "--network-ms", type=delay, default=0.5, metavar="MS", help="one way between router and engine (default 0.5)"
     )
     parser.add_argument("--zones", type=few, help="zones in which engines and routers stand in turn (default: unknown)")
     parser.add_argument("--zone", default="", help="the zone of --policy in which the routers stand (default: unknown)")
     parser.add_argument(
-        "--zone-ms", type=_delay, default=0.5, metavar="MS", help="what one way to another zone is longer (default 0.5)"
+        "--zone-ms", type=delay, default=0.5, metavar="MS", help="what one way to another zone is longer (default 0.5)"
     )
     parser.add_argument(
         "--scrape-ms", type=_interval, default=200.0, metavar="MS|never", help="interval of scrapes (default 200)"
@@ -63,7 +62,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--kv-events",
-        type=_delay,
+        type=delay,
         nargs="?",
         const=DEFAULT_EVENT_MS,
         metavar="MS",
@@ -71,7 +70,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--exchange-ms",
-        type=_delay,
+        type=delay,
         metavar="MS",
         help="routers that can do so tell each other of their requests, known after MS (default: they do not)",
     )
@@ -80,7 +79,7 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         "--give-up", type=positive, metavar="SECONDS", help="clients go away without a first token after so long"
     )
     parser.add_argument(
-        "--abort", type=_share, default=0.0, metavar="SHARE", help="share of clients that go away in mid-answer"
+        "--abort", type=share, default=0.0, metavar="SHARE", help="share of clients that go away in mid-answer"
     )
     parser.add_argument(
         "--fault",
@@ -193,49 +192,8 @@ def _ms(value: float) -> str:
 # --- words of the command line ----------------------------------------------------------------------------------------
 
 
-def positive(text: str) -> float:
-    """A finite number above 0."""
-    value = _float(text)
-    if not 0 < value < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-    return value
-
-
-def reader(what: str, read_text: "Callable[[str], Any]") -> "Callable[[str], Any]":
-    """A reader whose ValueError is a usage error."""
-
-    def read(text: str) -> Any:
-        try:
-            return read_text(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error) or f"{text!r} is not {what}") from error
-
-    return read
-
-
 def _interval(text: str) -> float:
     return inf if text == NEVER else positive(text)
-
-
-def _delay(text: str) -> float:
-    value = _float(text)
-    if not 0 <= value < inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return value
-
-
-def _float(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return -1.0
 
 
 def _fault(text: str) -> "Fault":
