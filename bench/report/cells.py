@@ -22,8 +22,9 @@ from bench.report.words import Cell, Group
 from control_plane.cli import replay
 from control_plane.cli.playing import played
 from ext_proc.core.strategies.table import STRATEGIES
+from sim.virtual import study
 from sim.virtual.search import fewest_pods, highest_rate
-from sim.virtual.study import Plan, Task, play
+from sim.virtual.study import Plan, Task
 
 Found = dict[str, Any]
 """What came of a cell, as JSON values."""
@@ -91,7 +92,7 @@ def all_played(groups: Iterable[Group], source: Source, store: Store, jobs: int)
                 missing.setdefault(keys[cell], (group, cell))
     # Searches are long, so they do not come last; apart from that, what shares a trace stays together.
     order = sorted(missing.items(), key=lambda item: not item[1][1].search)
-    results = played(partial(_play, source), [pair for _, pair in order], jobs)
+    results = played(partial(play, source), [pair for _, pair in order], jobs)
     for count, ((key, _), found) in enumerate(zip(order, results, strict=True), start=1):
         kept[key] = found
         store.add(key, found)
@@ -161,7 +162,8 @@ def _plan(words: tuple[str, ...], source: Source) -> Plan:
     return plan
 
 
-def _play(source: Source, pair: tuple[Group, Cell]) -> Found:
+def play(source: Source, pair: tuple[Group, Cell]) -> Found:
+    """Plays one cell of a group; the function travels to other processes. Raises ValueError as `all_played` does."""
     group, cell = pair
     plan = _plan(group.arguments, source)
     rates: Mapping[str, float] = dict(zip(group.loads or ("",), plan.rates, strict=True))
@@ -170,5 +172,5 @@ def _play(source: Source, pair: tuple[Group, Cell]) -> Found:
     if cell.search == "size":
         return fewest_pods(plan, rates[cell.load], cell.strategy).as_dict()
     trace = plan.traces[cell.seed]
-    row = play(Task(cell.strategy, rates[cell.load], cell.seed, trace, plan.setup, plan.pool, plan.slo))
+    row = study.play(Task(cell.strategy, rates[cell.load], cell.seed, trace, plan.setup, plan.pool, plan.slo))
     return row.as_dict()

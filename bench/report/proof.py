@@ -28,13 +28,18 @@ class Proof:
     def blocks(self, knees: Knees, found: Found) -> dict[str, str]:
         """The summary of all rules, our cells one by one, and how far the oracle is."""
         there = {p: g for p in self.places if p in knees and has_all(g := self._group(p, knees[p]), found)}
-        cells = [cell for place, group in there.items() for cell in self._relatives(place, group, found)]
+        cells = self.relatives(knees, found)
         commands = code(group.command for group in there.values())
         return {
             self.name: "\n\n".join((self._summary(cells), _says(cells), commands)),
             "ours": "\n\n".join((self._ours(cells), _losses(cells))),
             "oracle": _oracle(cells),
         }
+
+    def relatives(self, knees: Knees, found: Found) -> list[Relative]:
+        """Every rule in every cell that was played."""
+        there = {p: g for p in self.places if p in knees and has_all(g := self._group(p, knees[p]), found)}
+        return [cell for place, group in there.items() for cell in self._relatives(place, group, found)]
 
     def _group(self, place: Place, knee: Knee) -> Group:
         loads = tuple(knee.load_word(share) for share in self.shares)

@@ -33,6 +33,10 @@ class History:
         """Whether nearly all of the pool's prompts begin as this one does."""
         return bool(blocks) and blocks[0] == self.opening and self.opening_share >= EVERYBODY
 
+    def as_dict(self) -> dict[str, float]:
+        """JSON values: what the next request is expected to be like."""
+        return {"uncached_tokens": round(self.mean_uncached, 1), "gap_ms": round(1e3 * self.gap_s, 3)}
+
     def learn(self, event: Picked) -> None:
         """Takes in one pick of the pool."""
         self.turn += 1

@@ -18,6 +18,7 @@ running prompt: pins are kept for whole prompts, not for blocks.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +30,15 @@ MAX_BLOCKS_PER_SLOT = 16_384
 
 # Over all endpoints: about 300 bytes each when nothing is shared, so about 300 MB at the very most.
 MAX_BLOCKS_IN_ALL = 1 << 20
+
+# What the tables take, measured with tracemalloc: for each endpoint that holds a block, and for each block that anybody
+# holds, its hash included. With a thousand endpoints a bitmask is 130 bytes more.
+HOLDING_BYTES = 180
+BLOCK_BYTES = 120
+
+# Where an endpoint tells of its blocks itself, what it cannot tell of (prompts with images, which go by their text) has
+# this part of its memory in our account. Such prompts are few there, or the pool is better off without events.
+GUESSED_PART = 4
 
 # From this many distinct continuations on, a prefix counts as common property. Three siblings still look like one
 # conversation that branched or was sampled again.
@@ -44,13 +54,15 @@ class Match:
     """How far each endpoint's run goes.
 
     `runs` are (bitmask of slots, blocks), growing in depth; a slot's depth is that of the last run that contains it.
-    `common_blocks` is the length of the prefix that at least `COMMON_FAN_OUT` distinct prompts continue (0: none), and
-    `fan_out` the number of continuations after it (1 without such a prefix).
+    `common_blocks` is the length of the longest prefix that `COMMON_FAN_OUT` or more prompts continue (0: none),
+    `fan_out` the number of its continuations (1 without such a prefix), and `opening_blocks` the length of the shortest
+    such prefix: a system prompt ends there.
     """
 
     runs: tuple[tuple[int, int], ...] = ()
     common_blocks: int = 0
     fan_out: int = 1
+    opening_blocks: int = 0
 
     def depths(self, capacity: int) -> IntArray:
         """Blocks held, by slot; `capacity` is the number of slots, a multiple of eight."""
@@ -91,6 +103,9 @@ class _Holding:
     pins: dict[int, tuple[tuple[int, ...], int]] = field(default_factory=dict)
     told: set[int] | None = None
     running_blocks: int = 0
+    guesses: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    """Where the endpoint tells: those among `blocks` of which it cannot tell, and that were of requests which are over.
+    The oldest go first."""
 
 
 class PrefixIndex:
@@ -107,6 +122,8 @@ class PrefixIndex:
         self._held: dict[int, _Holding] = {}
         self._capacity: dict[int, int] = {}
         self._total = 0
+        self.evicted = 0
+        """Blocks that were dropped to make room, in all."""
 
     def __len__(self) -> int:
         """Blocks held, counted once for each endpoint that holds them."""
@@ -116,6 +133,27 @@ class PrefixIndex:
         """Blocks that one endpoint holds."""
         holding = self._held.get(slot)
         return len(holding.blocks) if holding is not None else 0
+
+    @property
+    def size_bytes(self) -> int:
+        """What all of it takes in memory, about."""
+        return self._total * HOLDING_BYTES + len(self._blocks) * BLOCK_BYTES
+
+    @property
+    def budget_bytes(self) -> int:
+        """What it takes at most: blocks that nobody shares, as many as may be held in all."""
+        return self._max_in_all * (HOLDING_BYTES + BLOCK_BYTES)
+
+    def as_dict(self) -> dict[str, int]:
+        """JSON values."""
+        return {
+            "bytes": self.size_bytes,
+            "budget_bytes": self.budget_bytes,
+            "held_blocks": self._total,
+            "distinct_blocks": len(self._blocks),
+            "endpoints": sum(1 for holding in self._held.values() if holding.blocks),
+            "evicted_blocks": self.evicted,
+        }
 
     def is_precise(self, slot: int) -> bool:
         """Whether the endpoint tells of its blocks itself."""
@@ -129,7 +167,7 @@ class PrefixIndex:
     def match(self, hashes: Sequence[int]) -> Match:
         """The runs of all endpoints over a prompt's block hashes."""
         runs: list[tuple[int, int]] = []
-        mask = common = 0
+        mask = common = opening = 0
         fan_out = 1
         depth = 0
         blocks = self._blocks
@@ -145,13 +183,14 @@ class PrefixIndex:
                         runs.append((mask, depth))
                     mask = both
                     if not mask:
-                        return Match(tuple(runs), common, fan_out)
+                        return Match(tuple(runs), common, fan_out, opening)
             depth += 1
             if block.children >= COMMON_FAN_OUT:
                 common, fan_out = depth, block.children
+                opening = opening or depth
         if depth:
             runs.append((mask, depth))
-        return Match(tuple(runs), common, fan_out)
+        return Match(tuple(runs), common, fan_out, opening)
 
     def insert(self, slot: int, hashes: Sequence[int]) -> None:
         """Notes that `slot` holds the blocks of a prompt, and makes room for them."""
@@ -181,8 +220,11 @@ class PrefixIndex:
             holding.pins[blocks[-1]] = (blocks, count + 1)
         self.insert(slot, blocks)
 
-    def end(self, slot: int, blocks: tuple[int, ...]) -> None:
-        """A request that was begun there is over, or runs elsewhere: its blocks may go, after all that may go now."""
+    def end(self, slot: int, blocks: tuple[int, ...], *, is_guess: bool = False) -> None:
+        """A request that was begun there is over, or runs elsewhere: its blocks may go, after all that may go now.
+
+        With `is_guess` they are such that no endpoint could tell of.
+        """
         holding = self._held.get(slot)
         pinned = holding.pins.get(blocks[-1]) if holding is not None and blocks else None
         if holding is None or pinned is None:
@@ -196,6 +238,8 @@ class PrefixIndex:
             for value in reversed(blocks):
                 if value in held:
                     touch(value)
+        elif pinned[1] == 1 and is_guess:
+            self._keep_guesses(slot, holding, blocks)
         elif pinned[1] == 1:
             self._drop_unconfirmed(slot, holding, blocks)
 
@@ -248,6 +292,19 @@ class PrefixIndex:
             self._drop(slot, holding, [value for value in holding.blocks if value not in predicted])
         return holding
 
+    def _keep_guesses(self, slot: int, holding: _Holding, blocks: Sequence[int]) -> None:
+        """Goes on believing in blocks that cannot be confirmed, within bounds of their own."""
+        guesses = holding.guesses
+        for value in reversed(blocks):
+            if value in holding.blocks:
+                guesses[value] = None
+                guesses.move_to_end(value)
+        over = len(guesses) - self._limit(slot) // GUESSED_PART
+        if over > 0:
+            predicted = _predicted(holding)
+            oldest = [value for value in islice(guesses, over) if value not in predicted]
+            self._drop(slot, holding, oldest)
+
     def _drop_unconfirmed(self, slot: int, holding: _Holding, blocks: Sequence[int]) -> None:
         """Drops what was predicted for a request that is over, and never told of."""
         told = holding.told or set()
@@ -279,6 +336,7 @@ class PrefixIndex:
         if holding is None or count <= 0:
             return
         held, pins = holding.blocks, holding.pins
+        self.evicted += count
         spared = 0
         for _ in range(count):
             while (value := next(iter(held))) in pins and spared <= len(pins):
@@ -298,6 +356,9 @@ class PrefixIndex:
     def _unmark(self, slot: int, value: int) -> None:
         """Takes a block that `slot` held out of the table."""
         self._total -= 1
+        holding = self._held.get(slot)
+        if holding is not None and holding.guesses:
+            holding.guesses.pop(value, None)
         block = self._blocks[value]
         block.mask ^= 1 << slot
         if not block.mask:

@@ -1,6 +1,6 @@
 """`kv-aware`: the least cost in milliseconds, for this request and for the others.
 
-    cost = wait + prefill + step + crowd + STALL·n·prefill + LATER·λ/(1 − ρ)·prefill·(wait + prefill/2)
+    cost = wait + burden + step + crowd + STALL·n·burden + LATER·λ/(1 − ρ)·burden·(wait + burden/2) + charges
 
 *wait* is the prefill work before this prompt (`ext_proc.core.backlog`), *prefill* its own: only of the tokens that the
 endpoint does not hold (`ext_proc.core.index`). *step* is what a first token takes beside that. The part of it that
@@ -12,12 +12,16 @@ with λ arrivals per millisecond and utilisation ρ).
 Times are predicted from what was learned of these endpoints (`ext_proc.core.speed`), each with its own factor; before
 enough was learned, from a guess, whose ratios make the cost one in tokens: then the account of work has no clock to go
 by, and everything counts as waiting that has no first token yet. Scraped load of others is added to n, and to the wait
-as the usual prefill for each waiting request.
+as the usual prefill for each waiting request. *charges* are those beside work (`ext_proc.core.charges`).
 
-*A prefix that everybody shares* (nearly all of the pool's prompts begin alike, and at least `COMMON_FAN_OUT` distinct
-ones continue it) is not charged to an endpoint that lacks it, since the copy will serve all later requests there. So
-unrelated questions behind one system prompt spread over the pool, even when they come one after another. What enters
-the account is the full u. This is our own rule.
+*burden* is what counts of the prefill. A part of it may copy a popular prefix: one that at least `COMMON_FAN_OUT`
+distinct prompts continue (`ext_proc.core.index`). Whoever comes with that prefix later finds it there, so they bear
+the share `SHARED` of the copy, and this request the rest (`shared_ms` is the difference to *prefill*). Without that a
+system prompt stays where it was first: each single question finds it too dear to compute it elsewhere, although
+together they would be better off. How many copies there are follows from the load. Where nearly all of the pool's
+prompts begin alike (`History.is_everybodys`) nothing is charged for a copy of that beginning, since it will serve all
+later requests there; so they spread over the pool even when they come one after another. What enters the account of
+work is the full u. Both are our own.
 
 *Near ties*: costs within `NEAR_MS` of the least are taken as equal; then the fewest in flight wins, then who was not
 picked for the longest time (new prefixes spread over the caches), then chance.
@@ -31,8 +35,10 @@ import random
 import numpy as np
 
 from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.charges import beside
 from ext_proc.core.index import Match
 from ext_proc.core.slots import BoolArray, FloatArray, IntArray
+from ext_proc.core.speed import Speed
 from ext_proc.core.strategies.view import Prompt, Ranking, View, best_first, jitter
 
 needs_prompt = True
@@ -41,6 +47,11 @@ needs_prompt = True
 # system prompts, bursts) at loads of 0.5, 0.7 and 0.85 of eight engines, with two seeds, of which one served to find
 # faults as well. The figures are geometric means of the mean time to first token over the best published rule of each
 # cell.
+
+# Share of a copy that later requests bear. Tuned on agents, system prompts and bursts at 0.7 and 1.0 of the knees of
+# two kinds of engines, two seeds. 0 (nobody bears it): 1.118, 0.6: 0.975, 0.7: 0.958, 0.8: 0.953. With 1 (it costs
+# nothing) all copy at once, and slow engines took 1.3 times as long to first tokens.
+SHARED = 0.75
 
 # How often the delay counts that the requests on an endpoint are to each first token there. 2: 0.987, 4: 0.985; 8 was
 # worse than 4 by 0.007.
@@ -75,17 +86,31 @@ _INSTANT = 1e-6
 _LAST = 1e12
 
 
-def prompt_of(tokens: int, match: Match, depths: IntArray, *, is_everybodys: bool = False) -> Prompt:
-    """A prompt of `tokens` against endpoints that hold `depths` blocks of it.
+def prompt_of(
+    tokens: int,
+    match: Match,
+    depths: IntArray,
+    *,
+    is_everybodys: bool = False,
+    block_tokens: float = float(BLOCK_TOKENS),
+    trust: FloatArray | None = None,
+) -> Prompt:
+    """A prompt of `tokens` against endpoints that hold `depths` blocks of it, each of about `block_tokens`.
 
-    At least one token is always computed: engines need the logits of the last one.
+    At least one token is always computed: engines need the logits of the last one. `trust` is what the index is worth
+    at each endpoint, 0 to 1 (`ext_proc.core.truth`).
     """
-    uncached = np.maximum(1, tokens - depths * BLOCK_TOKENS)
+    held = np.minimum(tokens - 1, (depths * block_tokens).astype(np.int64))
+    counted = held if trust is None else (held * trust).astype(np.int64)
+    uncached = tokens - counted
     charged = uncached.astype(np.float64)
-    if is_everybodys and match.common_blocks:
-        missing_common = np.maximum(0, match.common_blocks - depths) * float(BLOCK_TOKENS)
-        charged = np.maximum(1.0, charged - missing_common)
-    return Prompt(tokens, uncached, charged)
+    if match.common_blocks:
+        copied = SHARED * np.maximum(0, match.common_blocks - depths)
+        if is_everybodys:
+            copied += (1.0 - SHARED) * np.maximum(0, match.opening_blocks - depths)
+        copied *= block_tokens
+        charged = np.maximum(1.0, charged - (copied if trust is None else copied * trust))
+    return Prompt(tokens, uncached, charged, held)
 
 
 def rank(view: View, rng: random.Random) -> Ranking:
@@ -101,15 +126,18 @@ def rank(view: View, rng: random.Random) -> Ranking:
         waiting, running = view.fleet.gauges.foreign(slots, view.now)
         wait = wait + waiting * factor * (view.mean_uncached * speed.token_ms)
         load = load + waiting + running
-    charged = prompt.charged
-    prefill = factor * charged * (speed.token_ms + speed.pair_ms * (prompt.tokens - charged / 2))
+    prefill = factor * _alone_ms(prompt.tokens, prompt.uncached, speed)
+    burden = factor * _alone_ms(prompt.tokens, prompt.charged, speed)
     delay = factor * (speed.request_ms * load + speed.held_ms * ledger.held_tokens[slots])
     step, crowd = factor * speed.base_ms + delay, (CROWD - 1.0) * delay
     arrivals = 1.0 / (len(slots) * max(LEAST_GAP_MS, 1e3 * view.gap_s))
     used = min(MOST_UTILISED, arrivals * view.mean_uncached * speed.token_ms)
-    later = (LATER * arrivals / (1.0 - used)) * prefill * (wait + prefill / 2)
-    stall = STALL * load * prefill
-    cost = wait + prefill + step + crowd + stall + later
+    later = (LATER * arrivals / (1.0 - used)) * burden * (wait + burden / 2)
+    stall = STALL * load * burden
+    cost = wait + burden + step + crowd + stall + later
+    charges = beside(view)
+    for charge in charges.values():
+        cost = cost + charge
     order = best_first(_key(cost, load, ledger.picked_at[slots], rng))
     best = int(order[0])
     terms = {
@@ -123,8 +151,16 @@ def rank(view: View, rng: random.Random) -> Ranking:
         "crowd_ms": crowd,
         "stall_ms": stall,
         "later_ms": later,
+        "shared_ms": burden - prefill,
+        **charges,
     }
     return Ranking(order, cost, _reason(prompt, float(wait[best]), view.address(best), best), terms)
+
+
+def _alone_ms(tokens: int, last: FloatArray | IntArray, speed: Speed) -> FloatArray:
+    """What the last so many of a prompt's tokens take on an endpoint of factor 1."""
+    taken: FloatArray = last * (speed.token_ms + speed.pair_ms * (tokens - last / 2))
+    return taken
 
 
 def _key(cost: FloatArray, load: FloatArray | IntArray, picked_at: FloatArray, rng: random.Random) -> FloatArray:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,18 +12,23 @@ from ext_proc.core.record import MAX_CANDIDATES
 from ext_proc.core.settings import EndpointSettings
 from ext_proc.core.slots import FloatArray, IntArray
 
+if TYPE_CHECKING:
+    from ext_proc.core.charges import Charges
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """This request's prompt, in tokens, against what the endpoints hold.
 
     `uncached` is what each endpoint would compute; `charged` is what a comparison should count of that, which is less
-    where the missing part is a prefix that everybody shares.
+    where the missing part is a prefix that many share. `held` is what the prefix index has, and how much of that counts
+    is in the other two.
     """
 
     tokens: int
     uncached: IntArray
     charged: FloatArray
+    held: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class Request:
     session: str = ""
     user: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    counted_by: str = "text"
+    """What the prompt's blocks and length are taken from: its `tokens`, or its `text` with the reason."""
 
 
 NO_REQUEST: Final = Request()
@@ -52,8 +59,8 @@ class View:
 
     `weights` are the endpoints' weights, `turn` counts the pool's picks, `mean_uncached` is the usual number of
     uncached tokens of its requests, `gap_s` the usual time between two of them. `prompt` is None for strategies that
-    do not ask for it. `endpoints` has what the policy says about each address. Strategies read all of it and change
-    nothing.
+    do not ask for it. `endpoints` has what the policy says about each address, `charges` what is charged beside work
+    (`ext_proc.core.charges`). Strategies read all of it and change nothing.
     """
 
     slots: IntArray
@@ -66,6 +73,7 @@ class View:
     request: Request = NO_REQUEST
     endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict)
     gap_s: float = 1.0
+    charges: "Charges | None" = None
 
     def endpoint(self, position: int) -> EndpointSettings:
         """Labels, zone and the like of the endpoint at a position of the arrays."""

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.blocks import BLOCK_TOKENS
-from ext_proc.core.index import COMMON_FAN_OUT, MAX_RUNS, Match, PrefixIndex, slots_in
+from ext_proc.core.index import (
+    BLOCK_BYTES,
+    COMMON_FAN_OUT,
+    GUESSED_PART,
+    HOLDING_BYTES,
+    MAX_RUNS,
+    Match,
+    PrefixIndex,
+    slots_in,
+)
 
 SLOTS = 64
 
@@ -104,7 +113,7 @@ def test_fan_out_counts_distinct_continuations() -> None:
     assert index.match(chain(1, 2, 100)).common_blocks == 0
     index.insert(0, chain(1, 2, 999))
     match = index.match(chain(1, 2, 100))
-    assert (match.common_blocks, match.fan_out) == (2, COMMON_FAN_OUT)
+    assert (match.common_blocks, match.fan_out, match.opening_blocks) == (2, COMMON_FAN_OUT, 2)
 
 
 def test_fan_out_forgets_what_is_gone() -> None:
@@ -195,7 +204,9 @@ def test_is_the_naive_index(limit: int, steps: list[tuple[int, tuple[int, ...], 
     known = asked[: max(expected.values())]
     fan_outs = [sum(parents.get(each) == block for each in everything) for block in known]
     common = max((n + 1 for n, fan_out in enumerate(fan_outs) if fan_out >= COMMON_FAN_OUT), default=0)
-    assert index.match(asked).common_blocks == common
+    opening = next((n + 1 for n, fan_out in enumerate(fan_outs) if fan_out >= COMMON_FAN_OUT), 0)
+    match = index.match(asked)
+    assert (match.common_blocks, match.opening_blocks) == (common, opening)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.integers(0, 12)), max_size=60))
@@ -403,3 +414,52 @@ def test_a_restart_that_was_noticed_leaves_an_endpoint_approximate() -> None:
     index.end(0, chain(5, 6))
     index.insert(0, chain(1, 2))
     assert (depths(index, chain(1, 2)), depths(index, chain(5, 6))) == ({0: 2}, {0: 2})
+
+
+def test_its_size() -> None:
+    """Counted for each endpoint that holds a block, and once for the block; what made room was evicted."""
+    index = PrefixIndex(max_in_all=6)
+    assert index.as_dict() == {
+        "bytes": 0,
+        "budget_bytes": 6 * (HOLDING_BYTES + BLOCK_BYTES),
+        "held_blocks": 0,
+        "distinct_blocks": 0,
+        "endpoints": 0,
+        "evicted_blocks": 0,
+    }
+    for slot in (0, 1):
+        index.insert(slot, chain(1, 2, 3))
+    assert index.size_bytes == 6 * HOLDING_BYTES + 3 * BLOCK_BYTES
+    index.insert(2, chain(7, 8))
+    told = index.as_dict()
+    assert (told["held_blocks"], told["endpoints"], told["evicted_blocks"]) == (6, 3, 2)
+    assert told["bytes"] <= told["budget_bytes"]
+    for slot in range(3):
+        index.forget(slot)
+    assert (index.size_bytes, index.as_dict()["endpoints"], index.evicted) == (0, 0, 2)
+
+
+def test_what_a_telling_endpoint_cannot_tell_of() -> None:
+    """Blocks of text stay beside what it told, within a part of its memory, the oldest going first; so a conversation
+    with images finds its way back."""
+    index = PrefixIndex()
+    index.set_capacity(0, GUESSED_PART * 4 * BLOCK_TOKENS)
+    index.stored(0, (1, 2), None)
+    for first in (100, 200, 300):
+        prompt = (first, first + 1)
+        index.begin(0, prompt)
+        index.end(0, prompt, is_guess=True)
+    assert depths(index, (1, 2)) == {0: 2}
+    assert depths(index, (300, 301)) == depths(index, (200, 201)) == {0: 2}
+    assert depths(index, (100, 101)) == {}
+    index.begin(0, (200, 201))
+    index.begin(0, (400, 401, 402, 403))
+    index.end(0, (400, 401, 402, 403), is_guess=True)
+    assert depths(index, (300, 301)) == {}
+    assert depths(index, (200, 201)) == {0: 2}
+    index.cleared(0)
+    assert depths(index, (400, 401)) == {}
+    assert depths(index, (200, 201)) == {0: 2}
+    index.end(0, (200, 201), is_guess=True)
+    index.forget(0)
+    assert len(index) == 0

@@ -13,6 +13,8 @@ from sim.virtual.faults import Fault, fault
         ("crash:2@0", Fault("crash", 2, 0.0)),
         ("restart:2@5..35", Fault("restart", 2, 5.0, 35.0)),
         ("hang:12@5..6", Fault("hang", 12, 5.0, 6.0)),
+        ("fail:2:0.25", Fault("fail", 2, 0.0, None, 0.25)),
+        ("fail:2:1@5..6", Fault("fail", 2, 5.0, 6.0, 1.0)),
     ],
 )
 def test_each_kind_is_read(text: str, read: Fault) -> None:
@@ -29,6 +31,9 @@ def test_each_kind_is_read(text: str, read: Fault) -> None:
         ("slow:1", "slow:POD:X or slow:POD:X@T..T"),
         ("slow:1:2@3", "slow:POD:X or slow:POD:X@T..T"),
         ("slow:1:0", "X is positive"),
+        ("fail:1", "fail:POD:X or fail:POD:X@T..T"),
+        ("fail:1:0.5@3", "fail:POD:X or fail:POD:X@T..T"),
+        ("fail:1:1.5", "X is a share"),
         ("crash:1", "crash:POD@T"),
         ("crash:1@2..3", "crash:POD@T"),
         ("crash:1:2@3", "crash:POD@T"),
@@ -42,7 +47,7 @@ def test_each_kind_is_read(text: str, read: Fault) -> None:
 )
 def test_what_is_no_fault_says_how_it_is_written(text: str, named: str) -> None:
     """A wrong word is refused with the right form."""
-    with pytest.raises(ValueError, match=r"POD|pods") as refused:
+    with pytest.raises(ValueError, match=r"POD|pods|share") as refused:
         fault(text)
     assert named in str(refused.value)
 

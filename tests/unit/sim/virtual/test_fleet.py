@@ -176,6 +176,25 @@ def test_a_try_that_takes_too_long_goes_elsewhere() -> None:
     assert [pod.served for pod in result.pods] == [1, 1]
 
 
+def test_a_failing_pod_fails_where_the_first_token_would_be() -> None:
+    """All work for the prompt is lost, the next name serves; afterwards, and elsewhere, nothing fails."""
+    replayed = trace(request(0), request(9, first_id=50))
+    result, (router,) = played(replayed, [0, 1], faults=(fault("fail:1:1@0..5"),))
+    first, second = result.outcomes
+    assert (first.status, first.attempts, first.address) == ("ok", 2, router.context.addresses[1])
+    assert first.ttft_s == pytest.approx(0.11 + 0.11)
+    ended = [event for event in router.before[1] if isinstance(event, AttemptEnded)]
+    assert [(event.status, event.flags) for event in ended] == [(500, ())]
+    assert ended[0].at == pytest.approx(0.11)
+    assert (second.attempts, second.address) == (1, router.context.addresses[0])
+
+
+def test_a_share_of_requests_fails() -> None:
+    """About as many as it says, and each request fails as a chance of its own has it."""
+    result, _ = played(trace(*(request(n) for n in range(200))), [0], [0], faults=(fault("fail:1:0.3"),))
+    assert 40 < sum(outcome.status == "failed" for outcome in result.outcomes) < 80
+
+
 def test_a_slow_pod_is_slow_while_it_lasts() -> None:
     """Steps that begin in that time take three times as long."""
     replayed = trace(request(0), request(2, first_id=50), request(4, first_id=70))

@@ -6,7 +6,7 @@ import pytest
 from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.index import Match
 from ext_proc.core.strategies import kv_aware
-from ext_proc.core.strategies.kv_aware import CROWD, LATER, LOAD_FACTOR, LOAD_ROOM, STALL, prompt_of
+from ext_proc.core.strategies.kv_aware import CROWD, LATER, LOAD_FACTOR, LOAD_ROOM, SHARED, STALL, prompt_of
 from ext_proc.core.strategies.view import View
 from tests.unit.ext_proc.core.strategies.pool import Pool, ranked
 
@@ -29,7 +29,7 @@ def test_the_cost_is_the_formula() -> None:
     assert ranking.terms["prefill_ms"].tolist() == pytest.approx([prefill, 100.5])
     assert ranking.terms["step_ms"].tolist() == pytest.approx([10 + crowd, 10])
     assert ranking.terms["crowd_ms"].tolist() == pytest.approx([(CROWD - 1) * crowd, 0])
-    parts = ["wait_ms", "prefill_ms", "step_ms", "crowd_ms", "stall_ms", "later_ms"]
+    parts = ["wait_ms", "prefill_ms", "step_ms", "crowd_ms", "stall_ms", "later_ms", "shared_ms"]
     assert ranking.cost == pytest.approx(np.sum([ranking.terms[part] for part in parts], axis=0))
     assert ranking.terms["later_ms"][0] == pytest.approx(later)
 
@@ -132,15 +132,42 @@ def test_uncached_is_what_no_block_covers() -> None:
     assert prompt.charged.tolist() == [130, 66, 2, 1]
 
 
-def test_a_prefix_of_everybody_is_not_charged() -> None:
+def test_a_beginning_of_everybody_is_not_charged() -> None:
     """Of ten blocks with which all prompts begin, an endpoint is not charged for those that it lacks."""
-    match = Match(common_blocks=10, fan_out=8)
+    match = Match(common_blocks=10, fan_out=8, opening_blocks=10)
     prompt = prompt_of(1_000, match, np.array([0, 5, 10, 12]), is_everybodys=True)
     assert prompt.uncached.tolist() == [1_000, 680, 360, 232]
     assert prompt.charged.tolist() == [360, 360, 360, 232]
+    assert prompt_of(640, match, np.array([0]), is_everybodys=True).charged.tolist() == [1]
 
 
-def test_a_prefix_of_some_is_charged() -> None:
-    """However many prompts continue it: other prompts are there that have no use for a copy."""
-    prompt = prompt_of(1_000, Match(common_blocks=10, fan_out=8), np.array([0, 12]))
-    assert prompt.charged.tolist() == [1_000, 232]
+def test_behind_the_beginning_of_everybody_copies_are_charged_in_part() -> None:
+    """A document behind the common instructions is popular, and not everybody's."""
+    match = Match(common_blocks=10, fan_out=8, opening_blocks=4)
+    prompt = prompt_of(1_000, match, np.array([0, 4, 6, 12]), is_everybodys=True)
+    assert prompt.charged.tolist() == [744 - SHARED * 384, 744 - SHARED * 384, 616 - SHARED * 256, 232]
+
+
+def test_a_prefix_of_some_is_charged_in_part() -> None:
+    """Later requests bear their share of a copy; what is not popular, and the last token, is charged in full."""
+    match = Match(common_blocks=10, fan_out=8)
+    assert prompt_of(1_000, match, np.array([0, 5, 12])).charged.tolist() == [
+        1_000 - SHARED * 640,
+        680 - SHARED * 320,
+        232,
+    ]
+    assert prompt_of(640, match, np.array([0])).charged.tolist() == [640 - SHARED * 640]
+    assert prompt_of(1_000, Match(), np.array([0, 12])).charged.tolist() == [1_000, 232]
+
+
+def test_a_copy_that_many_share_counts_less() -> None:
+    """For the choice, not for the time that the first token is expected to take."""
+    pool = Pool(2)
+    pool.send(0, uncached=600)
+    own = pool.view(tokens=1_000, cached=[900, 0])
+    shared = pool.view(tokens=1_000, cached=[900, 0], charged=[100, 400])
+    assert pool.chosen(kv_aware, own) == {0}
+    assert pool.chosen(kv_aware, shared) == {1}
+    terms = ranked(kv_aware, shared).terms
+    assert terms["prefill_ms"].tolist() == pytest.approx(ranked(kv_aware, own).terms["prefill_ms"].tolist())
+    assert terms["shared_ms"].tolist() == pytest.approx([0, (40 + 400 * 800 / 1e6) - 100.5])

@@ -1,0 +1,141 @@
+"""What `kv-aware` has to show in virtual time: small runs of what `docs/benchmarks.md` has at length.
+
+The bounds are those that the project has set itself; nothing here is tuned to the traces that are played.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from ext_proc.core.events import Event, Scraped
+from sim.hardware import named
+from sim.traces.generate import generate
+from sim.traces.trace import Trace
+from sim.virtual.faults import fault
+from sim.virtual.fleet import run
+from sim.virtual.outcome import RunResult
+from sim.virtual.production import BARE, Production, ProductionFactory
+from sim.virtual.router import Context
+from sim.virtual.rules import factory
+from sim.virtual.setup import Setup
+from sim.virtual.study import rate_for
+
+FAST = named("h100-8b")
+SLOW = named("h20-8b")
+ENGINES = 8
+
+
+def played(trace: Trace, load: float, rule: str = "kv-aware", **changes: object) -> RunResult:
+    """One run on eight engines, of a H100's kind unless `profile` says otherwise."""
+    values: dict[str, object] = {"factory": factory(rule, BARE), "profile": FAST, "engines": ENGINES, **changes}
+    setup = Setup(**values)  # type: ignore[arg-type]
+    return run(trace.faster(rate_for(trace, setup, load)), setup, 1)
+
+
+def mean_ttft(result: RunResult) -> float:
+    """Milliseconds; everybody gets a first token here."""
+    times = [outcome.ttft_s for outcome in result.outcomes if outcome.ttft_s is not None]
+    assert len(times) == len(result.outcomes)
+    return 1e3 * sum(times) / len(times)
+
+
+def pods(result: RunResult) -> Counter[str]:
+    """Requests by address."""
+    return Counter(outcome.address for outcome in result.outcomes)
+
+
+@pytest.mark.parametrize("load", [0.02, 0.6])
+def test_a_common_system_prompt_binds_nobody(load: float) -> None:
+    """All requests begin alike: the busiest pod has less than 1.25 times the mean, also where they come one by one."""
+    counts = pods(played(generate("prompts:applications=1", 1, requests=600), load))
+    assert max(counts.values()) < 1.25 * 600 / ENGINES
+
+
+@pytest.mark.parametrize("profile", [FAST, SLOW])
+@pytest.mark.parametrize("span_s", [0.0, 1.0])
+def test_siblings_build_their_prefix_on_few_pods(profile: object, span_s: float) -> None:
+    """200 identical new prompts, at once and within a second: most of the pool does not compute them."""
+    made = generate("prompts", 1, requests=1)
+    (one,) = made.requests
+    one = replace(one, prompt_tokens=len(one.blocks) * made.block_tokens)
+    burst = Trace("burst", made.block_tokens, tuple(replace(one, at_s=n * span_s / 200) for n in range(200)))
+    setup = Setup(factory=factory("kv-aware", BARE), profile=profile, engines=ENGINES)  # type: ignore[arg-type]
+    result = run(burst, setup, 1)
+    assert len({outcome.address for outcome in result.outcomes if not outcome.cached_tokens}) <= ENGINES / 2
+
+
+@pytest.mark.parametrize("kind", ["chat", "rag"])
+def test_a_slow_pod_gets_less(kind: str) -> None:
+    """Three times as slow: between a tenth and half of what the others get in the mean, without being told."""
+    counts = pods(played(generate(kind, 1, requests=1_000), 0.5, faults=(fault("slow:1:3"),)))
+    slow = counts["10.0.0.1:8000"]
+    assert 0.1 <= slow / ((1_000 - slow) / (ENGINES - 1)) <= 0.5
+
+
+@pytest.mark.parametrize("kind", ["chat", "prompts"])
+def test_is_the_best_where_half_of_the_fleet_is_slow(kind: str) -> None:
+    """Four of eight pods twice as slow: no published rule that follows loads and prefixes is better."""
+    trace, slow = generate(kind, 1, requests=800), tuple(fault(f"slow:{pod}:2") for pod in range(1, 5))
+    ours = mean_ttft(played(trace, 0.5, faults=slow))
+    for rule in ("unified", "lmetric", "dynamo", "epp-sticky", "queue-depth"):
+        assert ours < mean_ttft(played(trace, 0.5, rule, faults=slow)), rule
+
+
+@pytest.mark.parametrize("profile", [FAST, SLOW])
+def test_popular_prefixes_get_copies(profile: object) -> None:
+    """Eight system prompts near the knee: not slower than rules that copy them at once."""
+    trace = generate("prompts", 2, requests=1_000)
+    ours = mean_ttft(played(trace, 0.9, profile=profile))
+    for rule in ("dynamo", "unified", "mooncake"):
+        assert ours < 1.05 * mean_ttft(played(trace, 0.9, rule, profile=profile)), rule
+
+
+def test_is_no_worse_than_rules_for_loads_where_nothing_is_shared() -> None:
+    """Prompts of which no two begin alike: within two percent of the best rule that only looks at loads."""
+    trace = generate("rag:documents=100000,zipf=0,system_tokens=0", 1, requests=800)
+    ours = mean_ttft(played(trace, 0.7))
+    for rule in ("plain-least-request", "plain-round-robin", "queue-depth", "sglang-least-load", "power-of-two"):
+        assert ours < 1.02 * mean_ttft(played(trace, 0.7, rule)), rule
+
+
+class Told(Production):
+    """The router, which is told other numbers than the engines say."""
+
+    told: Callable[[Scraped], Scraped]
+
+    def observe(self, event: Event) -> None:
+        """Changes scrapes on the way."""
+        super().observe(self.told(event) if isinstance(event, Scraped) else event)
+
+
+def test_old_and_false_metrics_cost_little() -> None:
+    """Scraped every 30 s, never, frozen after two seconds, or always idle: first tokens within five percent.
+
+    Invented load is another matter: no number tells it from what another client sends to the same engine.
+    """
+    trace = generate("rag", 1, requests=600)
+    fresh = mean_ttft(played(trace, 0.7))
+    assert mean_ttft(played(trace, 0.7, scrape_s=30.0)) == pytest.approx(fresh, rel=0.05)
+    assert mean_ttft(played(trace, 0.7, scrape_s=float("inf"))) == pytest.approx(fresh, rel=0.05)
+    first: dict[str, Scraped] = {}
+
+    def frozen(event: Scraped) -> Scraped:
+        if event.at < 2.0:
+            first[event.address] = event
+        return replace(first[event.address], at=event.at)
+
+    def idle(event: Scraped) -> Scraped:
+        return replace(event, running=0, waiting=0, kv_usage=0.0)
+
+    for told in (frozen, idle):
+
+        def made(context: Context, told: Callable[[Scraped], Scraped] = told) -> Production:
+            router = ProductionFactory("kv-aware")(context)
+            router.__class__ = Told
+            assert isinstance(router, Told)
+            router.told = told
+            return router
+
+        assert mean_ttft(played(trace, 0.7, factory=made)) == pytest.approx(fresh, rel=0.05)
