@@ -7,6 +7,6 @@ COPY ext_proc ext_proc
 COPY protos protos
 COPY sim sim
 COPY envoy envoy
-RUN pip install --no-cache-dir -c constraints.txt . && useradd --create-home kvpilot
+RUN pip install --no-cache-dir -c constraints.txt '.[tokens]' && useradd --create-home kvpilot
 USER kvpilot
 ENTRYPOINT ["kvpilot"]

@@ -11,6 +11,7 @@ their own size; a partial block at the end of a prompt is hashed like the others
 """
 
 import struct
+from array import array
 from collections.abc import Sequence
 
 import xxhash
@@ -22,6 +23,8 @@ TOKEN_BYTES = 4
 
 BLOCK_BYTES = BLOCK_TOKENS * TOKEN_BYTES
 
+_IS_BIG_ENDIAN = struct.pack("=H", 1) == b"\0\1"
+
 # What separates the token chains from the text chains of the same model and salt.
 _SPACE = b"token ids"
 
@@ -29,9 +32,12 @@ _SPACE = b"token ids"
 def token_bytes(token_ids: Sequence[int]) -> bytes:
     """Token ids as they are hashed. Raises ValueError for what is no 32-bit number."""
     try:
-        return struct.pack(f"<{len(token_ids)}I", *token_ids)
-    except struct.error as error:
+        numbers = array("I", token_ids)
+    except (OverflowError, TypeError) as error:
         raise ValueError("a token id is no number from 0 to 2^32 - 1") from error
+    if _IS_BIG_ENDIAN:
+        numbers.byteswap()
+    return numbers.tobytes()
 
 
 def chain_start(model: str, salt: str = "") -> int:
@@ -47,7 +53,12 @@ def chained(parent: int, block: bytes) -> int:
 
 def token_block_hashes(token_ids: Sequence[int], model: str, salt: str = "") -> tuple[int, ...]:
     """The chained hashes of a prompt's blocks, from its start. Raises ValueError for what is no token id."""
-    view = memoryview(token_bytes(token_ids[: MAX_BLOCKS * BLOCK_TOKENS]))
+    return hashes_of(token_bytes(token_ids[: MAX_BLOCKS * BLOCK_TOKENS]), model, salt)
+
+
+def hashes_of(ids: bytes, model: str, salt: str = "") -> tuple[int, ...]:
+    """The same for token ids that are `token_bytes` already."""
+    view = memoryview(ids)[: MAX_BLOCKS * BLOCK_BYTES]
     chain = chain_start(model, salt)
     hashes = []
     for start in range(0, len(view), BLOCK_BYTES):
