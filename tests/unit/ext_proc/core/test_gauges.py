@@ -28,7 +28,7 @@ def knows_foreign(gauges: Gauges) -> bool:
 def test_own_picks_since_the_scrape_wait() -> None:
     """A scrape of 2 waiting and 8 running; three picks later, 5 wait."""
     gauges = Gauges(8)
-    gauges.scraped(0, 10.0, running=8, waiting=2, in_flight=4, decoding=4)
+    gauges.told(0, 10.0, running=8, waiting=2, in_flight=4, decoding=4)
     assert estimated(gauges, 4, 10.0) == (2, 8)
     assert estimated(gauges, 7, 10.5) == (5, 8)
 
@@ -36,7 +36,7 @@ def test_own_picks_since_the_scrape_wait() -> None:
 def test_own_ends_since_the_scrape_make_room() -> None:
     """Ended requests let waiting ones run, and only then the running ones become fewer."""
     gauges = Gauges(8)
-    gauges.scraped(0, 10.0, running=8, waiting=2, in_flight=10, decoding=8)
+    gauges.told(0, 10.0, running=8, waiting=2, in_flight=10, decoding=8)
     assert estimated(gauges, 9, 10.0) == (1, 8)
     assert estimated(gauges, 5, 10.0) == (0, 5)
     assert estimated(gauges, 0, 10.0) == (0, 0)
@@ -45,7 +45,7 @@ def test_own_ends_since_the_scrape_make_room() -> None:
 def test_an_old_scrape_gives_way_to_the_own_account() -> None:
     """Full weight while fresh, half of it after a half-life, nothing in the end; never scraped is nothing at once."""
     gauges = Gauges(8)
-    gauges.scraped(0, 0.0, running=6, waiting=8, in_flight=2, decoding=2)
+    gauges.told(0, 0.0, running=6, waiting=8, in_flight=2, decoding=2)
     assert estimated(gauges, 2, FRESH_S) == (8, 6)
     assert estimated(gauges, 2, FRESH_S + HALF_LIFE_S) == pytest.approx((5, 3))
     assert estimated(gauges, 2, 10_000.0) == pytest.approx((2, 0))
@@ -56,10 +56,10 @@ def test_foreign_is_what_we_did_not_send() -> None:
     """Beyond the own requests in flight; those that have no first token explain waiting ones first."""
     gauges = Gauges(8)
     assert not knows_foreign(gauges)
-    gauges.scraped(0, 0.0, running=5, waiting=0, in_flight=5, decoding=3)
+    gauges.told(0, 0.0, running=5, waiting=0, in_flight=5, decoding=3)
     assert foreign(gauges, 0.0) == (0, 0)
     assert not knows_foreign(gauges)
-    gauges.scraped(0, 0.0, running=8, waiting=4, in_flight=5, decoding=3)
+    gauges.told(0, 0.0, running=8, waiting=4, in_flight=5, decoding=3)
     assert foreign(gauges, 0.0) == (2, 5)
     assert knows_foreign(gauges)
     assert foreign(gauges, FRESH_S + 2 * HALF_LIFE_S) == pytest.approx((0.5, 1.25))
@@ -67,13 +67,10 @@ def test_foreign_is_what_we_did_not_send() -> None:
 
 
 def test_reset_forgets() -> None:
-    """Age and numbers are gone."""
+    """The numbers are gone."""
     gauges = Gauges(8)
-    assert gauges.age_s(0, 5.0) is None
-    gauges.scraped(0, 3.0, running=5, waiting=1, in_flight=0, decoding=0)
-    assert gauges.age_s(0, 5.0) == 2.0
+    gauges.told(0, 3.0, running=5, waiting=1, in_flight=0, decoding=0)
     gauges.reset(0)
-    assert gauges.age_s(0, 5.0) is None
     assert foreign(gauges, 3.0) == (0, 0)
     assert estimated(gauges, 0, 3.0) == (0, 0)
 
@@ -81,7 +78,7 @@ def test_reset_forgets() -> None:
 def test_grows() -> None:
     """New slots were never scraped, old numbers stay."""
     gauges = Gauges(8)
-    gauges.scraped(7, 0.0, running=5, waiting=1, in_flight=0, decoding=0)
+    gauges.told(7, 0.0, running=5, waiting=1, in_flight=0, decoding=0)
     gauges.grow(16)
     gauges.grow(8)
     assert estimated(gauges, 0, 0.0, slot=7) == (1, 5)
@@ -97,7 +94,61 @@ def test_estimates_are_never_negative(
 ) -> None:
     """Whatever was scraped and sent, at whatever age."""
     gauges = Gauges(8)
-    gauges.scraped(0, 0.0, running=running, waiting=waiting, in_flight=then, decoding=min(decoding, then))
+    gauges.told(0, 0.0, running=running, waiting=waiting, in_flight=then, decoding=min(decoding, then))
     assert min(estimated(gauges, in_flight, age)) >= 0
     assert min(foreign(gauges, age)) >= 0
     assert sum(foreign(gauges, 0.0)) == max(0, running + waiting - then)
+
+
+def test_freshness_is_that_of_the_source() -> None:
+    """Who is heard every 4 s is believed for 8 s; then it fades as for others."""
+    gauges = Gauges(8)
+    gauges.told(0, 0.0, running=6, waiting=8, in_flight=2, decoding=2, fresh_s=8.0)
+    assert estimated(gauges, 2, 8.0) == (8, 6)
+    assert foreign(gauges, 8.0) == (8, 4)
+    assert estimated(gauges, 2, 8.0 + HALF_LIFE_S) == pytest.approx((5, 3))
+
+
+def test_numbers_that_come_alone() -> None:
+    """The other one stays as it was told, corrected by own picks and ends since, and keeps its own age."""
+    gauges = Gauges(8)
+    gauges.told(0, 0.0, running=8, waiting=2, in_flight=4, decoding=4, fresh_s=4.0)
+    gauges.told(0, 2.0, waiting=7, in_flight=1, decoding=1)  # three own ends: two made room, one left the batch
+    assert estimated(gauges, 1, 2.0) == (7, 7)
+    assert estimated(gauges, 1, 4.0 + HALF_LIFE_S)[1] == pytest.approx(3.5)
+    gauges.told(0, 2.5, running=9, in_flight=1, decoding=1)
+    assert estimated(gauges, 1, 2.5) == (7, 9)
+    assert foreign(gauges, 2.5) == (7, 8)
+
+
+def test_only_waiting_is_ever_told() -> None:
+    """Whatever runs is taken to be the own; so is what waits, where only running requests are told."""
+    gauges = Gauges(8)
+    gauges.told(0, 0.0, waiting=5, in_flight=4, decoding=4)
+    assert (estimated(gauges, 4, 0.0), foreign(gauges, 0.0)) == ((5, 0), (5, 0))
+    gauges.told(1, 0.0, running=6, in_flight=4, decoding=3)
+    assert (estimated(gauges, 4, 0.0, slot=1), foreign(gauges, 0.0, slot=1)) == ((0, 6), (0, 3))
+
+
+def test_one_endpoint_apart_changes_no_other() -> None:
+    """Slots whose numbers come together are estimated the same beside one whose do not."""
+    gauges = Gauges(8)
+    gauges.told(0, 0.0, running=6, waiting=8, in_flight=2, decoding=2)
+    before = [(estimated(gauges, 5, now), foreign(gauges, now)) for now in (0.0, 2.0, 9.0)]
+    gauges.told(1, 1.0, waiting=3, in_flight=0, decoding=0)
+    assert [(estimated(gauges, 5, now), foreign(gauges, now)) for now in (0.0, 2.0, 9.0)] == before
+
+
+_WORDS = st.tuples(st.floats(0, 20), st.none() | st.integers(0, 50), st.none() | st.integers(0, 50), st.integers(0, 50))
+
+
+@given(st.lists(_WORDS, max_size=10), st.integers(0, 100), st.floats(0, 40))
+def test_nothing_is_ever_negative(words: list[tuple[float, int | None, int | None, int]], own: int, now: float) -> None:
+    """Whatever was told in whatever order, and what is told now counts at once."""
+    gauges = Gauges(8)
+    for at, running, waiting, in_flight in sorted(words, key=lambda word: word[0]):
+        gauges.told(0, at, running=running, waiting=waiting, in_flight=in_flight, decoding=in_flight // 2)
+        found = estimated(gauges, in_flight, at)
+        assert waiting is None or found[0] == waiting
+        assert running is None or found[1] == running
+    assert min(*estimated(gauges, own, now), *foreign(gauges, now)) >= 0
