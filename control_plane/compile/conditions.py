@@ -3,7 +3,7 @@
     mismatch({"prefix": "/v1"}, Request(path="/"), {})    # "the path does not start with /v1"
 
 Knows the matchers that the compiler emits and refuses all others. Sources: Envoy's `RouteMatch`, `HeaderMatcher`,
-`QueryParameterMatcher`, `MetadataMatcher`, `StringMatcher`, `ValueMatcher`.
+`QueryParameterMatcher`, `MetadataMatcher`, `StringMatcher`, `ValueMatcher`, `DoubleMatcher`, `Int64Range`.
 """
 
 import re
@@ -89,25 +89,44 @@ def _headers(value: Any, match: Json, request: Request, metadata: Metadata) -> s
 
 
 def _header_mismatch(matcher: Json, request: Request) -> str:
-    _only(matcher, {"name", "stringMatch", "presentMatch", "invertMatch", "treatMissingHeaderAsEmpty"}, "a header")
+    known = {"name", "stringMatch", "rangeMatch", "presentMatch", "invertMatch", "treatMissingHeaderAsEmpty"}
+    _only(matcher, known, "a header")
     name = str(matcher["name"]).lower()
     found = _header(name, request)
     is_inverted = bool(matcher.get("invertMatch"))
     shown = {":method": "the method", ":path": "the path", ":authority": "the host"}.get(name, f"the header {name}")
-    if "stringMatch" not in matcher:
+    if "stringMatch" not in matcher and "rangeMatch" not in matcher:
         is_wanted = bool(matcher.get("presentMatch", True)) != is_inverted
         return "" if (found is not None) == is_wanted else f"{shown} is {'missing' if is_wanted else 'there'}"
     if found is None and not matcher.get("treatMissingHeaderAsEmpty"):
         return f"{shown} is missing"  # whatever is asked of its value, also the opposite
-    condition: Any = matcher["stringMatch"]
-    if _string_holds(condition, found or "") != is_inverted:
+    condition: Any = matcher.get("stringMatch") or matcher["rangeMatch"]
+    is_text = "stringMatch" in matcher
+    if (_string_holds(condition, found or "") if is_text else _is_between(condition, found or "")) != is_inverted:
         return ""
-    return f"{shown} is {'' if is_inverted else 'not '}{_string_words(condition)}"
+    words = _string_words(condition) if is_text else f"in {condition['start']}..{int(condition['end']) - 1}"
+    if not is_text and found:
+        shown += f" ({found})"
+    return f"{shown} is {'' if is_inverted else 'not '}{words}"
+
+
+def _is_between(range_: Json, text: str) -> bool:
+    """Envoy's `Int64Range`, which takes decimal digits with a sign and nothing else."""
+    if re.fullmatch("-?[0-9]{1,19}", text) is None:
+        return False
+    return int(str(range_["start"])) <= int(text) < int(str(range_["end"]))
 
 
 def _header(name: str, request: Request) -> str | None:
     special = {":method": request.method, ":path": request.path, ":authority": request.authority}
+    if name == "content-length" and request.body:
+        special[name] = request.headers.get(name, "" if "transfer-encoding" in request.headers else _length(request))
     return special.get(name) or request.headers.get("host" if name == ":authority" else name)
+
+
+def _length(request: Request) -> str:
+    """What a client says that sends its body as a whole."""
+    return str(len(request.body))
 
 
 def _query(value: Any, match: Json, request: Request, metadata: Metadata) -> str:
@@ -197,12 +216,19 @@ def _string_words(matcher: Json) -> str:
 
 def _value_holds(matcher: Json, found: object) -> bool:
     """Envoy's `ValueMatcher`; `found` is None where there is no such value."""
-    _only(matcher, {"stringMatch", "boolMatch", "presentMatch", "orMatch"}, "a value")
+    _only(matcher, {"stringMatch", "boolMatch", "doubleMatch", "presentMatch", "orMatch"}, "a value")
     if "orMatch" in matcher:
         either: Any = matcher["orMatch"]
         return any(_value_holds(each, found) for each in either["valueMatchers"])
     if "presentMatch" in matcher:
         return (found is not None) == bool(matcher["presentMatch"])
+    if "doubleMatch" in matcher:
+        number: Any = matcher["doubleMatch"]
+        if "range" not in number:
+            raise UnknownMatcherError("a condition on a number by its value")
+        range_ = number["range"]
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        return is_number and range_["start"] <= found < range_["end"]
     if "boolMatch" in matcher:
         return isinstance(found, bool) and found == matcher["boolMatch"]
     condition: Any = matcher["stringMatch"]
@@ -215,6 +241,9 @@ def _value_words(matcher: Json) -> str:
         return " or ".join(_value_words(each) for each in either["valueMatchers"])
     if "presentMatch" in matcher:
         return "any" if matcher["presentMatch"] else "none"
+    number: Any = matcher.get("doubleMatch")
+    if number is not None:
+        return f"less than {number['range']['end']:g}"
     condition: Any = matcher.get("stringMatch")
     return str(matcher["boolMatch"]).lower() if condition is None else _string_words(condition)
 

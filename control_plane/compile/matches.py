@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from control_plane.compile.complexity import conditions_on_body, conditions_on_headers
 from control_plane.compile.names import PICKED_PATHS
 from control_plane.compile.string_matchers import header_condition, header_matcher
 from control_plane.compile.typed import Json
@@ -37,6 +38,9 @@ class Alternative:
     headers: tuple[Json, ...]
     query_parameters: tuple[Json, ...]
     models: tuple[str, ...]
+    body: tuple[Json, ...] = ()
+    """Conditions on what else is read from the body."""
+    asks_for_tools: bool = False
 
     def call_match(self, paths: tuple[str, ...]) -> Json:
         """The match for calls to those of `paths` that it takes."""
@@ -79,14 +83,16 @@ def _alternative(
         calls = tuple(path for path in calls if holds(match.uri, path))
     if only is not None:
         calls = tuple(path for path in calls if path in only)
-    needs_body = only is not None or bool(match.models)
+    of_calls = only is not None or bool(match.asks_of_calls)
     return Alternative(
         calls=calls,
-        path=None if needs_body or _is_call(match) else _path(match.uri),
+        path=None if of_calls or _is_call(match) else _path(match.uri),
         method=None if match.method is None else header_matcher(_METHOD, match.method),
-        headers=(*_headers(match), *words),
+        headers=(*_headers(match), *words, *conditions_on_headers(match)),
         query_parameters=tuple(_parameter(name, condition) for name, condition in match.query_params.items()),
         models=policy.names_of(match.models),
+        body=conditions_on_body(match),
+        asks_for_tools=match.tools is not None,
     )
 
 

@@ -16,6 +16,7 @@ needs the body's model it is not read, and rules for calls go by headers alone.
 from control_plane.compile import openai_errors
 from control_plane.compile.actions import Actions, routed_retries
 from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.complexity import TOOLS_FILTER
 from control_plane.compile.controls import controls_of
 from control_plane.compile.direct_answers import answer, error_of
 from control_plane.compile.faults import fault_per_route
@@ -104,6 +105,7 @@ class _Table:
         self._actions = Actions(listener, policy, capabilities, routed_retries(policy))
         self._engine_names = all_engine_names(policy)
         self._reads_bodies = capabilities.has(Feature.MODEL_ROUTING) and needs.model
+        self._looks_for_tools = capabilities.has(Feature.TOOLS) and needs.tools
         self._limits = controls_of(listener, policy).limits if capabilities.has(Feature.RATE_LIMITS) else {}
 
     def virtual_host(self, host: VirtualHost) -> Json:
@@ -141,7 +143,7 @@ class _Table:
         """A rule's routes for requests with a prompt, first those that only the body's model tells."""
         found: list[Json] = []
         for way in self._ways(rule):
-            if not way.calls or (way.models and not self._reads_bodies):
+            if not way.calls or not self._can_judge(way):
                 continue
             if rule.direct_response is not None:
                 found.append(self._answer(rule, self._call(way, PICKED_PATHS), was_read=self._reads_bodies))
@@ -151,13 +153,19 @@ class _Table:
                 found.extend(self._unread(rule, way))
         return found
 
+    def _can_judge(self, way: Alternative) -> bool:
+        """Whether this Envoy reads what the conditions look at."""
+        if way.asks_for_tools and not self._capabilities.has(Feature.TOOLS):
+            return False
+        return self._reads_bodies or not (way.models or way.body)
+
     def _call(self, way: Alternative, paths: tuple[str, ...]) -> Json:
         match = way.call_match(paths)
         if not self._reads_bodies:
             return match
         # A body that names no model is refused further on, whatever else it is.
         named: Json = _one_of(way.models) if way.models else {"presentMatch": True}
-        return {**match, "dynamicMetadata": [_metadata(MODEL_KEY, named)]}
+        return {**match, "dynamicMetadata": [_metadata(MODEL_KEY, named), *way.body]}
 
     def _unread(self, rule: Rule, way: Alternative) -> list[Json]:
         """For calls whose body Envoy does not read: whether they are streams is not known, so nothing idles out."""
@@ -317,6 +325,7 @@ class _Table:
         filters = self._without_usage()
         if self._reads_bodies:
             filters |= filter_disabled(MODEL_FILTER)
+            filters |= filter_disabled(TOOLS_FILTER) if self._looks_for_tools else {}
         return filters | self._not_picked()
 
     def _not_picked(self) -> Json:

@@ -8,7 +8,7 @@ from control_plane.policy.containers import ListOf, MapOf
 from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.names import HEADER_NAME, MODEL_NAME
 from control_plane.policy.regex import MAX_PROGRAM, Regex
-from control_plane.policy.scalars import Boolean, Text
+from control_plane.policy.scalars import Boolean, Integer, Text
 from control_plane.policy.string_match import ANY_TEXT, SOME_TEXT, StringMatch
 
 MAX_CONDITIONS = 32
@@ -22,6 +22,9 @@ MAX_WORDS = 256
 
 MAX_WAYS = 256
 """Combinations of groups of words that one match may need: each is a few of Envoy's routes."""
+
+MAX_TOKENS = 100_000_000
+"""Tokens of a prompt or an answer: a body of 1 GiB has more, and no engine takes it."""
 
 _WORDS_PROGRAM = MAX_PROGRAM - 10
 """Steps of an expression for several words, without what each expression has."""
@@ -54,6 +57,18 @@ class ValueMatch(Block):
         default=None,
         absent=(None, "none"),
         doc="`true`: it is there, whatever its value. `false`: it is not.",
+    )
+
+
+@block()
+class TokenRange(Block):
+    """A number of tokens: at least the one, less than the other, or both."""
+
+    at_least: int | None = setting(
+        Integer(1, MAX_TOKENS), default=None, absent=(None, "no bound"), doc="So many tokens, or more."
+    )
+    less_than: int | None = setting(
+        Integer(1, MAX_TOKENS), default=None, absent=(None, "no bound"), doc="Fewer tokens than this."
     )
 
 
@@ -118,6 +133,37 @@ class RuleMatch(Block):
         absent=((), "any"),
         doc="The listener's `regionHeader` is one of these.",
     )
+    prompt_tokens: TokenRange | None = setting(
+        BlockOf(TokenRange),
+        default=None,
+        absent=(None, "any"),
+        doc="About how long an inference call's prompt is. Envoy goes by the length of the whole body, four bytes a "
+        "token. A body that does not say its length beforehand (chunked) counts as longer than any bound.",
+    )
+    max_tokens: TokenRange | None = setting(
+        BlockOf(TokenRange),
+        default=None,
+        absent=(None, "any"),
+        doc="How long an inference call's answer may become: `max_completion_tokens`, `max_output_tokens` or "
+        "`max_tokens` of the body. A call that has none of them, or no number there, counts as above any bound.",
+    )
+    tools: bool | None = setting(
+        Boolean(),
+        default=None,
+        absent=(None, "any"),
+        doc="Whether an inference call offers the model tools: `tools` of its body is a list with something in it.",
+    )
+
+    @property
+    def asks_of_calls(self) -> tuple[str, ...]:
+        """Its keys that only inference calls can meet, whatever else they are."""
+        asked = {
+            "models": bool(self.models),
+            "promptTokens": self.prompt_tokens is not None,
+            "maxTokens": self.max_tokens is not None,
+            "tools": self.tools is not None,
+        }
+        return tuple(key for key, is_asked in asked.items() if is_asked)
 
 
 def word_groups(words: Sequence[str]) -> list[list[str]]:

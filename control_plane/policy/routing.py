@@ -3,6 +3,7 @@
 The words are those of Istio's VirtualService wherever it has one. `Model` itself is in `model.py`.
 """
 
+from control_plane.policy.admission import PRIORITY_NAME
 from control_plane.policy.alternatives import OneOrMore
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import ListOf
@@ -216,6 +217,12 @@ class Rule(Forwarding):
         default=None,
         absent=(None, "none"),
         doc="An answer of Envoy's own instead of a pool's.",
+    )
+    priority: str = setting(
+        PRIORITY_NAME,
+        default="",
+        absent=("", "by header, model and kind"),
+        doc="The priority of its requests, whatever the client says, in a pool whose `admission` has one of that name.",
     )
     rewrite: Rewrite | None = setting(
         BlockOf(Rewrite), default=None, absent=(None, "none"), doc="What the engine is asked for, whatever was written."

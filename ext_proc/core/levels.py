@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ext_proc.core.domains import Domains, domains
 from ext_proc.core.health import Health, Standing
 from ext_proc.core.settings import EndpointSettings
 from ext_proc.core.slots import BoolArray, FloatArray, IntArray, Slots
@@ -39,15 +40,21 @@ class Group:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """The available endpoints of a pool, sorted by level; `parts` are the levels, with their priority."""
+    """The available endpoints of a pool, sorted by level; `parts` are the levels, with their priority,
+    `domains` what fails together."""
 
     slots: IntArray
     weights: FloatArray
     parts: tuple[tuple[int, slice], ...]
+    domains: Domains
 
     def groups(self, health: Health, now: float) -> Iterator[Group]:
         """Who may be named, level by level; only the first group may hold one on trial. At least one, if any exist."""
         standing = health.standing(self.slots, now)
+        degraded = health.degraded(self.slots)
+        if degraded is not None:
+            yield from self._well_first(standing or _all_alike(len(self.slots)), degraded)
+            return
         is_first = True
         for priority, part in self.parts:
             if standing is None:
@@ -62,12 +69,28 @@ class Levels:
                 on_trial = _NOBODY if trial == _NOBODY else int(slots[trial])
                 yield Group(priority, slots[chosen], self.weights[part][chosen], on_trial)
 
-    def trusted(self, health: Health) -> Group | None:
-        """Of the nearest level that has such: who has proved lately to be there, while the pool is in doubt."""
+    def _well_first(self, standing: Standing, degraded: BoolArray) -> Iterator[Group]:
+        """The levels without those who are degraded, then the levels of these: as Envoy does with health of its own."""
+        is_first = True
+        for among, note in ((~degraded, ""), (degraded, "degraded; nobody who is not may be named")):
+            some = Standing(standing.sound & among, standing.due & among, standing.due_since)
+            for priority, part in self.parts:
+                chosen, trial = some.sound[part], _NOBODY
+                if is_first:
+                    chosen, trial = _with_one_on_trial(some, part)
+                if chosen.any():
+                    is_first = False
+                    slots = self.slots[part]
+                    on_trial = _NOBODY if trial == _NOBODY else int(slots[trial])
+                    yield Group(priority, slots[chosen], self.weights[part][chosen], on_trial, note)
+
+    def trusted(self, health: Health, beyond: int) -> Group | None:
+        """Who has proved lately to be there, while the pool is in doubt: of the nearest level beyond that of this
+        priority that has such, else of the nearest of all."""
         trusted = health.trusted(self.slots)
         if trusted is None:
             return None
-        for priority, part in self.parts:
+        for priority, part in sorted(self.parts, key=lambda level: level[0] <= beyond):
             chosen = trusted[part]
             if chosen.any():
                 return Group(priority, self.slots[part][chosen], self.weights[part][chosen])
@@ -84,6 +107,7 @@ def levels(endpoints: Sequence[EndpointSettings], slots: Slots) -> Levels:
         slots=np.array([slots.acquire(each.address) for each in chosen], dtype=np.int64),
         weights=np.array([each.weight for each in chosen], dtype=np.float64),
         parts=tuple((priorities[start], slice(start, end)) for start, end in zip(starts, ends, strict=True)),
+        domains=domains(chosen, slots),
     )
 
 
@@ -97,3 +121,7 @@ def _with_one_on_trial(standing: Standing, part: slice) -> tuple[BoolArray, int]
     chosen = sound.copy()
     chosen[trial] = True
     return chosen, trial
+
+
+def _all_alike(count: int) -> Standing:
+    return Standing(np.ones(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_), np.zeros(count))

@@ -1,7 +1,10 @@
 """The list of names for one request: the strategy's order within a level, and what is tried after it.
 
 1. The first group of `Levels.groups` is ranked; its best is the first name. A half-open endpoint is named only there.
-2. While names are missing, the best of the next levels follow, so that a retry can leave the zone.
+   The next names are the best of other machines and zones, as far as there are any (`ext_proc.core.domains`).
+2. While names are missing, the best of the next levels follow, so that a retry can leave the zone. The last of a full
+   list is the best of the next level, too, where there is one: a zone goes dark as a whole, and what is picked before
+   the first failure is known must not meet three pods of it.
 3. While the pool is in doubt (`ext_proc.core.health`), the last of a full list is one that has proved lately to be
    there. Otherwise a pool of which most pods are gone would send the three tries of a request to three that were never
    tried, again and again. The first two names stay the strategy's, so trust costs it nothing.
@@ -20,6 +23,9 @@ from ext_proc.core.levels import Group, Levels
 from ext_proc.core.record import MAX_CANDIDATES, Candidates
 from ext_proc.core.slots import IntArray
 from ext_proc.core.strategies.view import Ranking, Strategy, View
+
+# So many of the best may be named, so that the record has room for them and a last name from elsewhere.
+_CONSIDERED = MAX_CANDIDATES - 1
 
 MakeView = Callable[[Group], View]
 Narrow = Callable[[Iterator[Group]], Iterator[Group]]
@@ -81,22 +87,47 @@ def name(
     if group.priority:
         reason += f"; priority {group.priority}, nobody nearer may be named"
     best, *rest = first.slots()
-    named = [best, *(slot for slot in rest if slot != group.on_trial)][:MAX_NAMED]
+    spares = [slot for slot in rest if slot != group.on_trial]
+    named = levels.domains.apart([best, *spares][:_CONSIDERED], MAX_NAMED)
     others: list[_Ranked] = []
     while len(named) < MAX_NAMED and (spare := next(groups, None)) is not None:
         further = ranked(spare)
         others.append(further.only(further.order[: MAX_NAMED - len(named)]))
         named += others[-1].slots()
-    trusted = levels.trusted(fleet.health) if len(named) == MAX_NAMED else None
-    if trusted is not None and named[-1] not in trusted.slots:
+    if len(named) == MAX_NAMED:
+        last, why = _last(levels, fleet, group, groups, ranked, named, is_first_only=not others)
+        if last is not None:
+            others.append(last)
+            named[-1:] = last.slots()
+            reason += why
+    addresses = tuple(fleet.slots.address(slot) for slot in named)
+    return Naming(addresses, first.view, first.ranking, reason, _candidates(first, others, named))
+
+
+def _last(
+    levels: Levels,
+    fleet: Fleet,
+    group: Group,
+    groups: Iterator[Group],
+    ranked: Callable[[Group], _Ranked],
+    named: Sequence[int],
+    *,
+    is_first_only: bool,
+) -> tuple[_Ranked | None, str]:
+    """Who takes the place of the last of a full list, if anybody, and what the reason says of it."""
+    trusted = levels.trusted(fleet.health, group.priority)
+    if trusted is not None:
+        if named[-1] in trusted.slots:
+            return None, ""
         reliable = ranked(trusted)
         fresh = reliable.without(named)
         if fresh:
-            others.append(reliable.only(fresh[:1]))
-            named[-1:] = others[-1].slots()
-            reason += "; the last name answered lately"
-    addresses = tuple(fleet.slots.address(slot) for slot in named)
-    return Naming(addresses, first.view, first.ranking, reason, _candidates(first, others, named))
+            return reliable.only(fresh[:1]), "; the last name answered lately"
+    further = next((each for each in groups if each.priority > group.priority), None) if is_first_only else None
+    if further is None:
+        return None, ""
+    elsewhere = ranked(further)
+    return elsewhere.only(elsewhere.order[:1]), ""
 
 
 def _candidates(first: _Ranked, others: Sequence[_Ranked], named: Sequence[int]) -> Candidates:
@@ -116,7 +147,7 @@ def _candidates(first: _Ranked, others: Sequence[_Ranked], named: Sequence[int])
 def _rows(ranked: _Ranked) -> Candidates:
     order, ranking = ranked.order, ranked.ranking
     return Candidates(
-        addresses=tuple(ranked.view.address(position) for position in order.tolist()),
+        addresses=tuple(map(ranked.view.fleet.slots.address, ranked.slots())),
         costs=tuple(ranking.cost[order].tolist()),
         terms={term: tuple(column[order].tolist()) for term, column in ranking.terms.items()},
     )

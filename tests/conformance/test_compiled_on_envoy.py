@@ -104,7 +104,7 @@ def policy_for(
                 address=local(port),
                 max_request_bytes=MAX_REQUEST_BYTES,
                 default_pool="a",
-                picker=ListenerPicker(mode=mode, message_timeout_s=message_timeout_s),
+                picker=ListenerPicker(mode=mode, message_timeout_s=message_timeout_s, explain="always"),
             )
             for mode, port in zip(MODES, ports, strict=True)
         ),

@@ -51,6 +51,14 @@ rules:
   - {{name: admin, match: {{uri: {{prefix: /admin}}}}, directResponse: {{status: 403, message: "no"}}}}
   - {{name: both, match: [{{models: [llama], headers: {{x-e: {{exact: e}}}}}}, {{uri: {{exact: /both}}}}], pool: b}}
   - {{name: task, match: {{taskType: [embedding, summary]}}, pool: b}}
+  - {{name: tools, match: {{tools: true, taskType: [tools]}}, pool: b}}
+  - {{name: no-tools, match: {{tools: false, taskType: [tools]}}, pool: b}}
+  - {{name: small, match: {{promptTokens: {{lessThan: 50}}, taskType: [length]}}, pool: b}}
+  - {{name: medium, match: {{promptTokens: {{atLeast: 50, lessThan: 100}}, taskType: [length]}}, pool: b}}
+  - {{name: large, match: {{promptTokens: {{atLeast: 100}}, taskType: [length]}}, pool: b}}
+  - {{name: brief, match: {{maxTokens: {{lessThan: 50}}, taskType: [answer]}}, pool: b}}
+  - {{name: fair, match: {{maxTokens: {{atLeast: 50, lessThan: 100}}, taskType: [answer]}}, pool: b}}
+  - {{name: endless, match: {{maxTokens: {{atLeast: 100}}, taskType: [answer]}}, pool: b}}
 pools:
   a: {{endpoints: [{{address: "{pod}"}}]}}
   b: {{endpoints: [{{address: "{pod}"}}]}}
@@ -128,6 +136,7 @@ class Case:
     host: str = "lab"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    chunked: bool = False
 
 
 def asks(**fields: object) -> bytes:
@@ -141,10 +150,25 @@ def get(listener: str, expected: str, path: str, host: str = "lab", **headers: s
     return Case(listener, expected, path, "GET", host, named)
 
 
-def post(listener: str, expected: str, body: bytes, path: str = CHAT, **headers: str) -> Case:
+def post(listener: str, expected: str, body: bytes, path: str = CHAT, *, chunked: bool = False, **headers: str) -> Case:
     """A POST of a body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Case(listener, expected, path, headers={**JSON, **named}, body=body)
+    return Case(listener, expected, path, headers={**JSON, **named}, body=body, chunked=chunked)
+
+
+def tools(expected: str, text: str) -> Case:
+    """A call with `text` at its end, judged by whether it has tools."""
+    return post(C, f"rule/{expected}", asks()[:-1] + text.encode() + b"}", x_task_type="tools")
+
+
+def sized(expected: str, size: int, *, chunked: bool = False) -> Case:
+    """A call of so many bytes, judged by them."""
+    return post(C, f"rule/{expected}", asks().ljust(size), chunked=chunked, x_task_type="length")
+
+
+def bounded(expected: str, **fields: object) -> Case:
+    """A call judged by how long the answer may become."""
+    return post(C, f"rule/{expected}", asks(**fields), x_task_type="answer")
 
 
 C, M = "openai", "matchers"
@@ -187,6 +211,40 @@ CASES = [
     post(C, "rule/task", asks(input="x"), "/v1/embeddings"),
     post(C, "rule/task", asks(), x_task_type="summary"),
     post(C, "model/llama", asks(), x_task_type="summaries"),
+    tools("tools", ', "tools": [{"type": "function"}]'),
+    tools("tools", ', "tools"\t:\r\n [ {}]'),
+    tools("tools", ', "tools": [], "x": {"tools": [1]}'),
+    tools("tools", ', "tools": ["' + "x" * 200_000 + '"]'),
+    tools("no-tools", ""),
+    tools("no-tools", ', "tools": []'),
+    tools("no-tools", ', "tools": [ \n ]'),
+    tools("no-tools", ', "tools": null'),
+    tools("no-tools", ', "tools": {"a": 1}'),
+    tools("no-tools", ', "a": "tools", "b": "tools: [1]"'),
+    tools("no-tools", r', "a": "\"tools\": [1]"'),
+    tools("no-tools", "".join(f', "x{number}": "tools"' for number in range(999))),
+    tools("tools", "".join(f', "x{number}": "tools"' for number in range(1000))),
+    post(C, "no-model", b'{"tools": [1]}', x_task_type="tools"),
+    sized("small", 199),
+    sized("medium", 200),
+    sized("medium", 399),
+    sized("large", 400),
+    sized("large", 199, chunked=True),
+    get(C, "default", CHAT, x_task_type="length"),
+    bounded("brief", max_tokens=49),
+    bounded("brief", max_tokens=49.5),
+    bounded("brief", max_tokens=-1),
+    bounded("fair", max_tokens=50),
+    bounded("fair", max_tokens=500, max_completion_tokens=50),
+    bounded("fair", max_completion_tokens=99, max_tokens=None),
+    bounded("brief", max_output_tokens=9),
+    bounded("endless", max_tokens=100),
+    bounded("endless", max_tokens=1e300),
+    bounded("endless"),
+    bounded("endless", max_tokens=None),
+    bounded("endless", max_tokens="5"),
+    bounded("endless", max_tokens=True),
+    bounded("endless", max_tokens=[5]),
     get(M, "host-exact", "/", "api.example.com"),
     get(M, "host-exact", "/", "API.example.com"),
     get(M, "host-exact", "/", "api.example.com:8443"),
@@ -266,9 +324,8 @@ async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.expected or 'none'}-{case.method}-{case.path[:40]}")
 async def test_the_same_route(lab: Lab, case: Case) -> None:
     """Envoy and the evaluator choose the same route, the one that the table says."""
-    request = Request(
-        path=case.path, method=case.method, authority=case.host, headers=dict(case.headers), body=case.body or b""
-    )
+    headers = {**case.headers, **({"transfer-encoding": "chunked"} if case.chunked else {})}
+    request = Request(path=case.path, method=case.method, authority=case.host, headers=headers, body=case.body or b"")
     found = evaluate(lab.compiled.listeners[case.listener], lab.compiled.routes[case.listener], request)
     reply = await http1(
         lab.addresses[case.listener],
@@ -276,6 +333,7 @@ async def test_the_same_route(lab: Lab, case: Case) -> None:
         case.body,
         method=case.method,
         headers={"host": case.host, **case.headers},
+        chunked=case.chunked,
     )
     name = reply.headers.get(ROUTE_HEADER, "").removeprefix("-")
     assert (name, found.route_name) == (case.expected, case.expected), (reply, found.passed)

@@ -32,7 +32,7 @@ PATH = "/v1/completions"
 POLICY = """
 kvpilot: v1
 listeners:
-  - {{name: openai, address: "127.0.0.1:{port}", picker: {{mode: {shape}, messageTimeout: 5s}}}}
+  - {{name: openai, address: "127.0.0.1:{port}", picker: {{mode: {shape}, messageTimeout: 5s, explain: always}}}}
 models:
   - {{name: m, aliases: [gpt-4], pool: p}}
 pools:

@@ -138,7 +138,7 @@ class Stage:
     async def ask(self, client: aiohttp.ClientSession) -> tuple[int, Mapping[str, str]]:
         """Status and headers of a completion."""
         body = json.dumps({"model": "m", "prompt": "hi"})
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", "x-kvpilot-explain": "1"}
         async with client.post(f"https://{self.listen}/v1/completions", data=body, headers=headers) as answer:
             await answer.read()
             return answer.status, answer.headers
