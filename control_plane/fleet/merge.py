@@ -6,7 +6,7 @@ a source does not say of an endpoint (place, weight, labels) its item says.
 
 from collections.abc import Mapping
 
-from control_plane.fleet.model import Endpoint, static_endpoint
+from control_plane.fleet.model import Endpoint, Health, static_endpoint
 from control_plane.fleet.targets import Target
 from control_plane.policy.discovery import Discovered, FileEndpoints, StaticEndpoint
 from control_plane.policy.model import Policy, Pool
@@ -59,4 +59,5 @@ def _endpoint(pool: str, item: Discovered, target: Target) -> Endpoint:
         zone=target.zone or item.zone,
         weight=target.weight or item.weight,
         labels={**item.labels, **target.labels},
+        health=Health.DRAINING if target.draining else Health.HEALTHY,
     )

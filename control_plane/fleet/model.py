@@ -13,7 +13,7 @@ from control_plane.policy.model import Policy, StaticEndpoint
 
 @unique
 class Health(Enum):
-    """How an endpoint is, in the words of Envoy's `HealthStatus` (envoy.config.core.v3)."""
+    """How an endpoint is, in the words of Envoy's `HealthStatus` (envoy.config.core.v3); the last two are our own."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -21,6 +21,10 @@ class Health(Enum):
     UNHEALTHY = "unhealthy"
     DRAINING = "draining"
     """On its way out: keeps what it serves, gets nothing new."""
+    REMOVED = "removed"
+    """Out of Envoy, though discovery still lists it; the picker watches what runs there."""
+    DRAINED = "drained"
+    """Nothing runs there: the picker has forgotten it, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,9 @@ class Endpoint:
     weight: int = 100
     labels: Mapping[str, str] = field(default_factory=dict)
     health: Health = Health.HEALTHY
+    inferred: Health = Health.HEALTHY
+    """What the picker has found out, for Envoy's own choices alone: HEALTHY, DEGRADED or UNHEALTHY
+    (`control_plane.fleet.mirror`). The picker itself goes by `health`, or it could never find out anything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

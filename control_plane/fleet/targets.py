@@ -19,7 +19,7 @@ from control_plane.policy.kinds import ScalarKind, ValueRefusedError
 from control_plane.policy.names import MAX_LABEL, MAX_LABELS, MAX_NAME, PLACE
 from control_plane.policy.nodes import Problem, compose, split_lines
 from control_plane.policy.reader import Reader, RefusedError
-from control_plane.policy.scalars import MAX_UINT32, Integer, Text
+from control_plane.policy.scalars import MAX_UINT32, Boolean, Integer, Text
 
 HIDDEN_PREFIX = "__"
 """Labels of this prefix are Prometheus' own business, which drops them after relabelling; here they are ignored."""
@@ -34,7 +34,7 @@ _LABEL_VALUE = Text("the value of a label (printable characters)", r"[^\x00-\x1f
 class Target:
     """An endpoint as a source found it; empty fields and no weight mean that the source does not say.
 
-    `address` is `ip:port` or `[v6]:port` in exactly the text that Envoy prints.
+    `address` is `ip:port` or `[v6]:port` in exactly the text that Envoy prints. Who is `draining` wants nothing new.
     """
 
     address: str
@@ -42,6 +42,7 @@ class Target:
     zone: str = ""
     weight: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    draining: bool = False
 
 
 class TargetsError(Exception):
@@ -89,8 +90,11 @@ def _targets(group: TargetGroup, index: int, reader: Reader) -> Iterable[Target]
     region = _label(labels, "region", PLACE, path, reader)
     zone = _label(labels, "zone", PLACE, path, reader)
     weight = _label(labels, "weight", _WEIGHT, path, reader)
+    draining = bool(_label(labels, "draining", Boolean(), path, reader))
     for address in group.targets:
-        yield Target(address=address, region=region or "", zone=zone or "", weight=weight, labels=labels)
+        yield Target(
+            address=address, region=region or "", zone=zone or "", weight=weight, labels=labels, draining=draining
+        )
 
 
 def _label(labels: dict[str, str], key: str, kind: ScalarKind[Any], path: str, reader: Reader) -> Any:

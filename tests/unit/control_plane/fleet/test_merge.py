@@ -1,7 +1,7 @@
 """Policy and findings → endpoints."""
 
 from control_plane.fleet.merge import is_waiting, pool_endpoints, source_key, sources_of
-from control_plane.fleet.model import Endpoint
+from control_plane.fleet.model import Endpoint, Health
 from control_plane.fleet.targets import Target
 from control_plane.policy.discovery import HostPort
 from control_plane.policy.model import DnsEndpoints, FileEndpoints, Pool, SrvEndpoints, StaticEndpoint
@@ -50,3 +50,10 @@ def test_items_of_two_pools_may_be_one_source() -> None:
         pools=(Pool(name="a", endpoints=(DNS, SRV)), Pool(name="b", endpoints=(elsewhere, other_family, FILE)))
     )
     assert list(sources_of(value).values()) == [DNS, SRV, other_family, FILE]
+
+
+def test_who_drains() -> None:
+    """As the source says."""
+    found = {source_key(DNS): (Target(address="10.0.0.1:1", draining=True), Target(address="10.0.0.2:1"))}
+    endpoints = pool_endpoints(Pool(name="a", endpoints=(DNS,)), found)
+    assert [each.health for each in endpoints] == [Health.DRAINING, Health.HEALTHY]

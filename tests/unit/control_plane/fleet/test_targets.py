@@ -77,3 +77,17 @@ def test_no_content_breaks_it(content: bytes) -> None:
         assert isinstance(read_targets(content, "t"), tuple)
     except TargetsError:
         pass
+
+
+def test_who_drains() -> None:
+    """By a label, which is no label of the endpoint then; other words than the two are wrong."""
+    text = (
+        b"- {targets: ['10.0.0.1:1'], labels: {draining: 'true', a: b}}\n"
+        b"- {targets: ['10.0.0.2:1'], labels: {draining: 'false'}}"
+    )
+    assert read_targets(text, "t") == (
+        Target(address="10.0.0.1:1", labels={"a": "b"}, draining=True),
+        Target(address="10.0.0.2:1"),
+    )
+    with pytest.raises(TargetsError, match="`yes` is neither"):
+        read_targets(b"- {targets: ['10.0.0.1:1'], labels: {draining: 'yes'}}", "t")
