@@ -8,9 +8,9 @@ An ejection lasts `BACK_OFF_S`, doubled for each one in a row up to `MAX_BACK_OF
 one request may try it, and its outcome decides. What began before the ejection says nothing more about it, neither the
 rest of the same burst nor an old stream that still ends well.
 
-Soft ejections never take more than half of a pool, since what breaks that many at once is rather the requests or the
-network. When all of a pool is ejected or being tried, none is: the evidence is inferred, and a refused try costs less
-than a refused client.
+Soft ejections, with what else was found (`Health.found`), never take more than half of a pool, since what breaks that
+many at once is rather the requests or the network. When all of a pool is ejected or being tried, none is: the evidence
+is inferred, and a refused try costs less than a refused client.
 
 An ejection by hard evidence puts its pool in doubt until it is refuted: who else is gone shows only when it is tried.
 Meanwhile *trusted* is who has proved lately that it is there, by an answer or a scrape.
@@ -59,6 +59,10 @@ _FULL = frozenset({429, 503})
 _REQUESTS_OWN_FAULT = frozenset({501, 505})
 
 
+# States (`Health.state`) of an endpoint that was ejected and has not been admitted again.
+OUT = frozenset({"ejected", "half-open"})
+
+
 class Evidence(Enum):
     """What one outcome says about an endpoint."""
 
@@ -68,6 +72,9 @@ class Evidence(Enum):
     SOFT = "soft"
     HARD = "hard"
     GONE = "gone"  # hard, and nobody even listens there: the process ended, and its cache with it
+
+
+FAILURES = frozenset({Evidence.SOFT, Evidence.HARD, Evidence.GONE})
 
 
 def evidence_of_attempt(event: AttemptEnded) -> Evidence:
@@ -136,6 +143,10 @@ class Health:
         self._soft = np.zeros(capacity, dtype=np.bool_)
         self._trouble: dict[int, _Trouble] = {}
         self._ejected = 0
+        # What others found (`ext_proc.core.verdicts`).
+        self._down = np.zeros(capacity, dtype=np.bool_)
+        self._worse = np.zeros(capacity, dtype=np.bool_)
+        self._found = 0
 
     def grow(self, capacity: int) -> None:
         """Makes room for `capacity` slots."""
@@ -144,12 +155,38 @@ class Health:
             self._soft = grown(self._soft, capacity, False)
             self._proved_at = grown(self._proved_at, capacity, _NEVER)
             self._out = grown(self._out, capacity, False)
+            self._down = grown(self._down, capacity, False)
+            self._worse = grown(self._worse, capacity, False)
+
+    def found(self, slot: int, *, is_down: bool, is_degraded: bool) -> None:
+        """What all other evidence says about `slot`: it must not be named, or only after those who are well."""
+        self._down[slot], self._worse[slot] = is_down, is_degraded
+        self._found = int(np.count_nonzero(self._down | self._worse))
+
+    @property
+    def is_anyone_out(self) -> bool:
+        """Whether anything is held against anybody; otherwise all are healthy."""
+        return bool(self._ejected or self._found)
+
+    def degraded(self, slots: IntArray) -> BoolArray | None:
+        """Who of a pool's `slots` is named after the others; None for nobody, and for more than half of them.
+
+        Those who are left would break down next: what so many have in common is the load.
+        """
+        if not self._found:
+            return None
+        worse = self._worse[slots]
+        count = int(np.count_nonzero(worse))
+        return worse if 0 < count <= len(slots) * MAX_SOFT_SHARE else None
 
     def blocked(self, slots: IntArray, now: float) -> BoolArray | None:
         """Which of a pool's `slots` must not be named, None for none of them; never all of them."""
-        if not self._ejected:
+        if not self._ejected and not self._found:
             return None
         blocked = self._blocked_until[slots] > now
+        if self._found:
+            down = self._down[slots]
+            blocked |= down & ~down.all()  # what is found of all of them is found of none
         self._readmit(slots, blocked)
         return blocked if blocked.any() and not blocked.all() else None
 
@@ -158,11 +195,13 @@ class Health:
 
         When nobody is sound those who are due take that place: then there is nobody to keep them from.
         """
-        if not self._ejected:
+        if not self._ejected and not self._found:
             return None
         blocked = self.blocked(slots, now)
         due_since = self._blocked_until[slots]
         due = self._out[slots] & (due_since <= now)
+        if blocked is not None:
+            due &= ~blocked
         if blocked is None and not due.any():
             return None
         sound = ~due if blocked is None else ~(blocked | due)
@@ -210,6 +249,12 @@ class Health:
                 self.reset(slot)
             case _:
                 self._undecided(slot, started_at, now)
+
+    def refuted(self, slot: int, at: float) -> None:
+        """It was asked whether it is ready, and is: that ends an ejection by hard evidence, without a request."""
+        trouble = self._trouble.get(slot)
+        if trouble is not None and trouble.is_ejected and trouble.is_hard and at > trouble.ejected_at:
+            self.reset(slot)
 
     def retract_soft(self, slot: int) -> None:
         """Takes back one soft failure: the request failed elsewhere too, so it blames itself."""
@@ -268,6 +313,7 @@ class Health:
         """Takes the soft ejections beyond the allowed share out of `blocked`, those first that end first."""
         excess = int(np.count_nonzero(blocked)) - int(len(slots) * MAX_SOFT_SHARE)
         if excess > 0:
-            soft = np.flatnonzero(blocked & self._soft[slots])
+            # What others found is inferred as well.
+            soft = np.flatnonzero(blocked & (self._soft[slots] | (self._down[slots] & ~self._out[slots])))
             first = np.argsort(self._blocked_until[slots[soft]], kind="stable")[:excess]
             blocked[soft[first]] = False

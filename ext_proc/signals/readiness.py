@@ -1,0 +1,129 @@
+"""Asks engines whether they are ready: their page of health in time, and their model among those that they serve.
+
+    readiness = Readiness(on_event=picker.apply, clock=time.monotonic, rng=rng)
+    readiness.set_endpoints({"10.0.0.1:8000": Ask(pool="chat", probe=ProbeSettings(), model="llama")})
+    ...
+    await readiness.stop()
+
+Only pools whose policy says so are asked. An engine without a list of models is not judged by it.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ext_proc.core.events import Probed
+from ext_proc.core.settings import ProbeSettings
+from ext_proc.signals.fetch import PageClient, PageError, PageMissingError
+from ext_proc.signals.model_lists import PATH, names_in
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
+
+MAX_TIMEOUT_S: Final = 60.0
+"""Of the client; each pool has a bound of its own below it."""
+
+# How a refused connection is worded by the operating system and by asyncio.
+_REFUSED: Final = ("refused", "connect call failed")
+
+# Pauses vary by this share of themselves, so that endpoints do not fall into step.
+_JITTER: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """How one endpoint is asked. `model` must be in its list; empty: none must."""
+
+    pool: str
+    probe: ProbeSettings
+    model: str = ""
+
+
+class Readiness:
+    """Mutable: one task per address, the client. All on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        on_event: Callable[[Probed], None],
+        clock: Callable[[], float],
+        rng: random.Random,
+        pod_tls: PodTlsOf = plaintext,
+        pod_token: PodTokenOf = no_token,
+    ) -> None:
+        """As for `Scraper`: `on_event` must not raise, `clock` gives `at`, certificates and tokens are asked for each
+        time."""
+        self._on_event = on_event
+        self._clock = clock
+        self._rng = rng
+        self._pod_tls = pod_tls
+        self._pod_token = pod_token
+        self._client: PageClient | None = None
+        self._tasks: dict[tuple[str, Ask], asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def set_endpoints(self, asked: Mapping[str, Ask]) -> None:
+        """Asks exactly these from now on. Needs a running event loop; who stays as it is is not disturbed."""
+        wanted = dict.fromkeys(asked.items())
+        for key in [key for key in self._tasks if key not in wanted]:
+            self._drop(key)
+        if wanted and self._client is None:
+            self._client = PageClient(timeout_s=MAX_TIMEOUT_S)
+        for key in wanted:
+            if key not in self._tasks:
+                self._tasks[key] = asyncio.create_task(self._follow(*key), name=f"readiness of {key[0]}")
+
+    async def stop(self) -> None:
+        """Ends all asking; harmless when called twice."""
+        for key in list(self._tasks):
+            self._drop(key)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    def _drop(self, key: tuple[str, Ask]) -> None:
+        task = self._tasks.pop(key)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        task.cancel()
+
+    async def _follow(self, address: str, ask: Ask) -> None:
+        interval_s = ask.probe.interval_s
+        # Spread, so that a thousand endpoints are not asked at once; but the first answer is wanted soon.
+        await asyncio.sleep(self._rng.random() * min(interval_s, 1.0))
+        while True:
+            fault, is_refused = await self._fault(address, ask)
+            self._on_event(Probed(address=address, at=self._clock(), fault=fault, is_refused=is_refused))
+            await asyncio.sleep(interval_s * (1 + self._rng.uniform(-_JITTER, _JITTER)))
+
+    async def _fault(self, address: str, ask: Ask) -> tuple[str, bool]:
+        """Why an endpoint is not ready, nothing if it is; and whether nobody even listens there."""
+        try:
+            await self._page(address, ask, ask.probe.path)
+            return await self._fault_of_models(address, ask) if ask.model else "", False
+        except PageError as error:
+            is_refused = any(words in str(error).lower() for words in _REFUSED)
+            return f"{ask.probe.path}: {error}", is_refused
+        except TimeoutError:
+            return f"no answer within {ask.probe.timeout_s:g} s", False
+        except Exception as error:  # whatever an answer from outside trips over must not end the asking
+            return str(error) or type(error).__name__, False
+
+    async def _fault_of_models(self, address: str, ask: Ask) -> str:
+        try:
+            names = names_in(await self._page(address, ask, PATH))
+        except PageMissingError:
+            return ""
+        except PageError as error:
+            return f"{PATH}: {error}"
+        return "" if ask.model in names else f"it does not serve {ask.model}"
+
+    async def _page(self, address: str, ask: Ask, path: str) -> bytes:
+        assert self._client is not None, "there are endpoints"
+        tls, token = self._pod_tls(ask.pool), self._pod_token(ask.pool)
+        if (tls is not None and tls.context is None) or token is None:
+            raise PageError("what its pool is spoken to with is missing")
+        scheme = "http" if tls is None else "https"
+        async with asyncio.timeout(ask.probe.timeout_s):
+            return await self._client.get(f"{scheme}://{address}{path}", tls=tls, token=token)
