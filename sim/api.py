@@ -7,19 +7,20 @@ low-level handler: pods of a load test answer thousands of chunks a second, and 
 import asyncio
 import itertools
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import msgspec
 from aiohttp import web
 
-from sim import bodies, metrics, shapes, tokens
+from sim import bodies, metrics, orca, shapes, tokens
 from sim.bodies import BadBodyError, Job
 from sim.dialects import DIALECTS, Answer, Render, State
 from sim.driver import EngineDriver, Ticket
 from sim.engine import Engine, Gauges, Profile, Request, Usage
 from sim.faults import Fault, FaultBox
+from sim.kv_messages import token_ids
 from sim.kv_publisher import KvTeller
 from sim.listener import reset
 from sim.shapes import Meta, Shape
@@ -38,6 +39,7 @@ class _Route:
 
 
 _ANTHROPIC = "/v1/messages"
+_TOKENIZE = "/tokenize"
 
 _GENERATE = {
     "/v1/chat/completions": _Route(bodies.chat, "chatcmpl-", shapes.Chat),
@@ -102,6 +104,7 @@ class Api:
         }
         self._dialect = DIALECTS[dialect]
         self._last_read: dict[str, Gauges] = {}
+        self._told = engine.gauges()
 
     def close(self) -> None:
         """Stop the engine."""
@@ -116,6 +119,8 @@ class Api:
         question = self._questions.get(request.path) if page is None else lambda: self._page(request.path, page)
         if question is not None and request.method in ("GET", "HEAD"):
             return await self._question(request, question)
+        if request.path == _TOKENIZE and request.method == "POST":
+            return await self._tokenize(request)
         if route is None and question is None:
             return self._json({"detail": "Not Found"}, 404)
         return self._json({"detail": "Method Not Allowed"}, 405)
@@ -153,7 +158,7 @@ class Api:
         state = State(
             model=self._models[0],
             profile=self._profile,
-            gauges=self.driver.engine.gauges(),
+            gauges=self._gauges(),
             seen=self.seen,
             created=self._created,
             last_read=self._last_read.get(path),
@@ -161,6 +166,18 @@ class Api:
         self._last_read[path] = state.gauges
         page: Answer = render(state)
         return web.Response(body=page.body.encode(), headers={**self._headers(), "content-type": page.content_type})
+
+    async def _tokenize(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The tokens of a conversation or a prompt, as vLLM tells them; the same ids as in KV events."""
+        body = await request.read()
+        fault = self._faults.for_other(self._rng)
+        if fault is not None:
+            return await self._fail(request, fault)
+        try:
+            ids = token_ids(bodies.tokenize(body).prompt)
+        except BadBodyError as error:
+            return self._error(request, 400, str(error))
+        return self._json({"count": len(ids), "max_model_len": self._profile.kv_tokens, "tokens": ids})
 
     # --- generation -------------------------------------------------------------------------------------------------
 
@@ -244,7 +261,9 @@ class Api:
 
     async def _whole(self, request: web.BaseRequest, answer: dict[str, Any], cut: Fault | None) -> web.StreamResponse:
         if cut is None:
-            return self._json(answer)
+            return self._json(
+                answer, headers=orca.load_headers(request.headers.get(orca.FORMAT_HEADER), self._gauges())
+            )
         body = msgspec.json.encode(answer)
         headers = {**self._headers(), "content-type": "application/json", "content-length": str(len(body))}
         response = web.StreamResponse(headers=headers)
@@ -272,9 +291,19 @@ class Api:
     def _headers(self) -> dict[str, str]:
         return {"x-pod": self._name}
 
-    def _json(self, value: Any, status: int = 200) -> web.Response:
+    def _gauges(self) -> Gauges:
+        """What it tells of itself, which a fault may have made a lie, or old."""
+        now = self.driver.engine.gauges()
+        fault = self._faults.current
+        if fault is None or fault.kind != "stale":
+            self._told = now
+            return replace(now, running=0, waiting=0, kv_usage=0.0) if fault and fault.kind == "lie" else now
+        return self._told
+
+    def _json(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
         body = msgspec.json.encode(value)
-        return web.Response(body=body, status=status, headers=self._headers(), content_type="application/json")
+        headers = {**self._headers(), **(headers or {})}
+        return web.Response(body=body, status=status, headers=headers, content_type="application/json")
 
 
 async def _until_cancelled() -> NoReturn:

@@ -75,6 +75,10 @@ class _Completion(_Generate, kw_only=True):
     prompt: _Inputs
 
 
+class _Tokenize(msgspec.Struct):
+    messages: Any = None
+
+
 class _Responses(_Generate, kw_only=True):
     input: str | list[dict[str, Any]]
     instructions: str | None = None
@@ -137,6 +141,11 @@ def messages(body: bytes) -> Job:
     if request.system:
         segments += _message("system", request.system)
     return _job(request, [*segments, *_conversation(request.messages)], request.max_tokens)
+
+
+def tokenize(body: bytes) -> Job:
+    """`POST /tokenize` (vLLM): what a conversation, or a prompt, would be computed as. Raises BadBodyError."""
+    return chat(body) if _decode(body, _Tokenize).messages is not None else completion(body)
 
 
 def embeddings(body: bytes) -> Job:

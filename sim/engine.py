@@ -19,6 +19,7 @@ be done for it in most of them (`sim.decodes`).
 """
 
 from collections import abc, deque
+from dataclasses import replace
 from operator import attrgetter
 
 from sim.blocks import BlockCache
@@ -113,6 +114,8 @@ class Engine(Stepping):
             )
         if request.id in self._sequences:
             raise ValueError(f"request id {request.id!r} is in use")
+        if not self.profile.prefix_caching:
+            request = replace(request, blocks=())  # what has no name is neither found nor kept
         sequence = Sequence(request)
         self._sequences[request.id] = sequence
         self._waiting.append(sequence)
@@ -216,7 +219,8 @@ class Engine(Stepping):
             sequence.computed = hits * size
             if sequence.cached is None:
                 sequence.cached = sequence.computed
-                self._prefix_queries += sequence.known
+                if profile.prefix_caching:
+                    self._prefix_queries += sequence.known
                 self._prefix_hits += sequence.computed
             count = min(sequence.known - sequence.computed, budget)
             self._prefill(sequence, count)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-KINDS: Final = ("refuse", "hang", "die", "slow", "status", "cut", "fail_scrape")
+KINDS: Final = ("refuse", "hang", "die", "slow", "status", "cut", "fail_scrape", "lie", "stale")
 
 _COUNTABLE: Final = ("hang", "die", "status", "cut", "fail_scrape")
 _WITH_SCOPE: Final = ("hang", "die", "status")
@@ -24,7 +24,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     `refuse`: nothing listens on the data port, open connections are reset. `hang`: requests are taken and never
     answered. `die`: the connection is closed before any byte of an answer. `slow`: every step takes `factor` times as
     long. `status`: the answer is `code`, with `probability`. `cut`: the connection is closed after `after_chunks`
-    events of a stream (in the middle of a whole answer). `fail_scrape`: `/metrics` answers 500.
+    events of a stream (in the middle of a whole answer). `fail_scrape`: `/metrics` answers 500. `lie`: what it tells of
+    its load is that it has none. `stale`: it goes on telling what it told of its load before.
     """
 
     kind: str

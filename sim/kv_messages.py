@@ -13,7 +13,7 @@ import msgspec
 import xxhash
 
 from sim.events import CacheEvent, Stored
-from sim.tokens import TOKEN_BYTES
+from sim.tokens import TOKEN_BYTES, given_id
 
 Shape = Literal["map", "array"]
 SHAPES: tuple[Shape, ...] = ("map", "array")
@@ -24,11 +24,15 @@ VOCABULARY_BITS = 18
 
 
 def token_ids(encoded: bytes) -> list[int]:
-    """Numbers for encoded tokens, as a tokenizer would give them: the same text, the same number."""
+    """Numbers for encoded tokens, as a tokenizer would give them: the same text, the same number. Tokens that were
+    given by number have theirs."""
     view = memoryview(encoded)
     digest = xxhash.xxh32_intdigest
     spare = 32 - VOCABULARY_BITS
-    return [digest(view[start : start + TOKEN_BYTES]) >> spare for start in range(0, len(encoded), TOKEN_BYTES)]
+    return [
+        given_id(view[start : start + TOKEN_BYTES]) or digest(view[start : start + TOKEN_BYTES]) >> spare
+        for start in range(0, len(encoded), TOKEN_BYTES)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

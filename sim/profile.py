@@ -53,6 +53,9 @@ class Profile:
     ram_tokens: int = 0
     """Tokens of prompts that an engine with slots keeps in main memory (llama.cpp: `--cache-ram`)."""
 
+    prefix_caching: bool = True
+    """Whether it keeps what it computed for later requests (vLLM: `--no-enable-prefix-caching` switches it off)."""
+
     max_waiting: int | None = None
     """Queue length at which new requests are refused with 503 (vLLM: `--max-num-queued-reqs`); None: no limit."""
 

@@ -11,7 +11,7 @@ fit better than what the chosen slot has (llama.cpp: `--cache-ram`, `--cache-idl
 """
 
 from collections import abc, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sim.events import CacheEvent, Event, Finished, FirstToken, Gauges, Request, RequestTooLongError, Token, Usage
 from sim.pace import NS, Row
@@ -134,6 +134,8 @@ class SlotEngine(Stepping):
             raise RequestTooLongError(f"{wanted} tokens, {self.slot_tokens} fit into a slot")
         if request.id in self._by_id:
             raise ValueError(f"request id {request.id!r} is in use")
+        if not self.profile.prefix_caching:
+            request = replace(request, blocks=())  # what has no name is not found again
         self._by_id[request.id] = request
         self._waiting.append(request)
         if self._step_ends is None:

@@ -49,6 +49,12 @@ def encode_ids(ids: Iterable[int]) -> bytes:
         raise ValueError("token ids must be numbers from 0 to 2^64 - 1") from error
 
 
+def given_id(token: memoryview) -> int:
+    """The number by which one encoded token was given; 0 for one made from text (and for number 0)."""
+    mark, number, _ = struct.unpack("<IQI", token)
+    return int(number) if mark == _ID_MARK else 0
+
+
 def count(encoded: bytes) -> int:
     """Tokens in an encoded text."""
     return len(encoded) // TOKEN_BYTES

@@ -119,10 +119,11 @@ def lines(summary: Summary) -> list[str]:
         for number, what in ((summary.sessions, "sessions"), (summary.tenants, "tenants"), (summary.models, "models"))
         if number
     ]
+    peak = f", at most {summary.peak:.1f} times that within {PEAK_WINDOW_S:.0f} s"
     return [
         f"trace     {summary.name}: {summary.requests:,} requests in {summary.duration_s:,.1f} s"
         + "".join(f", {text}" for text in named),
-        f"rate      {summary.rate:.2f} requests/s, at most {summary.peak:.1f} times that within {PEAK_WINDOW_S:.0f} s",
+        f"rate      {summary.rate:.2f} requests/s" + (peak if summary.peak else ""),
         f"sharing   {summary.sharing_rate:.1%} of the prompt tokens would be in an infinite cache "
         f"(blocks of {summary.block_tokens} tokens, {_tokens(summary.distinct_tokens)} tokens in different blocks)",
         f"load      {summary.prompt_tokens_per_s:,.0f} prompt tokens/s, of which {summary.uncached_tokens_per_s:,.0f} "

@@ -7,6 +7,7 @@ Pure. Pods are numbered from 1; times are seconds of the replay, from its first 
     crash:POD@T         the process ends, connections are refused from then on
     restart:POD@T..T    … until the second time, when it is back with an empty cache
     hang:POD@T..T       it takes requests and computes nothing; afterwards it goes on where it was
+    fail:POD:X@T..T     a share X of its requests gets a 500 in place of a first token; without times, for good
 
     >>> fault("slow:2:1.5")
     Fault(kind='slow', pod=2, start_s=0.0, end_s=None, factor=1.5)
@@ -16,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-Kind = Literal["slow", "crash", "restart", "hang"]
+Kind = Literal["slow", "crash", "restart", "hang", "fail"]
 
 _NUMBER: Final = r"\d+(?:\.\d+)?"
 _FORM: Final = re.compile(
@@ -28,7 +29,9 @@ _FORMS: Final = {
     "crash": "crash:POD@T",
     "restart": "restart:POD@T..T",
     "hang": "hang:POD@T..T",
+    "fail": "fail:POD:X or fail:POD:X@T..T",
 }
+_WITH_FACTOR: Final = ("slow", "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,10 @@ class Fault:
 
     def __str__(self) -> str:
         """As `fault` reads it."""
-        factor = f":{self.factor:g}" if self.kind == "slow" else ""
-        if self.kind == "slow" and self.end_s is None:
-            return f"slow:{self.pod}{factor}"
+        has_factor = self.kind in _WITH_FACTOR
+        factor = f":{self.factor:g}" if has_factor else ""
+        if has_factor and self.end_s is None:
+            return f"{self.kind}:{self.pod}{factor}"
         return f"{self.kind}:{self.pod}{factor}@{self.start_s:g}" + ("" if self.end_s is None else f"..{self.end_s:g}")
 
     def contradicts(self, other: "Fault") -> bool:
@@ -74,6 +78,7 @@ def fault(text: str) -> Fault:
         "crash": not has_factor and has_start and not has_end,
         "restart": not has_factor and has_end,
         "hang": not has_factor and has_end,
+        "fail": has_factor and has_start == has_end,
     }
     if not is_right[kind]:
         raise ValueError(f"{text!r} is no fault; it is written {_FORMS[kind]}")
@@ -81,4 +86,7 @@ def fault(text: str) -> Fault:
     end = float(found["end"]) if has_end else None
     if int(found["pod"]) < 1 or (end is not None and end <= start) or (has_factor and float(found["factor"]) <= 0):
         raise ValueError(f"{text!r}: pods count from 1, the end comes after the start, and X is positive")
-    return Fault(kind, int(found["pod"]), start, end, float(found["factor"] or 1))
+    factor = float(found["factor"] or 1)
+    if kind == "fail" and factor > 1:
+        raise ValueError(f"{text!r}: X is a share, at most 1")
+    return Fault(kind, int(found["pod"]), start, end, factor)

@@ -68,6 +68,12 @@ class _Replay:
         self._chance = random.Random(seed)
         # Clients have a chance of their own: how many leave changes nothing else.
         self._clients = random.Random(f"{seed}/clients")
+        # So do engines that fail; the share of requests that each of them fails, by address.
+        self._bad_luck = random.Random(f"{seed}/failures")
+        self._failing: dict[str, float] = {}
+        self._doomed: set[str] = set()  # requests that fail where they are now
+        # Whether first tokens have to be found out in time, since something follows from them.
+        self._looks_on = bool(setup.abort_share) or any(fault.kind == "fail" for fault in setup.faults)
         self._looks = dict.fromkeys(self._pods, inf)
         self._zones = dict(zip(setup.addresses, cycle(setup.zones), strict=False))
         context = Context(
@@ -194,6 +200,10 @@ class _Replay:
             self._give_up(job, now, status=400)
             return
         self._on_pod[job.address][job.id] = job
+        self._doomed.discard(job.id)  # that was on another pod
+        share = self._failing.get(job.address)
+        if share and self._bad_luck.random() < share:
+            self._doomed.add(job.id)
         self._look_later(pod)
         if self._setup.first_byte_s is not None:
             attempt = job.attempts
@@ -268,8 +278,8 @@ class _Replay:
             self._look_later(pod)
 
     def _look_later(self, pod: Pod) -> None:
-        """Finds out in time when first tokens come, if clients are going to leave after them."""
-        if self._setup.abort_share and pod.next_at < self._looks[pod.address]:
+        """Finds out in time when first tokens come, if clients are going to leave after them or tries fail there."""
+        if self._looks_on and pod.next_at < self._looks[pod.address]:
             self._looks[pod.address] = pod.next_at
             self._at(pod.next_at, lambda now: self._look(pod, now))
 
@@ -289,7 +299,15 @@ class _Replay:
         if self._setup.kv_events:
             self._tell_cache(*cache_events(pod))
         jobs = self._on_pod[pod.address]
+        failed: set[str] = set()
         for event in seen:
+            if event.id in self._doomed:
+                self._doomed.discard(event.id)
+                failed.add(event.id)
+                pod.abort(event.id, event.at)
+                self._fail(jobs.pop(event.id), event.at, status=500)
+            if event.id in failed:
+                continue
             job = jobs[event.id]
             at = event.at + self._way(job)
             if isinstance(event, FirstToken):
@@ -347,11 +365,13 @@ class _Replay:
             "crash": lambda now: self._crash(pod, now),
             "restart": lambda now: self._crash(pod, now),
             "hang": lambda now: self._hang(pod, now),
+            "fail": lambda now: self._failing.update({pod.address: fault.factor}),
         }
         ends: dict[str, Callable[[float], None]] = {
             "slow": lambda now: self._slow(pod, 1.0, now),
             "restart": lambda now: self._restart(pod, now),
             "hang": lambda now: self._go_on(pod, now),
+            "fail": lambda now: self._failing.update({pod.address: 0.0}),
         }
         self._at(fault.start_s, begins[fault.kind])
         if fault.end_s is not None:

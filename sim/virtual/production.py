@@ -19,7 +19,10 @@ from ext_proc.core.events import (
     BlocksStored,
     CacheCleared,
     Event,
+    LoadReported,
+    ModelsListed,
     Picked,
+    Probed,
     RequestEnded,
     Scraped,
     ScrapeFailed,
@@ -122,7 +125,7 @@ class Production:
     def observe(self, event: Event) -> None:
         """Tells the picker, which knows its requests by its own ids, and those of its peers by theirs."""
         match event:
-            case Scraped() | ScrapeFailed() | CacheCleared():
+            case Scraped() | ScrapeFailed() | LoadReported() | ModelsListed() | Probed() | CacheCleared():
                 self.picker.apply(event)
             case BlocksStored() | BlocksRemoved() if not self._needs_prompt:
                 pass  # nobody would look them up

@@ -1,0 +1,93 @@
+"""What was seen in a drill. Times are seconds after its first request was due; pods are addresses of the policy.
+
+Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from control_plane.drills.reading import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """One request, and what its client saw of it."""
+
+    sent_s: float
+    end_s: float
+    first_token_s: float | None = None
+    """After its sending; None: there was none, or the answer was no stream."""
+
+    status: int = 200
+    """0: no answer at all."""
+
+    is_ok: bool = True
+    is_timed_out: bool = False
+    pod: str = ""
+    """Who answered, as far as anybody told."""
+
+    decision: str = ""
+    degraded: str = ""
+    error: str = ""
+
+    @property
+    def is_lost(self) -> bool:
+        """It failed before a byte of a good answer: another pod could have answered it."""
+        return not self.is_ok and not self.is_timed_out and self.status != 200
+
+    @property
+    def is_cut(self) -> bool:
+        """It broke off midway."""
+        return not self.is_ok and not self.is_timed_out and self.status == 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """One decision of the picker."""
+
+    at_s: float
+    named: tuple[str, ...]
+    failed: tuple[str, ...] = ()
+    """Those of the named ones that the picker knows to have failed this request."""
+
+    known_s: float | None = None
+    """When it was first seen to know that: at a poll, so up to a poll's interval late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the picker thought of a pod from this time on (`health` in `/status`)."""
+
+    at_s: float
+    pod: str
+    health: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """When a step began and ended; None: with the drill."""
+
+    step: str
+    pods: tuple[str, ...]
+    began_s: float
+    ended_s: float | None = None
+    note: str = ""
+    """What went wrong in doing it; then nothing that was seen says much."""
+
+    @property
+    def until_s(self) -> float:
+        """Its end, or never."""
+        return float("inf") if self.ended_s is None else self.ended_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """A whole drill."""
+
+    places: tuple[Place, ...]
+    requests: tuple[Sent, ...]
+    decided: tuple[Decided, ...] = ()
+    states: tuple[State, ...] = ()
+    phases: Mapping[str, Phase]
+    late_s: float = 0.0
+    """By how much the latest request was sent after its time."""
