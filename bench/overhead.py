@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from sim.ranks import nearest_rank
 from tests.kit.mesh import PolicyText, mesh
 
 PROMPT_CHARS = 4000
@@ -174,17 +175,12 @@ async def measure(requests: int, concurrency: int) -> dict[str, Seen]:
     return seen
 
 
-def _quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 def _report(seen: dict[str, Seen], concurrency: int) -> dict[str, object]:
     rows = {
         name: {
             "requests_per_s": len(one.latencies) / one.seconds,
-            "p50_ms": _quantile(one.latencies, 0.5) * 1e3,
-            "p99_ms": _quantile(one.latencies, 0.99) * 1e3,
+            "p50_ms": nearest_rank(sorted(one.latencies), 50) * 1e3,
+            "p99_ms": nearest_rank(sorted(one.latencies), 99) * 1e3,
             "picker_cpu_us_per_request": one.picker_cpu_s / len(one.latencies) * 1e6,
         }
         for name, one in seen.items()

@@ -16,7 +16,7 @@ from tests.kit.waiting import eventually
 
 POLICY = """\
 kvpilot: v1
-listeners: [{{name: openai, address: LISTEN, picker: {{mode: {mode}}}}}]
+listeners: [{{name: openai, address: LISTEN, picker: {{mode: {mode}, explain: always}}}}]
 models: [{{name: llama, pool: a}}]
 pools:
   a:

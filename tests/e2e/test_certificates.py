@@ -27,6 +27,7 @@ controlPlane:
 listeners:
   - name: openai
     address: LISTEN
+    picker: {explain: always}
     tls: {mode: MUTUAL, serverCertificate: server.pem, privateKey: server-key.pem, caCertificates: ca.pem}
     authorization:
       - name: apps

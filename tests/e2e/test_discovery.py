@@ -24,7 +24,7 @@ MODELS = {"by-name": "named", "by-service": "served", "by-file": "listed"}
 
 POLICY = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN}]
+listeners: [{name: openai, address: LISTEN, picker: {explain: always}}]
 models:
   - {name: by-name, pool: named}
   - {name: by-service, pool: served}

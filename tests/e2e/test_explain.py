@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from control_plane.cli import main
+from tests.conformance.envoy_lab import running as running_pod
+from tests.conformance.raw_http import Pod
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import MODES, PolicyText, mesh
 
 POLICY = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN, picker: {mode: MODE, explain: asked}}]
+listeners: [{name: openai, address: LISTEN, picker: {mode: MODE}}]
 models: [{name: llama, pool: chat}]
 pools: {chat: {picker: {strategy: least-request, shadow: kv-aware}, endpoints: [ENDPOINTS]}}
 """
@@ -38,3 +40,19 @@ async def test_who_asks_is_told(tmp_path: Path, mode: str, capsys: pytest.Captur
     assert "chat of about 30" in said
     assert "shadow kv-aware: " in said
     assert "answered 200 by 127.0.0.1:" in said
+
+
+async def test_pods_do_not_see_the_question(tmp_path: Path) -> None:
+    """It is for the picker: the pod gets the decision's id, and what else the client sent."""
+    pod = Pod()
+    async with running_pod(pod):
+        policy = PolicyText(
+            text=POLICY.replace("MODE", "one-message").replace("ENDPOINTS", f"{{address: {pod.address}}}")
+        )
+        async with mesh(tmp_path, policy) as running:
+            headers = {"x-kvpilot-explain": "1", "x-other": "1"}
+            answer = await running.chat("llama", "hello", stream=False, headers=headers)
+    (request,) = (each for each in pod.received if each.path == "/v1/chat/completions")
+    assert "x-kvpilot-explain" not in request.headers
+    assert request.headers["x-other"] == "1"
+    assert answer.decision == request.headers["x-kvpilot-decision"] != ""

@@ -17,6 +17,7 @@ kvpilot: v1
 listeners:
   - name: openai
     address: LISTEN
+    picker: {explain: always}
     rateLimit:
       - {requests: 2, per: 1h, header: x-api-key}
       - {requests: 1, per: 1h, header: {name: x-user-tier, prefix: free}}

@@ -3,20 +3,21 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
-from control_plane.demo.conversations import Conversation
+from control_plane.demo.conversations import Conversation, text
 from control_plane.sidecar.leash import leashed
 from ext_proc.signals.fetch import PageClient
 from ext_proc.signals.probe import probe_url
 from tests.kit.llama_server import CONTEXT, SLOTS
 from tests.kit.mesh import PolicyText, mesh
 from tests.kit.ports import free_ports
-from tests.kit.tiny_gguf import write_tiny_llama
+from tests.kit.tiny_gguf import LAYERS, write_tiny_llama
 
 SERVERS = 3
 WAITING = 2
@@ -25,12 +26,21 @@ ANSWER = 1_000
 CONVERSATIONS = 4
 TURNS = 4
 
+QUICK_LAYERS, SLOW_LAYERS = 4, 24
+SHARED_REQUESTS = 80
+
 
 @asynccontextmanager
-async def llama_servers(directory: Path, count: int) -> AsyncIterator[list[str]]:
-    """`count` llama.cpp servers on a tiny random model; their addresses, once they are healthy."""
-    model = directory / "tiny.gguf"
-    write_tiny_llama(model)
+async def llama_servers(directory: Path, count: int, layers: Sequence[int] = ()) -> AsyncIterator[list[str]]:
+    """`count` llama.cpp servers on tiny random models; their addresses, once they are healthy.
+
+    `layers` are those of each server's model, where they are not all alike.
+    """
+    models = []
+    for number in layers or [LAYERS] * count:
+        models.append(directory / f"tiny-{number}.gguf")
+        if not models[-1].exists():
+            write_tiny_llama(models[-1], layers=number)
     ports = free_ports(count)
     processes = [
         subprocess.Popen(
@@ -39,7 +49,7 @@ async def llama_servers(directory: Path, count: int) -> AsyncIterator[list[str]]
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for port in ports
+        for model, port in zip(models, ports, strict=True)
     ]
     try:
         addresses = [f"127.0.0.1:{port}" for port in ports]
@@ -85,6 +95,26 @@ async def test_repeated_prefixes_hit_real_caches(tmp_path: Path) -> None:
         aware = await cached_under(tmp_path / "kv-aware", addresses, "kv-aware", 200)
         assert all(turn > 0 for turns in aware for turn in turns[1:])
         assert sum(map(sum, aware)) > 1.3 * sum(map(sum, blind))
+
+
+async def test_shares_follow_speed(tmp_path: Path) -> None:
+    """Of two servers whose models differ in depth, nobody said by how much, the faster one gets clearly more."""
+    async with llama_servers(tmp_path, 2, layers=[QUICK_LAYERS, SLOW_LAYERS]) as (quick, slow):
+        policy = PolicyText(pools={"real": [slow, quick]}, models={"tiny": "real"}, engine="llamacpp")
+        async with mesh(tmp_path, policy) as running:
+            numbers = iter(range(SHARED_REQUESTS))
+            decisions = []
+
+            async def work() -> None:
+                for number in numbers:
+                    answer = await running.chat("tiny", text(number, 150), max_tokens=16)
+                    assert answer.ok, answer.error
+                    decisions.append(answer.decision)
+
+            await asyncio.gather(*(work() for _ in range(2 * SLOTS)))
+            served = Counter([(await running.decision(each))["outcome"]["served"] for each in decisions])
+    assert served[quick] >= 1.5 * served[slow], served
+    assert served[slow] >= 5, "it is slow, not gone"
 
 
 async def test_a_real_server_is_read(tmp_path: Path) -> None:

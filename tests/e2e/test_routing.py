@@ -27,7 +27,7 @@ CHAT = "/v1/chat/completions"
 RULES = """\
 kvpilot: v1
 listeners:
-  - {name: openai, address: LISTEN, picker: {mode: MODE}, defaultPool: rest}
+  - {name: openai, address: LISTEN, picker: {mode: MODE, explain: always}, defaultPool: rest}
 models:
   - {name: llama, aliases: [gpt-4], pool: main}
   - {name: qwen, pool: main}
@@ -44,6 +44,8 @@ rules:
   - {name: tasks, match: {taskType: [embedding, summarise]}, pool: i}
   - {name: near, match: {region: [eu]}, pool: j}
   - {name: alias, match: {models: [gpt-4], queryParams: {old: {present: true}}}, pool: k}
+  - {name: tools, match: {tools: true}, pool: l}
+  - {name: brief, match: {maxTokens: {lessThan: 2}, promptTokens: {lessThan: 100}}, pool: m}
   - {name: split, match: {headers: {x-split: {present: true}}}, route: [{pool: a, weight: 1}, {pool: b, weight: 1}]}
 pools:
 """
@@ -58,6 +60,8 @@ class Case:
     path: str = CHAT
     model: str = "llama"
     method: str = "POST"
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Further keys of the body."""
 
 
 CASES = (
@@ -89,8 +93,16 @@ CASES = (
     Case("j", {"x-region": "eu"}, path="/v1/health", method="GET"),
     Case("k", path=f"{CHAT}?old", model="gpt-4"),
     Case("main", path=f"{CHAT}?old"),
+    Case("l", more={"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]}),
+    Case("l", more={"tools": [{}], "stream": True}),
+    Case("main", more={"tools": []}),
+    Case("m", more={"max_tokens": 1}),
+    Case("m", more={"max_tokens": 1, "stream": True}),
+    Case("main", more={"max_tokens": 1, "user": "long " * 100}),
+    Case("main", more={"max_tokens": None}),
+    Case("rest", path="/v1/other", more={"max_tokens": 1, "tools": [{}]}),
 )
-POOLS = ("main", "rest", *"abcdefghijk")
+POOLS = ("main", "rest", *"abcdefghijklm")
 
 
 def with_pools(policy: str, fleet: SimFleet, names: tuple[str, ...] = POOLS) -> str:
@@ -110,6 +122,7 @@ async def ask(running: Mesh, case: Case) -> aiohttp.ClientResponse:
     """Sends the request of a case."""
     body: dict[str, Any] = {"model": case.model, "max_tokens": 2}
     body |= {"input": "x"} if case.path == "/v1/embeddings" else {"messages": [{"role": "user", "content": "hi"}]}
+    body |= case.more
     data = json.dumps(body).encode() if case.method == "POST" else None
     async with running.session.request(
         case.method, running.url + case.path, data=data, headers={"content-type": "application/json", **case.headers}
@@ -132,7 +145,9 @@ async def test_every_condition_reaches_its_pool(tmp_path: Path, mode: str) -> No
             assert [case for case, answer in found if pool_of[answer.headers["x-kvpilot-pod"]] != case.pool] == []
             unpicked = [case for case, answer in found if not answer.headers.get("x-kvpilot-decision")]
             assert [case.path for case in unpicked] == [
-                case.path for case in CASES if case.method != "POST" or case.path.startswith(("/v2", "/v3"))
+                case.path
+                for case in CASES
+                if case.method != "POST" or case.path.startswith(("/v2", "/v3", "/v1/other"))
             ]
             await stays_with_its_session(running, pool_of)
             for headers, path in (({}, CHAT), ({}, "/v1/models"), ({"x-user-tier": "free"}, CHAT)):
@@ -174,7 +189,7 @@ async def stays_with_its_session(running: Mesh, pool_of: Mapping[str, str]) -> N
 
 REWRITES = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN, picker: {mode: MODE}}]
+listeners: [{name: openai, address: LISTEN, picker: {mode: MODE, explain: always}}]
 models:
   - {name: llama, aliases: [gpt-4, latest], pool: plain}
   - {name: public, aliases: [other], rewrite: {model: llama}, pool: plain}
@@ -241,7 +256,7 @@ async def _status(running: Mesh, body: str, headers: Mapping[str, str], path: st
 
 MIRRORS = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN}]
+listeners: [{name: openai, address: LISTEN, picker: {explain: always}}]
 models:
   - name: llama
     aliases: [gpt-4]
@@ -268,7 +283,7 @@ async def test_mirrors_get_their_share_and_cost_nothing(tmp_path: Path) -> None:
 
 TRIES = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN}]
+listeners: [{name: openai, address: LISTEN, picker: {explain: always}}]
 models:
   - {name: llama, pool: ill}
   - {name: once, pool: ill, retries: {attempts: 0}}
@@ -301,7 +316,7 @@ async def test_tries_and_times_of_models_and_rules(tmp_path: Path) -> None:
 
 COLOURS = """\
 kvpilot: v1
-listeners: [{name: openai, address: LISTEN}]
+listeners: [{name: openai, address: LISTEN, picker: {explain: always}}]
 models:
   - {name: llama, blueGreen: {blue: one, green: two, active: ACTIVE}}
   - {name: qwen, pool: one}
@@ -333,6 +348,7 @@ kvpilot: v1
 listeners:
   - name: openai
     address: LISTEN
+    picker: {explain: always}
     defaultPool: rest
     virtualHosts:
       - {name: exact, domains: [api.example.com], models: [llama], rules: []}
@@ -434,7 +450,11 @@ async def test_envoy_rewrites_as_the_picker_does(tmp_path: Path) -> None:
 UNREAD = """\
 kvpilot: v1
 listeners:
-  - {name: openai, address: LISTEN, virtualHosts: [{name: all, domains: ["*"], models: []}], defaultPool: rest}
+  - name: openai
+    address: LISTEN
+    picker: {explain: always}
+    virtualHosts: [{name: all, domains: ["*"], models: []}]
+    defaultPool: rest
 models: [{name: llama, pool: main}]
 rules:
   - {name: blocked, match: {headers: {x-client: {exact: bad}}}, directResponse: {status: 403, message: "Not for you."}}

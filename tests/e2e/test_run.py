@@ -33,7 +33,8 @@ class Run:
         self.policy = directory / "policy.yaml"
         self.policy.write_text(PolicyText({"chat": addresses}, {"llama": "chat"}, listen=listen).render())
         self.listen, self.admin, self.log = listen, admin, directory / "run.log"
-        self.words = ("--xds", xds, "--ext-proc", ext_proc, "--admin", admin, "--state-dir", str(directory / "state"))
+        state = str(directory / "state")
+        self.words: tuple[str, ...] = ("--xds", xds, "--ext-proc", ext_proc, "--admin", admin, "--state-dir", state)
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> asyncio.subprocess.Process:
@@ -104,6 +105,34 @@ async def test_an_impatient_second_signal_leaves_no_orphan(tmp_path: Path, numbe
         assert (await run.end(number))[0] == 0, run.log.read_text()
         assert not is_alive(envoy)
         assert "Traceback" not in run.log.read_text()
+
+
+async def test_drain_time_lets_streams_end(tmp_path: Path) -> None:
+    """Not ready any more at once; a stream goes on, who comes all the same is served and told to go elsewhere."""
+    async with quick_fleet(1) as fleet, aiohttp.ClientSession() as session:
+        run = Run(tmp_path, fleet.addresses)
+        run.words += ("--drain-time", "30s")
+        process = await run.start()
+        pod = fleet["pod-0"]
+        stream = asyncio.create_task(chat(session, f"http://{run.listen}", "llama", HELLO, max_tokens=200))
+        await eventually(lambda: pod.engine.unfinished, "the stream to run")
+        await pod.set_fault({"kind": "slow", "factor": 200})
+        process.send_signal(signal.SIGTERM)
+
+        async def is_unready() -> bool:
+            async with session.get(f"http://{run.admin}/readyz") as response:
+                return response.status == 503
+
+        await eventually(is_unready, "/readyz to say so")
+        late = chat(session, f"http://{run.listen}", "llama", HELLO, max_tokens=1, stream=False)
+        late_answer = asyncio.create_task(late)
+        await eventually(lambda: pod.engine.unfinished == 2, "a late request to be served")
+        assert not stream.done()
+        await pod.set_fault(None)
+        assert (await stream).ok
+        assert (await late_answer).ok
+        assert late_answer.result().headers.get("Connection") == "close"
+        assert await process.wait() == 0, run.log.read_text()
 
 
 async def test_a_killed_kvpilot_leaves_envoy_serving_and_finds_it_again(tmp_path: Path) -> None:

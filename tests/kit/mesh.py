@@ -51,7 +51,9 @@ class PolicyText:
             return self.text.replace("LISTEN", self.listen)
         lines = ["kvpilot: v1", "listeners:"]
         more = f", {self.listener}" if self.listener else ""
-        lines.append(f"  - {{name: openai, address: {self.listen}, picker: {{mode: {self.mode}}}{more}}}")
+        lines.append(
+            f"  - {{name: openai, address: {self.listen}, picker: {{mode: {self.mode}, explain: always}}{more}}}"
+        )
         lines.append("models:")
         for model, pool in self.models.items():
             aliases = ", ".join(self.aliases.get(model, []))

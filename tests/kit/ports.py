@@ -1,5 +1,6 @@
 """Free TCP ports for processes that must be told one."""
 
+import os
 import socket
 from contextlib import ExitStack
 
@@ -15,3 +16,18 @@ def free_ports(count: int) -> list[int]:
         for reserved in sockets:
             reserved.bind(("127.0.0.1", 0))
         return [int(reserved.getsockname()[1]) for reserved in sockets]
+
+
+def quiet_ports(count: int) -> list[int]:
+    """`count` different free ports that the OS gives out to nobody by itself, for programs that take long to start.
+
+    Below the usual range of such ports on Linux (32768 and up) and away from those that services use.
+    """
+    found: list[int] = []
+    port = 20_000 + os.getpid() % 10_000
+    while len(found) < count:
+        port += 1
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found

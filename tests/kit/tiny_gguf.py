@@ -27,8 +27,8 @@ def _byte_letters() -> list[str]:
     return [letters[byte] for byte in range(256)]
 
 
-def write_tiny_llama(path: Path, seed: int = 1) -> None:
-    """Writes the model; the same seed gives the same weights."""
+def write_tiny_llama(path: Path, seed: int = 1, layers: int = LAYERS) -> None:
+    """Writes the model; the same seed gives the same weights. More layers take more time for the same words."""
     letters = _byte_letters()
     merges = ["t h", "e r", "i n"]
     tokens = [*letters, *(merge.replace(" ", "") for merge in merges), "<s>", "</s>"]
@@ -36,7 +36,7 @@ def write_tiny_llama(path: Path, seed: int = 1) -> None:
     writer.add_name("tiny")
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(layers)
     writer.add_feed_forward_length(FEED_FORWARD)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
@@ -52,21 +52,21 @@ def write_tiny_llama(path: Path, seed: int = 1) -> None:
     writer.add_bos_token_id(len(tokens) - 2)
     writer.add_eos_token_id(len(tokens) - 1)
     writer.add_chat_template(CHAT_TEMPLATE)
-    _add_tensors(writer, len(tokens), np.random.default_rng(seed))
+    _add_tensors(writer, len(tokens), layers, np.random.default_rng(seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def _add_tensors(writer: gguf.GGUFWriter, vocabulary: int, rng: np.random.Generator) -> None:
+def _add_tensors(writer: gguf.GGUFWriter, vocabulary: int, layers: int, rng: np.random.Generator) -> None:
     def add(name: str, *shape: int) -> None:
         writer.add_tensor(f"{name}.weight", (rng.standard_normal(shape) * 0.05).astype(np.float32))
 
     add("token_embd", vocabulary, WIDTH)
     add("output", vocabulary, WIDTH)
     add("output_norm", WIDTH)
-    for layer in range(LAYERS):
+    for layer in range(layers):
         block = f"blk.{layer}"
         add(f"{block}.attn_norm", WIDTH)
         add(f"{block}.ffn_norm", WIDTH)
