@@ -56,10 +56,19 @@ class Counters:
     """Picked requests that ended, by `outcome`: `ok`, `client_error`, `server_error`, `aborted`."""
     tokens: Counter[str] = field(default_factory=Counter)
     """Tokens of picked requests as engines told them, by `kind`: `prompt`, `cached` (of these), `completion`."""
+    predictions_changed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """New verdicts about a pool's predictions, by pool and verdict (`ext_proc.core.truth`)."""
     log_records: int = 0
     log_messages_bad: int = 0
     scrapes_ok: int = 0
     scrapes_failed: int = 0
+    load_headers: int = 0
+    """Load headers (ORCA) of answers that were read."""
+    load_headers_bad: int = 0
+    load_reports: int = 0
+    """Heartbeats of reporters that were taken."""
+    load_reports_refused: Counter[str] = field(default_factory=Counter)
+    """Streams of reporters that we ended, by status."""
     reservations_expired: int = 0
     """Reservations that neither a stream's end nor a log record ended."""
 

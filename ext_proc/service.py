@@ -13,30 +13,42 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ext_proc.core.announcements import Announced, Announcements
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.events import Event, RequestEnded, Scraped, ScrapeFailed, StreamEnded
 from ext_proc.core.exchange import Abandon, Action, Decided, Exchange, ExchangeError, Hold, Release, StreamClosed
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import PickerSettings
+from ext_proc.core.verdicts import StateChange
 from ext_proc.counters import Counters
+from ext_proc.prediction_log import tell
 from ext_proc.recorder import question_of
 from ext_proc.recording import KEY_BYTES, Recording
 from ext_proc.signals.kv_feed import KvCounters, source_of
+from ext_proc.signals.load_reports import LoadReports
+from ext_proc.signals.model_lists import ModelLists
 from ext_proc.signals.outcomes import Outcomes
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
+from ext_proc.signals.readiness import Ask, Readiness
 from ext_proc.signals.scrape import Scraper, ScrapeTiming
+from ext_proc.tokens.status import prefix_status
 from ext_proc.transport.grpcio import GrpcTransport
 from ext_proc.wire import ExchangeWire
 from ext_proc.wire_health import HealthWire
+from ext_proc.wire_loads import LoadWire
 from ext_proc.wire_logs import LogWire
+from ext_proc.wire_orca import OrcaWire
 from protos.messages import Messages
 
 if TYPE_CHECKING:
     from ext_proc.signals.kv_events import KvEvents
+    from ext_proc.tokens.counting import Counting
+    from ext_proc.tokens.files import ModelTokens
+    from ext_proc.tokens.prompts import TokenCounts
 
 log = logging.getLogger("kvpilot")
 
@@ -75,22 +87,37 @@ class PickerService:
         """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids; `pod_tls` and `pod_token` say how
         a pool's pods are spoken to."""
         self.counters = Counters()
+        self.announced: Callable[[Announced], None] = _nobody_cares
+        """Told at once when an engine says of itself that it wants nothing new, or that it does again."""
+        self._announcements = Announcements()
         self._picker = picker
         self._clock = clock
         self._rng = rng
         self._wire = ExchangeWire(messages)
         self._pools = _pools(picker.settings)
-        outcomes = Outcomes(LogWire(messages), on_event=self._apply, clock=clock, counters=self.counters)
-        self._transport = GrpcTransport(self, outcomes, HealthWire(messages))
+        self._outcomes = Outcomes(
+            LogWire(messages), OrcaWire(messages), on_event=self._apply, clock=clock, counters=self.counters
+        )
+        self._transport = GrpcTransport(self, self._outcomes, HealthWire(messages))
+        self._reports = LoadReports(
+            LoadWire(messages), on_event=self._apply, is_known=picker.knows, clock=clock, counters=self.counters
+        )
         self._scraper = Scraper(
             on_event=self._apply, clock=clock, rng=rng, timing=scrape_timing, pod_tls=pod_tls, pod_token=pod_token
         )
+        self._model_lists = ModelLists(on_event=self._apply, clock=clock, rng=rng, pod_tls=pod_tls, pod_token=pod_token)
+        self._readiness = Readiness(on_event=self._apply, clock=clock, rng=rng, pod_tls=pod_tls, pod_token=pod_token)
         self._kv_events: KvEvents | None = None
+        self._pod_tls = pod_tls
+        self._counting: Counting | None = None
+        self._models: Mapping[str, ModelTokens] = {}
         self._recordings: list[Recording] = []
         self._expiry: asyncio.Task[None] | None = None
         self._waiting: dict[int, _Stream] = {}
         self._asked: dict[int, RequestFacts] = {}
         self._next_look: asyncio.TimerHandle | None = None
+        if picker.settings.tokenizers:
+            self._picker.apply_settings(self._counted(picker.settings))
 
     async def start(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
         """Listens on `addresses` and gives the bound ones; raises `BindError` or `ValueError`, with nothing started.
@@ -103,6 +130,10 @@ class PickerService:
         self._ask_all(self._picker.settings)
         return bound
 
+    async def listen_for_reports(self, addresses: Sequence[str], credentials: Any = None) -> list[str]:
+        """Takes load reports on `addresses`; raises as `start` does, which comes first."""
+        return await self._reports.start(addresses, credentials)
+
     async def stop(self, grace_s: float) -> None:
         """Stops within `grace_s`; harmless when called twice or before `start`.
 
@@ -111,8 +142,13 @@ class PickerService:
         self._picker.close()
         for _ in range(len(self._waiting) // MAX_RELEASED + 1):
             self._answer_waiting()
+        await self._reports.stop(0)
         await self._transport.stop(grace_s)
         await self._scraper.stop()
+        await self._model_lists.stop()
+        await self._readiness.stop()
+        if self._counting is not None:
+            await self._counting.prompts.stop()
         if self._kv_events is not None:
             await self._kv_events.stop()
         if self._expiry is not None:
@@ -122,26 +158,101 @@ class PickerService:
 
     def apply_settings(self, settings: PickerSettings) -> None:
         """Picks under `settings` from now on; what is known about endpoints that stay is kept."""
-        self._picker.apply_settings(settings)
+        settings = self._counted(settings)
+        self._picker.apply_settings(settings, self._clock())
+        here = {endpoint.address for pool in settings.pools for endpoint in pool.endpoints}
+        left = self._announcements.keep(here)
         self._pools = _pools(settings)
         if self._expiry is not None:
             self._ask_all(settings)
+        for announced in left:  # not urgent, and whoever is told may want other settings again
+            asyncio.get_running_loop().call_soon(self.announced, announced)
+
+    def set_models(self, models: "Mapping[str, ModelTokens]") -> None:
+        """The tokenizers of models that were read from files, by canonical name."""
+        self._models = models
+        if self._counting is not None:
+            self._counting.prompts.set_models(models)
+
+    def _counted(self, settings: PickerSettings) -> PickerSettings:
+        """What of `settings` can be obeyed, as far as it depends on tokens."""
+        if self._counting is None and settings.tokenizers:
+            # As with KV events: most do without.
+            from ext_proc.tokens.counting import Counting
+
+            self._counting = Counting(self._clock, self._someone, self._pod_tls, self.apply_settings)
+            self._counting.prompts.set_models(self._models)
+        return settings if self._counting is None else self._counting.apply_settings(settings)
+
+    def _someone(self, cluster: str) -> str | None:
+        return self._picker.someone(cluster, self._clock())
+
+    @property
+    def token_counts(self) -> "TokenCounts | None":
+        """What became of requests for models with a tokenizer; None while there is none."""
+        return None if self._counting is None else self._counting.prompts.counts
 
     def status(self) -> dict[str, Any]:
         """JSON values: the pools with their endpoints, and what does not work."""
+        pools = self._picker.status(self._clock())
+        for pool in self._picker.settings.pools:
+            pools[pool.name]["prefix_index"] = prefix_status(pool, self._counting, pools[pool.name].pop("telling"))
         return {
-            "pools": self._picker.status(self._clock()),
+            "pools": pools,
+            "index": self._picker.index_status,
+            "token_sizes": self._picker.sizes_status,
+            "speed": self._picker.speed_status,
             "open_streams": self.open_streams,
             "recordings": [recording.status() for recording in self._recordings],
             "scrapes_failing": self._scraper.failing(),
+            "reporters": self._reports.open_streams,
             "kv_events": {} if self._kv_events is None else self._kv_events.status(),
-            "kv_events_failing": {} if self._kv_events is None else self._kv_events.failing(),
+            "kv_events_failing": self.kv_events_failing,
         }
 
     @property
     def kv_counters(self) -> KvCounters | None:
         """What KV events have come to; None while engines are not listened to."""
         return None if self._kv_events is None else self._kv_events.counters
+
+    def is_sound(self, address: str) -> bool:
+        """Whether nothing is held against an endpoint now."""
+        return self._picker.is_sound(address, self._clock())
+
+    def out(self) -> list[tuple[str, list[str], int]]:
+        """`ext_proc.core.picker.Picker.out`, now."""
+        return self._picker.out(self._clock())
+
+    @property
+    def is_anyone_out(self) -> bool:
+        """`ext_proc.core.picker.Picker.is_anyone_out`."""
+        return self._picker.is_anyone_out
+
+    def health(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """`ext_proc.core.picker.Picker.health`, now."""
+        return self._picker.health(self._clock())
+
+    def take_health_changes(self) -> list[tuple[str, StateChange]]:
+        """`ext_proc.core.picker.Picker.take_health_changes`."""
+        return self._picker.take_health_changes()
+
+    def doubted(self) -> list[tuple[str, str, float, str]]:
+        """`ext_proc.core.picker.Picker.doubted`."""
+        return self._picker.doubted()
+
+    @property
+    def kv_events_failing(self) -> Mapping[str, str]:
+        """Addresses whose cache events cannot be listened to, and why."""
+        return {} if self._kv_events is None else self._kv_events.failing()
+
+    @property
+    def announcements(self) -> tuple[Announced, ...]:
+        """What engines say of themselves now."""
+        return self._announcements.standing()
+
+    def load(self, address: str) -> tuple[int, float, float | None] | None:
+        """`ext_proc.core.fleet.Fleet.load` of an endpoint, now."""
+        return self._picker.load(address, self._clock())
 
     def decisions(self, limit: int) -> list[dict[str, Any]]:
         """The latest decisions as JSON values, newest first."""
@@ -187,6 +298,16 @@ class PickerService:
         return _Stream(Exchange(self._decide), self._wire, self, self.counters)
 
     def _decide(self, facts: RequestFacts) -> Answer | Waiting:
+        if self._counting is None:
+            return self._ask(facts)
+        try:
+            found = self._counting.begin(facts)
+        except Exception:
+            self._note_bug("the tokens of a prompt")
+            return self._ask(facts)
+        return found if isinstance(found, Waiting) else self._ask(found)
+
+    def _ask(self, facts: RequestFacts) -> Answer | Waiting:
         started = self._clock()
         answer: Answer | Waiting
         try:
@@ -209,12 +330,20 @@ class PickerService:
 
     def hold(self, ticket: int, stream: "_Stream") -> None:
         """A stream waits for the answer of this ticket."""
+        if ticket < 0:
+            assert self._counting is not None, "who gave the ticket"
+            self._counting.when_done(ticket, lambda facts: stream.decided(self._ask(facts)))
+            return
         self._waiting[ticket] = stream
         # Not at once: the stream is told first that it waits.
         asyncio.get_running_loop().call_soon(self._look_after_waiting)
 
     def abandon(self, ticket: int) -> None:
         """The stream of this ticket is over."""
+        if ticket < 0:
+            assert self._counting is not None, "who gave the ticket"
+            self._counting.abandon(ticket)
+            return
         self._waiting.pop(ticket, None)
         self._asked.pop(ticket, None)
         self._picker.leave(ticket)
@@ -297,6 +426,12 @@ class PickerService:
                 pass
         try:
             self._picker.apply(event)
+            announced = self._announcements.apply(event)
+            if announced is not None:
+                self.announced(announced)
+            if isinstance(event, RequestEnded):
+                for change in self._picker.take_changes():
+                    tell(change, self.counters.predictions_changed)
         except Exception:
             self._note_bug(f"an event of type {type(event).__name__}")
         if self._recordings:
@@ -310,7 +445,10 @@ class PickerService:
             log.exception("%s failed inside the picker; requests go on, further failures are only counted", what)
 
     def _ask_all(self, settings: PickerSettings) -> None:
+        self._outcomes.orca_names = settings.orca
+        self._reports.any_reporter = settings.any_reporter
         self._scrape_all(settings)
+        self._readiness.set_endpoints(_asks(settings))
         self._listen_all(settings)
 
     def _listen_all(self, settings: PickerSettings) -> None:
@@ -335,6 +473,14 @@ class PickerService:
             {endpoint.address: pool.name for pool in settings.pools for endpoint in pool.endpoints},
             {pool.name: pool.scrape for pool in settings.pools},
         )
+        self._model_lists.set_endpoints(
+            {
+                endpoint.address: pool.name
+                for pool in reversed(settings.pools)
+                if pool.scrape.is_on and any(each.model for each in pool.filters)
+                for endpoint in pool.endpoints
+            }
+        )
 
     async def _expire(self) -> None:
         while True:
@@ -344,6 +490,22 @@ class PickerService:
             except Exception:
                 self._note_bug("the expiry of reservations")
             self._tell_recordings(lambda recording: recording.tick(self._clock()))
+
+
+def _asks(settings: PickerSettings) -> dict[str, Ask]:
+    """Who is asked whether it is ready, and how; an endpoint in several pools as the first one says."""
+    return {
+        endpoint.address: Ask(
+            pool=pool.name, probe=pool.health.probe, model=pool.base_model if pool.health.probe.models else ""
+        )
+        for pool in reversed(settings.pools)
+        if pool.health is not None and pool.health.probe is not None
+        for endpoint in pool.endpoints
+    }
+
+
+def _nobody_cares(announced: Announced) -> None:
+    """Until somebody asks to be told."""
 
 
 def _pools(settings: PickerSettings) -> dict[str, tuple[str, str]]:
@@ -376,16 +538,22 @@ class _Stream:
         except ExchangeError:
             self._counters.stream_errors += 1
             raise
+        self._hold(actions)
+        return self._encoded(actions)
+
+    def _hold(self, actions: Sequence[Action]) -> None:
         for action in actions:
             if isinstance(action, Hold):
                 self._later = asyncio.get_running_loop().create_future()
                 self._service.hold(action.ticket, self)
-        return self._encoded(actions)
 
-    def decided(self, answer: Answer) -> None:
-        """The answer has come."""
-        assert self._later is not None, "who did not wait has its answer"
-        self._later.set_result(self._encoded(self._exchange.handle(Decided(answer))))
+    def decided(self, answer: Answer | Waiting) -> None:
+        """The answer has come, or that the request has to wait on."""
+        later = self._later
+        assert later is not None, "who did not wait has its answer"
+        actions = self._exchange.handle(Decided(answer))
+        self._hold(actions)
+        later.set_result(self._encoded(actions))
 
     def ended(self, *, by_us: bool) -> None:
         for action in self._exchange.handle(StreamClosed(by_us=by_us)):

@@ -117,7 +117,7 @@ class ExchangeWire:
             return self._pick(action)
         if isinstance(action, Refuse):
             return self._refusal(action.rejected)
-        return self._hold(action) if isinstance(action, Hold) else None
+        return self._hold(action) if isinstance(action, Hold) and action.for_s else None
 
     def _hold(self, hold: Hold) -> bytes:
         """Alone in its response: with an answer beside it, Envoy would take that one."""

@@ -8,12 +8,14 @@ tags that the compiled configuration defines (`decision`, `first_token_us`, …)
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from ext_proc.core.address import SocketAddress
 from ext_proc.core.events import AttemptEnded, AttemptStarted, FirstToken, RequestEnded
+from ext_proc.signals.orca import HEADERS
 from protos.messages import Messages
 
 # Envoy's short names of response flags (docs: access log usage, %RESPONSE_FLAGS%), by field of `ResponseFlags`.
@@ -63,6 +65,20 @@ _LARGEST_NUMBER: Final = 1e15
 LogEvent = AttemptStarted | FirstToken | AttemptEnded | RequestEnded
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadSeen:
+    """An answer of `address` had a load header (`ext_proc.signals.orca`), among its headers or in its trailer."""
+
+    decision_id: str
+    address: str
+    at: float
+    name: str
+    value: str
+    is_trailer: bool
+    is_last: bool
+    """Whether the attempt is over, so that no further record repeats it."""
+
+
 class LogWire:
     """The codec of access log streams. Immutable after construction."""
 
@@ -72,12 +88,13 @@ class LogWire:
         self.answer = bytes(messages["envoy.service.accesslog.v3.StreamAccessLogsResponse"]().SerializeToString())
         """The one serialised response of a log stream; Envoy does not read it."""
 
-    def decode(self, data: bytes, at: float) -> tuple[int, list[LogEvent]]:
+    def decode(self, data: bytes, at: float) -> tuple[int, list[LogEvent | LoadSeen]]:
         """How many records a serialised `StreamAccessLogsMessage` holds, and what they say happened.
 
         Records have no time of their own: events are dated `at`, their arrival, which is late by the log's flush
         interval, for a first token also by that of its periodic records. Each record after the first token tells of it
-        again. Records of requests that were not picked say nothing. Raises `ValueError` where it is no such message.
+        again, and so of a load header. Records of requests that were not picked say nothing. Raises `ValueError` where
+        it is no such message.
         """
         try:
             message = self._message.FromString(data)
@@ -87,7 +104,7 @@ class LogWire:
         return len(entries), [event for entry in entries for event in _events(entry, at)]
 
 
-def _events(entry: Any, at: float) -> Iterator[LogEvent]:
+def _events(entry: Any, at: float) -> Iterator[LogEvent | LoadSeen]:
     # The kind tells attempts and requests apart by itself, so the log's name, sent once per stream, is not needed.
     common = entry.common_properties
     kind = common.access_log_type
@@ -115,6 +132,27 @@ def _events(entry: Any, at: float) -> Iterator[LogEvent]:
             flags=_flags(common),
             failure=common.upstream_transport_failure_reason or entry.response.response_code_details,
         )
+    # After the end: the request itself is no longer in the engine's numbers, nor then in ours.
+    is_last = kind == _ATTEMPT_END
+    yield from _loads(entry.response.response_headers, decision_id, address, at, is_trailer=False, is_last=is_last)
+    yield from _loads(entry.response.response_trailers, decision_id, address, at, is_trailer=True, is_last=is_last)
+
+
+def _loads(
+    headers: Mapping[str, str], decision_id: str, address: str, at: float, *, is_trailer: bool, is_last: bool
+) -> Iterator[LoadSeen]:
+    for name in HEADERS:
+        if value := headers.get(name, ""):
+            yield LoadSeen(
+                decision_id=decision_id,
+                address=address,
+                at=at,
+                name=name,
+                value=value,
+                is_trailer=is_trailer,
+                is_last=is_last,
+            )
+            return  # an answer with both names says the same twice
 
 
 def _first_token(common: Any, tags: Mapping[str, str], decision_id: str, address: str, at: float) -> FirstToken | None:

@@ -11,7 +11,19 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from control_plane.admin import admission_metrics, kv_metrics, shadow_metrics, status
+from control_plane.admin import (
+    admission_metrics,
+    drain_metrics,
+    health_metrics,
+    kv_metrics,
+    load_metrics,
+    notice_metrics,
+    prediction_metrics,
+    shadow_metrics,
+    speed_metrics,
+    status,
+    token_metrics,
+)
 from ext_proc.counters import Counters, Histogram
 
 if TYPE_CHECKING:
@@ -21,10 +33,11 @@ _ENDPOINT_GAUGES = {
     "in_flight": "requests that this picker has in flight there",
     "queued_tokens": "uncached prompt tokens sent there and without a first token yet",
     "decoding": "requests of this picker that are past their first token there",
-    "waiting": "requests waiting in the engine, as last scraped",
-    "running": "requests running in the engine, as last scraped",
+    "waiting": "requests waiting in the engine, as it told last, corrected by what was sent there since",
+    "running": "requests running in the engine, in the same way",
     "index_blocks": "prompt blocks that the prefix index holds for it",
     "scrape_age_s": "seconds since its metrics were read",
+    "speed_factor": "how many times as long as usual its first tokens take, as far as was learned",
 }
 
 
@@ -65,6 +78,13 @@ class _Sidecar(Collector):
             yield from _envoys([row for row in status.envoys(self._sidecar) if row["connected"]])
         if self._sidecar.slow_loop is not None:
             yield _quarantined(status.quarantine(self._sidecar.slow_loop))
+        if self._sidecar.drains is not None:
+            yield from drain_metrics.drains(self._sidecar.drains.status())
+        if self._sidecar.health is not None:
+            yield from health_metrics.changes(self._sidecar.health.changes)
+            yield from health_metrics.mirrored(self._sidecar.health.status(), self._sidecar.health.pushes)
+        if self._sidecar.notices is not None:
+            yield from notice_metrics.notices(self._sidecar.notices.status(), self._sidecar.notices.counts)
         if self._sidecar.picker is not None:
             yield from _counters(self._sidecar.picker.counters)
             yield _gauge(
@@ -72,8 +92,19 @@ class _Sidecar(Collector):
             )
             picked = self._sidecar.picker.status()
             yield from _endpoints(picked["pools"])
+            yield from health_metrics.endpoints(picked["pools"])
+            yield from load_metrics.loads(self._sidecar.picker.counters, picked)
             yield from admission_metrics.admissions(picked["pools"])
             yield from shadow_metrics.shadows(picked["pools"])
+            yield from prediction_metrics.predictions(
+                picked["pools"], self._sidecar.picker.counters.predictions_changed
+            )
+            yield from prediction_metrics.index(picked["index"])
+            yield from prediction_metrics.token_sizes(picked["token_sizes"])
+            yield from speed_metrics.speed(picked["speed"])
+            if self._sidecar.picker.token_counts is not None:
+                yield from token_metrics.prompts(self._sidecar.picker.token_counts)
+                yield from token_metrics.precise(picked["pools"])
             if self._sidecar.picker.kv_counters is not None:
                 yield from kv_metrics.counters(self._sidecar.picker.kv_counters)
                 yield from kv_metrics.endpoints(picked["kv_events"])

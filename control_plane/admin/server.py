@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from control_plane.admin import metrics, recordings, status
+from control_plane.admin import drains, metrics, recordings, status
+from control_plane.admin.orders import own_pages_only
 from control_plane.policy.diagnostics import as_json
 from control_plane.sidecar.edits import EditRefusedError, NoSuchVersionError
 from ext_proc.core.address import SocketAddress, UnixAddress, parse_address
@@ -36,6 +37,10 @@ _INDEX = """kvpilot
 /record           picked requests as they come, without a word of them (NDJSON, kvpilot replay reads it)
 /reload           POST {"force": true}: reads the policy again
 /rollback         POST {"version": "…"}, or {} for the previous one
+/drains           endpoints that get nothing new (JSON)
+/drain            POST {"endpoints": ["POOL/ADDRESS", …], "timeout": seconds, "force": true}
+/undrain          POST {"endpoints": ["POOL/ADDRESS", …]}
+/notify           POST: a test notice to every webhook
 /metrics          Prometheus
 """
 
@@ -50,7 +55,7 @@ class AdminServer:
 
     async def start(self, address: str) -> str:
         """Binds `address` (`host:port` or `unix:/path`) and gives the bound one; raises `BindError`."""
-        app = web.Application()
+        app = web.Application(middlewares=[own_pages_only])
         app.add_routes(
             [
                 web.get("/", self._index),
@@ -63,6 +68,10 @@ class AdminServer:
                 web.get("/record", self._record),
                 web.post("/reload", self._reload),
                 web.post("/rollback", self._rollback),
+                web.get("/drains", self._drains),
+                web.post("/drain", self._drain),
+                web.post("/undrain", self._undrain),
+                web.post("/notify", self._notify),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
@@ -154,6 +163,21 @@ class AdminServer:
             return _json({"error": str(error)}, 404)
         except EditRefusedError as error:
             return self._refused(error)
+
+    async def _drains(self, request: web.Request) -> web.Response:
+        return drains.listed(self._sidecar.drains)
+
+    async def _drain(self, request: web.Request) -> web.Response:
+        return await drains.drain(request, self._sidecar.drains)
+
+    async def _undrain(self, request: web.Request) -> web.Response:
+        return await drains.undrain(request, self._sidecar.drains)
+
+    async def _notify(self, request: web.Request) -> web.Response:
+        notices = self._sidecar.notices
+        if notices is None:
+            return _error(503, "the start is not over")
+        return _json({"webhooks": await notices.test()})
 
     def _refused(self, error: EditRefusedError) -> web.Response:
         diagnostics = [as_json(diagnostic) for diagnostic in self._sidecar.state.diagnostics]

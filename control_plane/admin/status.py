@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 def status(sidecar: "Sidecar") -> dict[str, object]:
     """The JSON value of `/status` (contract: docs/operations.md)."""
+    picked = sidecar.picker.status() if sidecar.picker else {}
     return {
         "version": version("kvpilot"),
         "policy": _policy(sidecar),
@@ -24,24 +25,33 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
         "groups": _groups(sidecar.slow_loop) if sidecar.slow_loop else {},
         "quarantine": quarantine(sidecar.slow_loop) if sidecar.slow_loop else [],
         "envoys": envoys(sidecar),
-        "pools": sidecar.picker.status()["pools"] if sidecar.picker else {},
-        "recordings": sidecar.picker.status()["recordings"] if sidecar.picker else [],
-        **_kv_events(sidecar),
+        "pools": picked.get("pools", {}),
+        "drains": sidecar.drains.status() if sidecar.drains else [],
+        "mirrored": sidecar.health.status() if sidecar.health else [],
+        "notices": sidecar.notices.status() if sidecar.notices else {},
+        "index": picked.get("index", {}),
+        "token_sizes": picked.get("token_sizes", {}),
+        "speed": picked.get("speed", {}),
+        "recordings": picked.get("recordings", []),
+        "scrapes_failing": picked.get("scrapes_failing", {}),
+        "reporters": picked.get("reporters", 0),
+        **_kv_events(sidecar, picked),
         "sources": sidecar.sources.status() if sidecar.sources else [],
         "certificates": sidecar.certificates.status() if sidecar.certificates else [],
+        "tokenizers": sidecar.tokenizers.status() if sidecar.tokenizers else [],
         "addresses": {
             "xds": sidecar.xds_address,
             "ext_proc": sidecar.ext_proc_address or sidecar.options.ext_proc,
             "admin": sidecar.admin_address,
+            **({"load_reports": sidecar.load_reports_address} if sidecar.load_reports_address else {}),
         },
     }
 
 
-def _kv_events(sidecar: "Sidecar") -> dict[str, object]:
+def _kv_events(sidecar: "Sidecar", status: dict[str, Any]) -> dict[str, object]:
     """What engines tell of their caches; nothing while nobody listens."""
     if sidecar.picker is None or sidecar.picker.kv_counters is None:
         return {}
-    status = sidecar.picker.status()
     return {"kv_events": status["kv_events"], "kv_events_failing": status["kv_events_failing"]}
 
 
@@ -130,6 +140,8 @@ def not_ready(sidecar: "Sidecar") -> list[str]:
     """What is still missing before traffic may come, a line each; empty when all is there."""
     # A listener on a used port, mostly.
     refused = dict.fromkeys(sidecar.slow_loop.overview.empty_handed()) if sidecar.slow_loop else ()
+    if sidecar.is_parting:
+        return ["the end has begun"]
     missing = [f"envoy {node}: refused its first {kind}: {error}" for node, kind, error in refused]
     if "picker" in sidecar.options.roles and not sidecar.ext_proc_address:
         missing.append("picker: not listening")

@@ -19,8 +19,8 @@ EX_INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What writing to a disk may end with though the program is right."""
 VERBS = (
-    "demo", "run", "check", "plan", "render", "explain", "test", "status", "rollback", "reload", "bootstrap", "schema",
-    "pods", "probe", "record", "replay",
+    "demo", "run", "check", "plan", "render", "explain", "test", "status", "rollback", "reload", "drain", "undrain",
+    "notify", "bootstrap", "schema", "pods", "probe", "record", "replay", "drill",
 )  # fmt: skip
 
 

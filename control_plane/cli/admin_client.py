@@ -64,10 +64,10 @@ def ask(admin: str, method: str, path: str, body: object = None) -> tuple[int, A
         raise AdminError(f"what answers at {admin} is no kvpilot: status {answer.status}, no JSON") from error
 
 
-def ask_for(admin: str, method: str, path: str, body: object = None) -> Any:
-    """The JSON of an answer with status 200; raises AdminError for any other, in the sidecar's own words."""
+def ask_for(admin: str, method: str, path: str, body: object = None, *, expected: int = 200) -> Any:
+    """The JSON of an answer with the status `expected`; raises AdminError for any other, in the sidecar's own words."""
     status, answer = ask(admin, method, path, body)
-    if status != 200:
+    if status != expected:
         raise AdminError(error_text(answer) or f"the sidecar answers {status}")
     return answer
 

@@ -68,6 +68,17 @@ def delay(text: str) -> float:
     return value
 
 
+def duration(text: str) -> float:
+    """A time as the policy writes it, such as `30s` or `1m30s`, from nothing to a day; in seconds."""
+    from control_plane.policy.kinds import ValueRefusedError
+    from control_plane.policy.units import Duration
+
+    try:
+        return Duration("0s", "24h").parse(text)
+    except ValueRefusedError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from error
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     value = _float(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from control_plane.cli.admin_client import AdminError, add_admin, ask_for
+from control_plane.cli.argument_types import number
 from control_plane.cli.compiling import add_place, compiled_for, envoy_version
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ GATES = {
 }
 """Part of a filter's name → what may end a request before its route does; these are not judged here."""
 
+_TOKENS = number(1, 1_000_000)
+"""Of a prompt or an answer: more than any engine's context."""
+
 _DECISION = re.compile("[0-9a-f]{16}")
 
 
@@ -39,7 +43,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="POLICY|DECISION_ID", help="a policy, or the value of x-kvpilot-decision")
     parser.add_argument("--model", default="", help="the model that the body asks for")
     parser.add_argument("--stream", action="store_true", help="the answer is to be streamed")
-    parser.add_argument("--body", type=Path, metavar="FILE", help="the whole body, in place of --model and --stream")
+    parser.add_argument(
+        "--prompt-tokens",
+        type=_TOKENS,
+        default=1,
+        metavar="N",
+        help="about how long the prompt is (default: one token)",
+    )
+    parser.add_argument(
+        "--max-tokens", type=_TOKENS, metavar="N", help="how long the answer may become (default: no bound)"
+    )
+    parser.add_argument("--tools", action="store_true", help="the body offers the model a tool")
+    parser.add_argument("--body", type=Path, metavar="FILE", help="the whole body, in place of all that is above")
     parser.add_argument(
         "--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="a header; several times"
     )
@@ -105,13 +120,21 @@ def _explain_policy(args: argparse.Namespace) -> int:
 
 def _request(args: argparse.Namespace) -> "Request":
     from control_plane.compile.evaluate import Request
+    from control_plane.scenarios.model import AskedRequest
+    from control_plane.scenarios.put import made_up
 
-    body = b""
-    if args.body:
-        body = args.body.read_bytes()
-    elif args.model:
-        text: dict[str, object] = {"model": args.model, **({"stream": True} if args.stream else {})}
-        body = json.dumps(text).encode()
+    asked = AskedRequest(
+        model=args.model,
+        path=args.path,
+        prompt_tokens=args.prompt_tokens,
+        max_tokens=args.max_tokens,
+        tools=args.tools,
+        stream=args.stream,
+        listener=args.listener,
+        body="",
+        to_pool="",
+    )
+    body = args.body.read_bytes() if args.body else made_up(asked)
     method = args.method.upper() or ("POST" if body else "GET")
     headers = dict(args.header)
     return Request(path=args.path, method=method, authority=headers.pop("host", args.host), headers=headers, body=body)
@@ -260,7 +283,11 @@ def _asked(found: Mapping[str, Any]) -> Iterator[str]:
     """The request, as far as it is kept: no word of its prompt."""
     request = found.get("request") or {}
     if request.get("kind"):
-        words = [f"{request['kind']} of about {_number(request['tokens'])} tokens"]
+        counted = request.get("counted_by", "text")
+        about, why = ("" if counted == "tokens" else "about "), counted.partition(": ")[2]
+        words = [f"{request['kind']} of {about}{_number(request['tokens'])} tokens"]
+        if why:
+            words.append(f"by its text, for {why}")
         if request["max_tokens"] is not None:
             words.append(f"at most {_number(request['max_tokens'])} to answer")
         if request["has_session"]:

@@ -13,6 +13,9 @@ DIALECTS = ("vllm", "sglang", "trtllm", "llamacpp", "tgi", "lmdeploy")
 MAX_PODS = 256
 """They share one process; more are no use on one machine."""
 
+MAX_BLOCK_SIZE = 4_096
+"""Tokens of a KV block; real engines have up to 128, some hybrid models up to 1,056."""
+
 KV_SHAPES = ("map", "array")
 REPLAY_OFFSET = 1_000
 """From the port of KV events to that of their replays."""
@@ -32,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--profile", default="demo", help="what their engines are, as for kvpilot replay (default %(default)s)"
+    )
+    parser.add_argument(
+        "--block-size", type=number(1, MAX_BLOCK_SIZE), metavar="TOKENS", help="of a KV block (default: the profile's)"
+    )
+    parser.add_argument(
+        "--no-prefix-caching", action="store_true", help="their engines keep nothing of a prompt for later ones"
     )
     parser.add_argument(
         "--engine",
@@ -59,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(args: argparse.Namespace) -> int:
     import sys
+    from dataclasses import replace
 
     from control_plane.cli.signals import stopping
     from sim.fleet import DEFAULT_MODEL, SimFleet, pod_specs
@@ -74,12 +84,13 @@ async def _serve(args: argparse.Namespace) -> int:
             shape=args.kv_shape,
         )
     try:
+        profile = replace(named(args.profile), prefix_caching=not args.no_prefix_caching)
         specs = pod_specs(
             args.count,
             models=tuple(args.models or (DEFAULT_MODEL,)),
             host=args.host,
             base_port=args.base_port,
-            profile=named(args.profile),
+            profile=profile if args.block_size is None else profile.with_block_size(args.block_size),
             dialect=args.engine or "",
             kv=kv,
         )

@@ -1,6 +1,7 @@
 """The part of `kvpilot replay` that says what a trace is played over: engines, routers, network, what goes wrong."""
 
 import argparse
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", default=DEFAULT_PROFILE, help="what the engines are (default %(default)s)")
     parser.add_argument("--kv", type=positive, default=1.0, metavar="X", help="the engines' KV memory times X")
+    parser.add_argument(
+        "--no-prefix-caching", action="store_true", help="the engines keep nothing of a prompt for later ones"
+    )
     parser.add_argument("--routers", type=few, default=1, help="routers that share the requests (default 1)")
     parser.add_argument(
         "--network-ms", type=delay, default=0.5, metavar="MS", help="one way between router and engine (default 0.5)"
@@ -87,7 +91,8 @@ def add_setup_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=reader("a fault", _fault),
         metavar="FAULT",
-        help="slow:POD:X[@T..T], crash:POD@T, restart:POD@T..T or hang:POD@T..T, times in seconds; repeatable",
+        help="slow:POD:X[@T..T], crash:POD@T, restart:POD@T..T, hang:POD@T..T or fail:POD:SHARE[@T..T], times in "
+        "seconds; repeatable",
     )
 
 
@@ -101,7 +106,7 @@ def setup_of(args: argparse.Namespace, pool: "PoolSettings") -> "Setup":
     zones, router_zones = _zones(args, pool, engines)
     return Setup(
         factory=ProductionFactory(pool.strategy, pool),
-        profile=named(args.profile).with_memory(args.kv),
+        profile=replace(named(args.profile).with_memory(args.kv), prefix_caching=not args.no_prefix_caching),
         engines=engines,
         zones=zones,
         router_zones=router_zones,
@@ -141,6 +146,7 @@ def described(args: argparse.Namespace, setup: "Setup") -> dict[str, Any]:
         "engines": setup.engines,
         "profile": args.profile,
         "kv": setup_number(args.kv),
+        "prefix_caching": setup.profile.prefix_caching,
         "routers": setup.routers,
         "zones": list(dict.fromkeys(filter(None, setup.zones))),
         "router_zones": list(setup.router_zones),
@@ -167,6 +173,7 @@ def fleet_words(args: argparse.Namespace, setup: "Setup") -> str:
     unusual = (
         (bool(setup.router_zones), f"zones: {len(set(setup.zones))}, {_ms(args.zone_ms)} further each way"),
         (args.kv != 1, f"KV memory × {args.kv:g}"),
+        (args.no_prefix_caching, "no prefix caching"),
         (args.network_ms != 0.5, f"network: {_ms(args.network_ms)} each way"),
         (args.first_tokens != 250, f"first tokens known: {_ms(args.first_tokens)}"),
         (args.kv_events is not None, f"KV-cache events: {args.kv_events or 0:g} ms"),

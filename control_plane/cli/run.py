@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from control_plane.cli.argument_types import address, tcp_address
+from control_plane.cli.argument_types import address, duration, tcp_address
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--admin", type=address, default="127.0.0.1:9909", metavar="ADDR", help="admin HTTP (default %(default)s)"
     )
+    parser.add_argument(
+        "--load-reports", type=address, default=None, metavar="ADDR", help="load reports gRPC (default: none are taken)"
+    )
     parser.add_argument("--ads", choices=["delta", "sotw"], default="delta", help="xDS variant of our Envoy")
     parser.add_argument(
         "--envoy-admin", type=tcp_address, default="127.0.0.1:0", metavar="HOST:PORT", help="admin address of our Envoy"
@@ -46,6 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zone", default="", help="zone of the Envoy, for locality failover")
     parser.add_argument(
         "--dns", type=tcp_address, metavar="HOST:PORT", help="name server for discovery (default: the machine's)"
+    )
+    parser.add_argument(
+        "--drain-time",
+        type=duration,
+        default=0.0,
+        metavar="DURATION",
+        help="on SIGTERM, how long running requests may go on in our Envoy, such as 30s (default: not at all)",
     )
     parser.add_argument("--state-dir", type=Path, help="keeps the last good policies, and our Envoy's files")
 
@@ -91,10 +101,14 @@ def name_server(text: str | None) -> "SocketAddress | None":
 async def _serve(args: argparse.Namespace) -> int:
     import sys
 
+    from control_plane.cli import EX_USAGE
     from control_plane.cli.envoy_files import bootstrap_template
     from control_plane.cli.signals import stopping
     from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions, start_errors
 
+    if args.load_reports and "picker" not in args.roles:
+        print("--load-reports is the picker's: it needs the role `picker`", file=sys.stderr)
+        return EX_USAGE
     envoy = None
     if not args.no_envoy:
         envoy = EnvoyOptions(
@@ -109,6 +123,7 @@ async def _serve(args: argparse.Namespace) -> int:
             xds=args.xds,
             ext_proc=args.ext_proc,
             admin=args.admin,
+            load_reports=args.load_reports or "",
             roles=args.roles,
             region=args.region,
             zone=args.zone,
@@ -124,17 +139,22 @@ async def _serve(args: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             return 1
         try:
-            return await _until_stopped(sidecar, stopped)
+            return await _until_stopped(sidecar, stopped, args.drain_time)
         finally:
             await sidecar.stop()
 
 
-async def _until_stopped(sidecar: "Sidecar", stopped: "asyncio.Event") -> int:
+async def _until_stopped(sidecar: "Sidecar", stopped: "asyncio.Event", drain_s: float = 0.0) -> int:
     import asyncio
     import logging
 
     log = logging.getLogger("kvpilot")
-    addresses = {"admin": sidecar.admin_address, "xds": sidecar.xds_address, "ext_proc": sidecar.ext_proc_address}
+    addresses = {
+        "admin": sidecar.admin_address,
+        "xds": sidecar.xds_address,
+        "ext_proc": sidecar.ext_proc_address,
+        "load reports": sidecar.load_reports_address,
+    }
     log.info("serving %s", "  ".join(f"{name} {address}" for name, address in addresses.items() if address))
     told = asyncio.create_task(stopped.wait(), name="signals")
     envoy_ended = asyncio.create_task(sidecar.envoy_ended(), name="envoy ended")
@@ -146,5 +166,19 @@ async def _until_stopped(sidecar: "Sidecar", stopped: "asyncio.Event") -> int:
     if ended and sidecar.envoy is not None:
         log.error("envoy ended by itself; the end of %s:\n%s", sidecar.envoy.log_path, sidecar.envoy.log_tail())
         return 1
+    await _part(sidecar, stopped, drain_s)
     log.info("stopping")
     return 0
+
+
+async def _part(sidecar: "Sidecar", stopped: "asyncio.Event", drain_s: float) -> None:
+    """Lets requests end; a second signal ends that."""
+    import asyncio
+
+    stopped.clear()
+    parting = asyncio.create_task(sidecar.part(drain_s), name="parting")
+    told = asyncio.create_task(stopped.wait(), name="second signal")
+    await asyncio.wait((parting, told), return_when=asyncio.FIRST_COMPLETED)
+    for task in (parting, told):
+        task.cancel()
+    await asyncio.gather(parting, told, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""`kvpilot schema`: the JSON Schema of policies or of scenario files for editors, or their reference pages."""
+"""`kvpilot schema`: the JSON Schema of policies, scenario files or drills for editors, or their reference pages."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ NAME = "schema"
 HELP = "print the JSON Schema of the policy file"
 
 OUTPUTS = ("json", "markdown")
-FILES = ("policy", "part", "scenarios")
+FILES = ("policy", "part", "scenarios", "drills")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +28,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the schema or the page; always 0."""
+    from control_plane.drills.reference import drills_markdown, drills_schema
     from control_plane.policy import json_schema, part_schema, reference_markdown
     from control_plane.scenarios.reference import scenarios_markdown, scenarios_schema
 
     if args.output == "markdown":
-        print(scenarios_markdown() if args.of == "scenarios" else reference_markdown(), end="")
+        pages = {"scenarios": scenarios_markdown, "drills": drills_markdown}
+        print(pages.get(args.of, reference_markdown)(), end="")
     else:
-        schema = {"policy": json_schema, "part": part_schema, "scenarios": scenarios_schema}[args.of]
-        print(json.dumps(schema(), indent=2, ensure_ascii=False))
+        schemas = {
+            "policy": json_schema,
+            "part": part_schema,
+            "scenarios": scenarios_schema,
+            "drills": drills_schema,
+        }
+        print(json.dumps(schemas[args.of](), indent=2, ensure_ascii=False))
     return 0

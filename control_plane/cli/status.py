@@ -82,9 +82,13 @@ def _show(status: "dict[str, Any]") -> None:
     if status.get("groups"):
         console.print(_groups(status["groups"]))
     console.print(_endpoints(status["pools"]))
+    _show_health(console, status)
+    _show_drains(console, status)
     _show_admissions(console, status["pools"])
     _show_shadows(console, status["pools"])
+    _show_predictions(console, status["pools"])
     _show_files(console, status)
+    _show_notices(console, status)
     _show_history(console, status)
 
 
@@ -151,17 +155,52 @@ def _groups(groups: "dict[str, dict[str, Any]]") -> "Table":
 
 
 def _endpoints(pools: "dict[str, dict[str, Any]]") -> "Table":
-    numbers = ("in flight", "waiting", "running", "queued tokens", "cached blocks", "scraped")
+    numbers = ("in flight", "waiting", "running", "queued tokens", "cached blocks", "load told")
     table = _table("Endpoints", "pool", "endpoint", "health", *numbers, right=numbers)
     for name, pool in pools.items():
         for endpoint in pool["endpoints"]:
-            age = endpoint.get("scrape_age_s")
             cells = (
                 endpoint.get(key, "") for key in ("in_flight", "waiting", "running", "queued_tokens", "index_blocks")
             )
-            scraped = "never" if age is None else f"{age:.1f} s ago"
-            table.add_row(name, endpoint["address"], endpoint["health"], *(str(cell) for cell in cells), scraped)
+            told = _last_told(endpoint)
+            table.add_row(name, endpoint["address"], endpoint["health"], *(str(cell) for cell in cells), told)
     return table
+
+
+def _last_told(endpoint: "dict[str, Any]") -> str:
+    """When an engine last told of its queue, and how."""
+    told = endpoint.get("told", {})
+    number = told.get("waiting") or told.get("running")
+    if number is not None:
+        return f"{number['age_s']:.1f} s ago ({number['source']})"
+    age = endpoint.get("scrape_age_s")  # all that an older sidecar says
+    return "never" if age is None else f"{age:.1f} s ago"
+
+
+def _show_health(console: "Console", status: "dict[str, Any]") -> None:
+    """What is found of endpoints, and whom Envoys are told to avoid."""
+    from rich.text import Text
+
+    told = {(row["pool"], row["address"]): row["state"] for row in status.get("mirrored", ())}
+    table = _table("Not well", "pool", "endpoint", "health", "Envoys are told", "why")
+    for name, pool in status["pools"].items():
+        for endpoint in pool["endpoints"]:
+            state, why = told.get((name, endpoint["address"]), ""), endpoint.get("why", "")
+            if state or why:
+                table.add_row(name, endpoint["address"], endpoint["health"], state, Text(why))
+    if table.row_count:
+        console.print(table)
+
+
+def _show_drains(console: "Console", status: "dict[str, Any]") -> None:
+    """Who gets nothing new, by whose word, and what still runs there."""
+    table = _table("Drains", "pool", "endpoint", "state", "by", "requests", right=("requests",))
+    for drain in status.get("drains", ()):
+        running = drain.get("running")
+        by = "operator" if drain["by"] == "operator" else f"pod ({drain['why']})"
+        table.add_row(drain["pool"], drain["address"], drain["state"], by, "" if running is None else str(running))
+    if table.row_count:
+        console.print(table)
 
 
 def _show_admissions(console: "Console", pools: "dict[str, dict[str, Any]]") -> None:
@@ -197,6 +236,17 @@ def _show_shadows(console: "Console", pools: "dict[str, dict[str, Any]]") -> Non
         console.print(table)
 
 
+def _show_predictions(console: "Console", pools: "dict[str, dict[str, Any]]") -> None:
+    """Only predictions that engines refute: of pools, and of single endpoints."""
+    for name, pool in pools.items():
+        found = pool.get("prediction", {})
+        rows = {f"pool {name}": found, **{f"pool {name}, {a}": row for a, row in found.get("endpoints", {}).items()}}
+        for whose, row in rows.items():
+            if row.get("verdict") == "over":
+                then = f"it counts {row['trust']:.0%}" if found["is_acting"] else "checkPredictions is false"
+                console.print(f"{whose}: {row['why']}; {then}", style="yellow", markup=False)
+
+
 def _show_files(console: "Console", status: "dict[str, Any]") -> None:
     """Discovery and certificates: only what is not as it should be."""
     for source in status.get("sources", ()):
@@ -207,6 +257,25 @@ def _show_files(console: "Console", status: "dict[str, Any]") -> None:
         if certificate.get("error"):
             files = ", ".join(certificate["files"])
             text = f"{certificate['policy']} ({files}): {certificate['state']}; {certificate['error']}"
+            console.print(text, style="yellow", markup=False)
+    for tokenizer in status.get("tokenizers", ()):
+        if tokenizer["error"]:
+            text = f"tokenizer of {tokenizer['model']}: {tokenizer['state']}; {tokenizer['error']}"
+            console.print(text, style="yellow", markup=False)
+
+
+def _show_notices(console: "Console", status: "dict[str, Any]") -> None:
+    """What operators are told of now, and webhooks that do not take it."""
+    from datetime import UTC, datetime
+
+    notices = status.get("notices") or {"open": (), "webhooks": ()}
+    for notice in notices["open"]:
+        since = datetime.fromtimestamp(notice["started_at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        style = {"critical": "bold red", "warning": "yellow"}.get(notice["severity"], "")
+        console.print(f"open since {since} [{notice['severity']}] {notice['summary']}", style=style, markup=False)
+    for webhook in notices["webhooks"]:
+        if webhook["error"]:
+            text = f"webhook {webhook['name']}: {webhook['pending']} wait; {webhook['error']}"
             console.print(text, style="yellow", markup=False)
 
 

@@ -3,6 +3,8 @@
 They are how the picker learns what came of its decision; both carry the decision id, by which they join.
 """
 
+from collections.abc import Sequence
+
 from control_plane.compile.capability import Capabilities, Feature
 from control_plane.compile.names import (
     ATTEMPT_LOG,
@@ -16,6 +18,7 @@ from control_plane.compile.names import (
     REQUEST_LOG,
 )
 from control_plane.compile.typed import Json, duration, extension
+from ext_proc.signals.orca import HEADERS as LOAD_HEADERS
 
 FLUSH_S = 0.05
 """Records are gathered for so long: an outcome may be this late, and a message carries many under load."""
@@ -31,12 +34,15 @@ _FIRST_TOKEN = "%COMMON_DURATION(DS_RX_BEG:US_RX_BODY_BEG:us)%"
 _ATTEMPT_FIRST_TOKEN = "%COMMON_DURATION(US_TX_BEG:US_RX_BODY_BEG:us)%"
 
 
-def attempt_log(capabilities: Capabilities) -> Json:
-    """The router's log: start, progress and end of each attempt."""
+def attempt_log(capabilities: Capabilities, *, loads: bool = False) -> Json:
+    """The router's log: start, progress and end of each attempt; with `loads` also the load headers of its answer.
+
+    This log and not the listener's, because it has the headers as the pod sent them, and says which pod it was.
+    """
     tags = [_decision()]
     if capabilities.has(Feature.FIRST_TOKEN_TIME):
         tags += [_formatted("first_token_us", _FIRST_TOKEN), _formatted("attempt_first_token_us", _ATTEMPT_FIRST_TOKEN)]
-    return _log(ATTEMPT_LOG, tags)
+    return _log(ATTEMPT_LOG, tags, LOAD_HEADERS if loads else ())
 
 
 def request_log(capabilities: Capabilities) -> Json:
@@ -60,7 +66,9 @@ def _formatted(tag: str, value: str) -> Json:
     return {"tag": tag, "value": value}
 
 
-def _log(name: str, tags: list[Json]) -> Json:
+def _log(name: str, tags: list[Json], answered: Sequence[str] = ()) -> Json:
+    headers = list(answered)
+    more = {"additionalResponseHeadersToLog": headers, "additionalResponseTrailersToLog": headers} if headers else {}
     return extension(
         "envoy.access_loggers.http_grpc",
         "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
@@ -71,6 +79,7 @@ def _log(name: str, tags: list[Json]) -> Json:
                 "transportApiVersion": "V3",
                 "bufferFlushInterval": duration(FLUSH_S),
                 "customTags": tags,
-            }
+            },
+            **more,
         },
     )

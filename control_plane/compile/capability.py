@@ -36,6 +36,7 @@ class Feature(Enum):
     FORGERY_GUARD = "removal of kvpilot's own headers from what clients send (early header mutation)"
     ACCESS_LOG = "outcomes of requests and attempts (gRPC access log)"
     ACCESS_LOG_SINKS = "access logs as JSON lines (only kvpilot is told)"
+    TOOLS = "rules that ask for tools (no request meets them)"
     RATE_LIMITS = "rate limits (nothing is limited)"
     FAULTS = "faults on purpose (none happen)"
     FIRST_TOKEN_TIME = "time to the first body byte in the access log"
@@ -83,6 +84,9 @@ _NEEDS: dict[Feature, _Need] = {
             "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
             "envoy.extensions.access_loggers.stream.v3.StderrAccessLog",
         )
+    ),
+    Feature.TOOLS: _Need(
+        (f"{_FILTERS}.json_to_metadata.v3.JsonToMetadata", f"{_FILTERS}.lua.v3.Lua"), since=OLDEST_TESTED
     ),
     # The oldest with buckets per header value that was tried; 1.34 has none.
     Feature.RATE_LIMITS: _Need((f"{_FILTERS}.local_ratelimit.v3.LocalRateLimit",), since=(1, 36, 0)),

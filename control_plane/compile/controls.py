@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from control_plane.compile.names import model_route_name, rule_route_name
 from control_plane.compile.needs import hosts_of, models_of, rules_of
+from control_plane.policy.feedback import Orca
 from control_plane.policy.model import Listener, Model, Policy
 from control_plane.policy.rate_limits import RateLimit
 from control_plane.policy.routing import Rule
@@ -20,6 +21,8 @@ class Controls:
     """Whether one of the listener's routes has a fault of its own."""
     usage: bool = True
     """Whether token counts are read from answers."""
+    orca: Orca | None = None
+    """How load headers are read from answers, if they are."""
 
 
 NO_CONTROLS = Controls()
@@ -36,4 +39,5 @@ def controls_of(listener: Listener, policy: Policy) -> Controls:
         limits={name: owner.rate_limit for name, owner in owners.items() if owner.rate_limit},
         faults=any(owner.fault is not None for owner in owners.values()),
         usage=policy.feedback.usage,
+        orca=policy.feedback.orca,
     )

@@ -7,7 +7,7 @@ from control_plane.compile.health_checks import endpoint_check
 from control_plane.compile.localities import Locality, Placement, placements
 from control_plane.compile.names import cluster_name
 from control_plane.compile.typed import Json
-from control_plane.fleet.model import Endpoint
+from control_plane.fleet.model import Endpoint, Health
 from control_plane.policy.model import Pool
 
 MAX_WEIGHT_SUM = 2**32 - 1
@@ -18,11 +18,13 @@ def load_assignment(pool: Pool, endpoints: Sequence[Endpoint], node: Locality) -
     """The `ClusterLoadAssignment` of `pool`.
 
     A pool without endpoints gets an empty assignment: taking the resource away would change nothing in Envoy. An
-    address that is listed twice counts once, first come. Localities that get no share are not in it.
+    address that is listed twice counts once, first come. Localities that get no share are not in it, nor is who was
+    drained: its idle connections and health checks end, it is no lost capacity, and what runs there goes on.
     """
     by_address: dict[str, Endpoint] = {}
     for endpoint in endpoints:
-        by_address.setdefault(endpoint.address, endpoint)
+        if endpoint.health not in (Health.REMOVED, Health.DRAINED):
+            by_address.setdefault(endpoint.address, endpoint)
     unique = tuple(by_address.values())
     weights = scaled([endpoint.weight for endpoint in unique])
     by_place: dict[tuple[str, str], list[tuple[Endpoint, int]]] = {}
@@ -68,6 +70,13 @@ def _locality(locality: Locality, members: Iterable[tuple[Endpoint, int]], place
 def _endpoint(endpoint: Endpoint, weight: int, check: Json) -> Json:
     return {
         "endpoint": {"address": pod_address(endpoint.address), **check},
-        "healthStatus": endpoint.health.name,
+        "healthStatus": _status(endpoint).name,
         "loadBalancingWeight": weight,
     }
+
+
+def _status(endpoint: Endpoint) -> Health:
+    """What is known counts before what is inferred, unless that is worse."""
+    if endpoint.health in (Health.HEALTHY, Health.DEGRADED) and endpoint.inferred is not Health.HEALTHY:
+        return Health.UNHEALTHY if endpoint.inferred is Health.UNHEALTHY else Health.DEGRADED
+    return endpoint.health

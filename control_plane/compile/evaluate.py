@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from control_plane.compile.complexity import TOOLS_FILTER, has_tools
 from control_plane.compile.conditions import Metadata, Request, UnknownMatcherError, mismatch
+from control_plane.compile.names import KVPILOT_NAMESPACE, TOOLS_KEY
 from control_plane.compile.typed import Json
 
 __all__ = [
@@ -197,6 +199,8 @@ def _through_filters(manager: Json, first: Json, request: Request) -> tuple[Meta
         if str(config.get("@type", "")).endswith(_JSON_TO_METADATA) and "requestRules" in config:
             for namespace, values in body_metadata(config["requestRules"], request.body).items():
                 metadata.setdefault(namespace, {}).update(values)
+        if each["name"] == TOOLS_FILTER and has_tools(request.body):
+            metadata.setdefault(KVPILOT_NAMESPACE, {})[TOOLS_KEY] = True
     return metadata, names
 
 

@@ -3,8 +3,8 @@
 The order matters, and each place has its reason:
 
 1. `jwt_authn` verifies the client's token, before anything else is done for it.
-2. `json_to_metadata` reads the body's model (and whether the answer is to be streamed) for the routes. Filters that are
-   to see the model's route stand behind it.
+2. `json_to_metadata` reads the body's model (and whether the answer is to be streamed, and how long it may become) for
+   the routes; `kvpilot.tools` whether the body offers tools. Filters that are to see the model's route stand behind.
 3. `rbac` refuses what is denied, then what is not allowed, by the token's claims and the body's model.
 4. `local_ratelimit` refuses what is too much, `fault` injects faults; both before the picker is asked.
 5. `ext_proc` asks the picker, with the route already chosen.
@@ -16,8 +16,10 @@ The order matters, and each place has its reason:
 10. the router.
 """
 
+from control_plane.compile import load_headers
 from control_plane.compile.access_logs import ATTEMPT_PROGRESS_S, attempt_log
 from control_plane.compile.capability import Capabilities, Feature
+from control_plane.compile.complexity import bound_rules, tools_filter
 from control_plane.compile.controls import NO_CONTROLS, Controls
 from control_plane.compile.faults import fault_filter
 from control_plane.compile.jwt import jwt_filter
@@ -46,6 +48,7 @@ from control_plane.compile.rate_limits import rate_limit_filter
 from control_plane.compile.rbac import rbac_filters
 from control_plane.compile.typed import Json, any_of, duration, extension, set_header
 from control_plane.compile.usage import usage_filters
+from control_plane.policy.feedback import Orca
 from control_plane.policy.model import Listener
 
 MODEL_FILTER = "envoy.filters.http.json_to_metadata"
@@ -79,7 +82,9 @@ def http_filters(
     if tokens is not None:
         chain.append(tokens)
     if capabilities.has(Feature.MODEL_ROUTING) and needs.model:
-        chain.append(_model())
+        chain.append(_model(needs))
+        if capabilities.has(Feature.TOOLS) and needs.tools:
+            chain.append(tools_filter())
     chain.extend(rbac_filters(listener))
     chain.extend(rate_limit_filter(listener, controls.limits, capabilities))
     chain.extend(fault_filter(listener, capabilities, needed=controls.faults))
@@ -88,17 +93,17 @@ def http_filters(
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
-        chain.append(_headers(listener.picker.explain))
+        chain.append(_headers(listener.picker.explain, controls.orca))
     if capabilities.has(Feature.FAIL_OPEN_REWRITE) and needs.rewrite:
         chain.append(rewrite_filter())
     if controls.usage:
         chain.extend(usage_filters(capabilities))
-    chain.append(_router(capabilities))
+    chain.append(_router(capabilities, loads=controls.orca is not None))
     return chain
 
 
-def _model() -> Json:
-    """Model, stream flag and what is wrong with the body, for the routes.
+def _model(needs: Needs) -> Json:
+    """Model, stream flag, what is wrong with the body and, where a rule asks for it, the bound on the answer.
 
     Every content type is read: the default takes exactly `application/json`, and `application/json; charset=utf-8` or
     none at all would lose their model. A request without a body counts as one without a model.
@@ -115,6 +120,7 @@ def _model() -> Json:
             "selectors": [{"key": "stream"}],
             "onPresent": {"metadataNamespace": KVPILOT_NAMESPACE, "key": STREAM_KEY},
         },
+        *(bound_rules() if needs.bound else ()),
     ]
     return extension(
         MODEL_FILTER,
@@ -182,7 +188,7 @@ def _buffer(listener: Listener) -> Json:
     return extension(BUFFER_FILTER, f"{_FILTERS}.buffer.v3.Buffer", {"maxRequestBytes": listener.max_request_bytes})
 
 
-def _headers(explain: str) -> Json:
+def _headers(explain: str, orca: Orca | None) -> Json:
     """The picker's metadata as headers; a header whose metadata is missing is not set at all.
 
     So who asks for the decision's id gets it without a word of Envoy's to the picker about the answer: the picker has
@@ -195,12 +201,19 @@ def _headers(explain: str) -> Json:
         f"{_FILTERS}.header_mutation.v3.HeaderMutation",
         {
             "mutations": {
-                "requestMutations": [_set(DECISION_HEADER, decision), _set(PER_TRY_TIMEOUT_HEADER, first_byte)],
+                "requestMutations": [
+                    # The question was for the picker; without this a pod would get it.
+                    *([{"remove": EXPLAIN_HEADER}] if explain == "asked" else ()),
+                    _set(DECISION_HEADER, decision),
+                    _set(PER_TRY_TIMEOUT_HEADER, first_byte),
+                    *load_headers.asked(orca),
+                ],
                 "responseMutations": [
                     # A pod has no business to set these.
                     {"remove": DECISION_HEADER},
                     {"remove": POD_HEADER},
                     *_told(explain, decision),
+                    *load_headers.hidden(orca),
                 ],
             }
         },
@@ -220,11 +233,11 @@ def _set(name: str, value: str) -> Json:
     return {"append": set_header(name, value)}
 
 
-def _router(capabilities: Capabilities) -> Json:
+def _router(capabilities: Capabilities, *, loads: bool) -> Json:
     fields: Json = {}
     if capabilities.has(Feature.ACCESS_LOG):
         fields = {
-            "upstreamLog": [attempt_log(capabilities)],
+            "upstreamLog": [attempt_log(capabilities, loads=loads)],
             "upstreamLogOptions": {
                 "flushUpstreamLogOnUpstreamStream": True,
                 "upstreamLogFlushInterval": duration(ATTEMPT_PROGRESS_S),

@@ -13,6 +13,10 @@ class Needs:
 
     model: bool = True
     """The body's model, read by Envoy."""
+    bound: bool = False
+    """How long the answer may become, read from the body."""
+    tools: bool = False
+    """Whether the body offers tools."""
     rewrite: bool = False
     """Another model's name written into bodies while the picker does not answer."""
     headers: tuple[str, ...] = ()
@@ -27,10 +31,17 @@ def needs_of(listener: Listener, policy: Policy) -> Needs:
     """What the virtual hosts of `listener` need, all together."""
     rules = {rule.name: rule for host in hosts_of(listener) for rule in rules_of(host, policy)}.values()
     models = {model.name: model for host in hosts_of(listener) for model in models_of(host, policy)}.values()
+    matches = [match for rule in rules for match in rule.match]
+    bound = any(match.max_tokens is not None for match in matches)
+    tools = any(match.tools is not None for match in matches)
     return Needs(
         model=bool(models)
-        or any(match.models for rule in rules for match in rule.match)
-        or needs_model(listener.authorization),
+        or any(match.models for match in matches)
+        or needs_model(listener.authorization)
+        or bound
+        or tools,
+        bound=bound,
+        tools=tools,
         rewrite=any(engine_names(model) for model in models)
         or any(_rewrites(rule, policy) for rule in rules if rule.direct_response is None),
         headers=_headers(listener, policy),
@@ -65,11 +76,13 @@ def all_engine_names(policy: Policy) -> dict[str, str]:
 
 def _headers(listener: Listener, policy: Policy) -> tuple[str, ...]:
     """Sorted, and those of all pools: which pools a listener leads to changes more often, and each change drains it."""
-    sessions = [pool.picker.session for pool in policy.pools if "session" in pool.picker.strategies]
+    sessions = [pool.picker.session for pool in policy.pools if pool.picker.asks_for_sessions]
     names = {session.http_header_name for session in sessions}
     names |= {"cookie" for session in sessions if session.http_cookie_name}
+    filters = (each for pool in policy.pools for each in pool.picker.filters)
+    names |= {each.batch.http_header_name for each in filters if each.batch is not None}
     for door in (pool.picker.admission for pool in policy.pools if pool.picker.admission is not None):
-        names |= {door.priority_header, door.tenant_header, door.wait_header}
+        names |= {name or "" for name in (door.priority_header, door.tenant_header, door.wait_header)}
     return tuple(sorted(names - {"", listener.session_header}))
 
 

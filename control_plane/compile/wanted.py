@@ -76,6 +76,7 @@ _hashes = _any_balancer(lambda balancer: balancer.consistent_hash)
 
 _USES: Mapping[Feature, _Use] = {
     Feature.ACCESS_LOG_SINKS: lambda policy: any(listener.access_log for listener in policy.listeners),
+    Feature.TOOLS: lambda policy: any(needs_of(listener, policy).tools for listener in policy.listeners),
     Feature.RATE_LIMITS: _has_limits,
     Feature.FAULTS: _has_faults,
     Feature.STREAM_USAGE: lambda policy: policy.feedback.usage,

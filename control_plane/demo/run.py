@@ -73,7 +73,7 @@ def policy_text(listen: str, pods: Sequence[PodProcess], strategy: str) -> str:
 # The policy of the running demo. Edit it and save: kvpilot applies it without a restart, or tells you what is wrong.
 kvpilot: v1
 listeners:
-  - {{name: openai, address: "{listen}"}}
+  - {{name: openai, address: "{listen}", picker: {{explain: always}}}}
 models:
   - {{name: {MODEL}, aliases: [{ALIAS}], pool: chat}}
 pools:

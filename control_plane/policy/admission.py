@@ -1,11 +1,11 @@
 """When a pool's endpoints are full, and who waits for a place. `docs/admission.md` says when that pays."""
 
 from control_plane.policy.blocks import BlockOf
-from control_plane.policy.containers import ListOf
+from control_plane.policy.containers import ListOf, OrWord
 from control_plane.policy.declare import Block, block, setting
 from control_plane.policy.names import HEADER_NAME, plain_name
 from control_plane.policy.request_kinds import KINDS
-from control_plane.policy.scalars import Boolean, Choice, Integer, Percent
+from control_plane.policy.scalars import Boolean, Choice, Integer, NameOf, Percent
 from control_plane.policy.units import Duration
 
 MAX_REQUESTS = 100_000
@@ -38,7 +38,13 @@ class AdmissionPriority(Block):
         ListOf(Choice(KINDS)),
         default=(),
         absent=((), "none"),
-        doc="Kinds of requests that have it where the header says nothing.",
+        doc="Kinds of requests that have it where neither header nor model say another one.",
+    )
+    models: tuple[str, ...] = setting(
+        ListOf(NameOf("models")),
+        default=(),
+        absent=((), "none"),
+        doc="Models whose requests have it where the header says nothing, also under their aliases.",
     )
     max_wait_s: float | None = setting(
         Duration("1ms", LONGEST_WAIT),
@@ -89,17 +95,19 @@ class Admission(Block):
         Integer(0, MAX_TOKENS), default=10_000_000, doc="Prompt tokens of all that wait, likewise."
     )
     max_wait_s: float = setting(Duration("1ms", LONGEST_WAIT), default=30.0, doc="The longest wait of a request.")
-    priority_header: str = setting(
-        HEADER_NAME, default="x-priority", doc="Request header that names one of `priorities`."
+    priority_header: str | None = setting(
+        OrWord(HEADER_NAME, "off", "clients do not choose"),
+        default="x-priority",
+        doc="Request header that names one of `priorities`.",
     )
-    tenant_header: str = setting(
-        HEADER_NAME,
+    tenant_header: str | None = setting(
+        OrWord(HEADER_NAME, "off", "all are one tenant"),
         default="x-tenant",
         doc="Request header that says for whom a request is: within a priority, tenants take turns by tokens. Requests "
         "without it are one tenant.",
     )
-    wait_header: str = setting(
-        HEADER_NAME,
+    wait_header: str | None = setting(
+        OrWord(HEADER_NAME, "off", "clients do not choose"),
         default="x-max-wait-ms",
         doc="Request header with the milliseconds that its client is ready to wait, where that is shorter; 0: not at "
         "all.",

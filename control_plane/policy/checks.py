@@ -7,16 +7,19 @@ also when other things could not, so that all errors of a file are reported at o
 from collections.abc import Iterable
 
 from control_plane.policy.admission import AdmissionPriority
-from control_plane.policy.checks_admission import ADMISSION_RULES
+from control_plane.policy.checks_admission import ADMISSION_RULES, check_priorities
 from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
 from control_plane.policy.checks_filters import FILTER_RULES
 from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
+from control_plane.policy.checks_health import HEALTH_RULES
 from control_plane.policy.checks_kv_events import KV_EVENT_RULES
+from control_plane.policy.checks_notifications import NOTIFICATION_RULES
 from control_plane.policy.checks_picker import PICKER_RULES
 from control_plane.policy.checks_reach import check_reach
 from control_plane.policy.checks_routing import ROUTING_LIST_RULES, ROUTING_RULES
 from control_plane.policy.checks_scraping import SCRAPE_RULES
 from control_plane.policy.checks_security import SECURITY_RULES
+from control_plane.policy.checks_tokenizers import TOKENIZER_RULES, check_precise_models, check_tokens
 from control_plane.policy.checks_traffic import TRAFFIC_LIST_RULES, TRAFFIC_RULES
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
@@ -49,6 +52,7 @@ def check_parts(reader: Reader) -> None:
             list_rule(items, reader)
     _listen_addresses([(path, block) for path, block in reader.built if isinstance(block, Listener)], reader)
     check_identities(reader)
+    check_precise_models(reader)
     _aliases(reader)
     _references(reader)
 
@@ -58,6 +62,8 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     warnings: an error here would wait until all others are mended."""
     check_groups(policy, reader)
     check_reach(policy, reader)
+    check_tokens(policy, reader)
+    check_priorities(policy, reader)
     named = {reference.name for reference in reader.references if reference.what == "pools"}
     named |= {listener.default_pool for listener in policy.listeners}
     for pool in policy.pools:
@@ -147,8 +153,8 @@ RULES: dict[type, tuple[BlockRule, ...]] = {
 """Kind of block → rules about one such block."""
 
 _TABLES = (
-    RULES, ADMISSION_RULES, FILTER_RULES, KV_EVENT_RULES, PICKER_RULES, ROUTING_RULES, SCRAPE_RULES, SECURITY_RULES,
-    TRAFFIC_RULES,
+    RULES, ADMISSION_RULES, FILTER_RULES, HEALTH_RULES, KV_EVENT_RULES, NOTIFICATION_RULES, PICKER_RULES, ROUTING_RULES,
+    SCRAPE_RULES, SECURITY_RULES, TOKENIZER_RULES, TRAFFIC_RULES,
 )  # fmt: skip
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {

@@ -3,6 +3,7 @@
 from control_plane.policy.admission import Admission, AdmissionPriority
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
+from control_plane.policy.model import Policy
 from control_plane.policy.reader import BlockRule, Reader, names_text
 
 _LIMITS = ("maxInFlight", "maxPrefillTokens", "maxKvUsage")
@@ -27,14 +28,17 @@ def _known_default(admission: Admission, path: str, reader: Reader) -> None:
         reader.report_at(f"{path}.defaultPriority", Code.UNKNOWN_REFERENCE, message, hint)
 
 
-def _one_place_for_each_kind(admission: Admission, path: str, reader: Reader) -> None:
-    seen: set[str] = set()
+def _one_place_for_each(admission: Admission, path: str, reader: Reader) -> None:
+    kinds: set[str] = set()
+    models: set[str] = set()
     for index, priority in enumerate(admission.priorities):
-        again = [kind for kind in priority.kinds if kind in seen]
-        if again:
-            message = f"{quoted(again[0])} has a higher priority already"
-            reader.report_at(f"{path}.priorities[{index}].kinds", Code.NO_EFFECT, message, "a kind has one priority")
-        seen.update(priority.kinds)
+        for key, names, seen in (("kinds", priority.kinds, kinds), ("models", priority.models, models)):
+            again = [name for name in names if name in seen]
+            if again:
+                message = f"{quoted(again[0])} has a higher priority already"
+                hint = f"a {key[:-1]} has one priority"
+                reader.report_at(f"{path}.priorities[{index}].{key}", Code.NO_EFFECT, message, hint)
+            seen.update(names)
 
 
 def _does_not_wait(priority: AdmissionPriority, path: str, reader: Reader) -> None:
@@ -43,8 +47,26 @@ def _does_not_wait(priority: AdmissionPriority, path: str, reader: Reader) -> No
         reader.report_at(f"{path}.maxWait", Code.NO_EFFECT, message, "remove one of them")
 
 
+def check_priorities(policy: Policy, reader: Reader) -> None:
+    """Warns of a rule's priority that none of its pools has."""
+    pools = {pool.name: pool.picker.admission for pool in policy.pools}
+    for rule in policy.rules:
+        if not rule.priority or rule.direct_response is not None:
+            continue
+        path = f"rules.{rule.name}.priority"
+        doors = [door for target in rule.targets if (door := pools.get(target.pool)) is not None]
+        known = tuple(dict.fromkeys(priority.name for door in doors for priority in door.priorities))
+        if not doors:
+            message = "no pool of this rule has `admission`: its requests have no priority"
+            reader.report_at(path, Code.NO_EFFECT, message, "remove it")
+        elif rule.priority not in known:
+            message = f"no pool of this rule has the priority {quoted(rule.priority)}"
+            hint = f"there are {names_text(known)}" if known else "add `priorities` to its `admission`"
+            reader.report_at(path, Code.NO_EFFECT, message, hint)
+
+
 ADMISSION_RULES: dict[type, tuple[BlockRule, ...]] = {
-    Admission: (_some_limit, _some_memory, _known_default, _one_place_for_each_kind),
+    Admission: (_some_limit, _some_memory, _known_default, _one_place_for_each),
     AdmissionPriority: (_does_not_wait,),
 }
 """Kind of block → rules about one such block."""

@@ -7,7 +7,7 @@ from control_plane.policy.model import Pool
 from control_plane.policy.reader import BlockRule, Reader
 from ext_proc.core.address import MAX_PORT
 
-_TELLING = ("vllm", "sglang", "dynamo", "custom")
+TELLING = ("vllm", "sglang", "dynamo", "custom")
 """Dynamo's workers publish what their engines say; TensorRT-LLM gives its events by HTTP, the others have none."""
 
 _OF_CONNECTING = ("port", "portOffset", "dataParallelSize")
@@ -29,16 +29,12 @@ def _no_port_of_its_own(events: KvEvents, path: str, reader: Reader) -> None:
 
 
 def _nothing_to_connect_to(events: KvEvents, path: str, reader: Reader) -> None:
-    if events.bind is None:
-        return
-    for name in _OF_CONNECTING:
-        if f"{path}.{name}" in reader.marks:
-            message = f"engines connect to `bind`: `{name}` does nothing"
-            reader.report_at(f"{path}.{name}", Code.NO_EFFECT, message, "remove it")
+    if events.bind is not None:
+        reader.report_idle(path, _OF_CONNECTING, "engines connect to `bind`: `{key}` does nothing")
 
 
 def _engine_that_tells(pool: Pool, path: str, reader: Reader) -> None:
-    if pool.kv_events is not None and pool.engine not in _TELLING:
+    if pool.kv_events is not None and pool.engine not in TELLING:
         message = f"{quoted(pool.engine)} publishes no such events: nothing will be heard"
         reader.report_at(f"{path}.kvEvents", Code.NO_EFFECT, message, "remove it")
 

@@ -15,7 +15,7 @@ from control_plane.policy.strategies import (
     known_strategies,
 )
 
-_WITH_PARAMETERS = ("weighted", "queue-depth", "gpu-memory", "session")
+_WITH_PARAMETERS = ("kv-aware", "weighted", "queue-depth", "gpu-memory", "session")
 
 
 def _own_strategy(picker: PoolPicker, path: str, reader: Reader) -> None:
@@ -50,9 +50,10 @@ def _filter(filter_: PickerFilter, path: str, reader: Reader) -> None:
     if most is not None and most < least:
         message = "`maxPromptTokens` is less than `minPromptTokens`: no prompt is both"
         reader.report_at(f"{path}.maxPromptTokens", Code.CONTRADICTION, message, "make it at least as large")
-    if not filter_.labels and not filter_.adapter_loaded:
+    if not filter_.puts_anybody_first:
         message = "this filter puts nobody first"
-        reader.report_at(path, Code.NO_EFFECT, message, "add `labels` or `adapterLoaded: true`, or remove it")
+        hint = "add `labels`, `zone`, `adapterLoaded: true`, `modelLoaded: true` or `batch`, or remove it"
+        reader.report_at(path, Code.NO_EFFECT, message, hint)
 
 
 def _labels_of_nobody(pool: Pool, path: str, reader: Reader) -> None:
@@ -62,13 +63,37 @@ def _labels_of_nobody(pool: Pool, path: str, reader: Reader) -> None:
         if not any(filter_.labels.items() <= endpoint.labels.items() for endpoint in pool.static_endpoints):
             message = f"no endpoint of {quoted(pool.name)} has these labels"
             _no_effect(f"{path}.picker.filters[{index}].labels", message, reader)
+        if filter_.zone and filter_.zone not in {endpoint.zone for endpoint in pool.static_endpoints}:
+            message = f"no endpoint of {quoted(pool.name)} is in this zone"
+            _no_effect(f"{path}.picker.filters[{index}].zone", message, reader)
 
 
 def _unused_parameters(picker: PoolPicker, path: str, reader: Reader) -> None:
     for name in _WITH_PARAMETERS:
         key = yaml_key(name.replace("-", "_"))
+        if name == "session" and picker.asks_for_sessions:
+            _only_the_key(picker, f"{path}.session", reader)
+            continue
         if name not in picker.strategies and f"{path}.{key}" in reader.marks:
             _no_effect(f"{path}.{key}", f"`{key}` does nothing with {_named(picker)}", reader)
+
+
+def _nearest_first_anyway(pool: Pool, path: str, reader: Reader) -> None:
+    """Where levels of localities are kept to, all endpoints between which is chosen are equally far."""
+    locality = pool.traffic_policy.load_balancer.locality_lb_setting
+    if not locality.enabled or locality.has_shares:
+        return
+    for key in ("otherZoneCost", "otherRegionCost"):
+        written = f"{path}.picker.kvAware.{key}"
+        if written in reader.marks:
+            _no_effect(written, f"`{key}` does nothing beside `localityLbSetting`: who is nearest comes first", reader)
+
+
+def _only_the_key(picker: PoolPicker, path: str, reader: Reader) -> None:
+    """`kv-aware` takes the key of `session`, and has a bound of its own."""
+    if "session" not in picker.strategies and f"{path}.hashBalanceFactor" in reader.marks:
+        message = "`hashBalanceFactor` does nothing with `kv-aware`, whose bound is `sessionBound`"
+        _no_effect(f"{path}.hashBalanceFactor", message, reader)
 
 
 def _one_key(session: SessionStrategy, path: str, reader: Reader) -> None:
@@ -102,7 +127,7 @@ PICKER_RULES: dict[type, tuple[BlockRule, ...]] = {
     SessionStrategy: (_one_key,),
     WeightedStrategy: (_no_errors_at_all,),
     PickerFilter: (_filter,),
-    Pool: (_labels_of_nobody,),
+    Pool: (_labels_of_nobody, _nearest_first_anyway),
     GpuMemoryStrategy: (_no_memory_at_all,),
 }
 """Kind of block → rules about one such block."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
-from control_plane.policy.matching import RuleMatch
+from control_plane.policy.matching import RuleMatch, TokenRange
 from control_plane.policy.model import Policy
 from control_plane.policy.reader import Reader
 from control_plane.policy.routing import Rule
@@ -60,6 +60,9 @@ def _is_wider(one: RuleMatch, other: RuleMatch, policy: Policy) -> bool:
         and _are_wider(one.task_type, other.task_type)
         and _are_wider(one.user_tier, other.user_tier)
         and _are_wider(one.region, other.region)
+        and _is_wider_range(one.prompt_tokens, other.prompt_tokens)
+        and _is_wider_range(one.max_tokens, other.max_tokens)
+        and one.tools in (None, other.tools)
     )
 
 
@@ -79,3 +82,14 @@ def _model_names(match: RuleMatch, policy: Policy) -> tuple[str, ...]:
 
 def _are_wider(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     return not one or (bool(other) and set(other) <= set(one))
+
+
+def _is_wider_range(one: TokenRange | None, other: TokenRange | None) -> bool:
+    """Whether each number of `other` is one of `one`; no range: any number, and none at all."""
+    if one is None:
+        return True
+    if other is None:
+        return False
+    starts_before = (one.at_least or 0) <= (other.at_least or 0)
+    ends_behind = one.less_than is None or (other.less_than is not None and other.less_than <= one.less_than)
+    return starts_before and ends_behind

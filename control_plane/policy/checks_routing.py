@@ -5,14 +5,20 @@ from collections.abc import Iterator
 
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
-from control_plane.policy.matching import MAX_WAYS, TASK_PATHS, RuleMatch, word_groups
+from control_plane.policy.matching import MAX_WAYS, TASK_PATHS, RuleMatch, TokenRange, word_groups
 from control_plane.policy.model import Listener, Model
 from control_plane.policy.reader import BlockRule, Items, ListRule, Reader
 from control_plane.policy.routing import BlueGreen, Mirror, Rule
 from control_plane.policy.string_match import StringMatch, holds
 
-_IDLE_BESIDE_AN_ANSWER = ("rewrite", "mirror", "mirrors", "timeout", "retries")
-_WITHOUT_A_MODEL = "only inference calls (POST) have a model"
+_IDLE_BESIDE_AN_ANSWER = ("rewrite", "mirror", "mirrors", "timeout", "retries", "priority")
+_ONLY_CALLS = "only inference calls (POST) have that"
+_OF_CALLS = {
+    "models": "a model",
+    "promptTokens": "a prompt",
+    "maxTokens": "a bound on its answer",
+    "tools": "tools",
+}
 
 
 # --- where requests go ---
@@ -20,12 +26,8 @@ _WITHOUT_A_MODEL = "only inference calls (POST) have a model"
 
 def _idle_keys(rule: Rule, path: str, reader: Reader) -> None:
     """An answer of Envoy's own goes to no pool, so nothing that is about pools has an effect."""
-    if rule.direct_response is None:
-        return
-    for key in _IDLE_BESIDE_AN_ANSWER:
-        if f"{path}.{key}" in reader.marks:
-            message = f"`{key}` does nothing beside `directResponse`"
-            reader.report_at(f"{path}.{key}", Code.NO_EFFECT, message, "remove it")
+    if rule.direct_response is not None:
+        reader.report_idle(path, _IDLE_BESIDE_AN_ANSWER, "`{key}` does nothing beside `directResponse`")
 
 
 def _two_colours(blue_green: BlueGreen, path: str, reader: Reader) -> None:
@@ -122,8 +124,8 @@ def _uri_contradictions(match: RuleMatch) -> Iterator[tuple[str, str, str]]:
         yield "uri", f"no path has a question mark as {quoted(start)} has", "use `queryParams`"
         return
     called = [path for path in TASK_PATHS.values() if holds(uri, path)]
-    if match.models and not called:
-        yield "models", "no request to this path has a model", _WITHOUT_A_MODEL
+    for key in () if called else match.asks_of_calls:
+        yield key, f"no request to this path has {_OF_CALLS[key]}", _ONLY_CALLS
     if match.task_type and all(word in TASK_PATHS and TASK_PATHS[word] not in called for word in match.task_type):
         yield "taskType", "no request to this path has such a task", "the words stand for paths of their own"
 
@@ -135,10 +137,23 @@ def _method_contradictions(match: RuleMatch, method: StringMatch) -> Iterator[tu
         return
     if holds(method, "POST"):
         return
-    if match.models:
-        yield "models", "no request with this method has a model", _WITHOUT_A_MODEL
+    for key in match.asks_of_calls:
+        yield key, f"no request with this method has {_OF_CALLS[key]}", _ONLY_CALLS
     if match.task_type and all(word in TASK_PATHS for word in match.task_type):
         yield "taskType", "no request with this method has such a task", "they are POST"
+
+
+def _possible_range(tokens: TokenRange, path: str, reader: Reader) -> None:
+    """A range with something in it that does not hold everything."""
+    if tokens.at_least is None and tokens.less_than is None:
+        message = "any number of tokens is in this range"
+        reader.report_at(path, Code.NO_EFFECT, message, "add `atLeast` or `lessThan`, or remove it")
+    elif tokens.at_least is not None and tokens.less_than is not None and tokens.less_than <= tokens.at_least:
+        message = f"no number is at least {tokens.at_least} and less than {tokens.less_than}"
+        reader.report_at(f"{path}.lessThan", Code.IMPOSSIBLE_MATCH, message, "make `lessThan` the larger one")
+    elif tokens.less_than == 1:
+        message = "no request has less than one token"
+        reader.report_at(f"{path}.lessThan", Code.IMPOSSIBLE_MATCH, message, "give a larger bound")
 
 
 # --- virtual hosts ---
@@ -179,6 +194,7 @@ ROUTING_RULES: dict[type, tuple[BlockRule, ...]] = {
     Rule: (_mirrors, _idle_keys),
     BlueGreen: (_two_colours,),
     RuleMatch: (_known_models, _possible, _expressible, _few_enough),
+    TokenRange: (_possible_range,),
     Listener: (_virtual_hosts,),
 }
 """Kind of block → rules about one such block."""

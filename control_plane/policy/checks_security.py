@@ -122,6 +122,10 @@ def _control_plane(ports: ControlPlane, path: str, reader: Reader) -> None:
         message = "Envoys are not told how to speak TLS to this port, so that no request would be picked"
         hint = "add `envoy: {caCertificates: …}`, the authorities that this port's certificate comes from"
         reader.report_at(f"{path}.extProc.tls", Code.TLS_FILES, message, hint)
+    tls = ports.load_reports.tls
+    if tls is not None and tls.envoy is not None:
+        message = "no Envoy comes to this port: `envoy` does nothing"
+        reader.report_at(f"{path}.loadReports.tls.envoy", Code.NO_EFFECT, message, "remove it")
 
 
 def _jwt_rule(rule: JwtRule, path: str, reader: Reader) -> None:

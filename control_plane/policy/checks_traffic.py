@@ -38,11 +38,6 @@ def _exactly_one(given: Sequence[tuple[str, object]], path: str, reader: Reader,
 def _load_balancer(settings: LoadBalancer, path: str, reader: Reader) -> None:
     keys = ("simple", "consistentHash", "clientSideWeighted")
     _at_most_one(keys, path, reader, "keep the one that is meant")
-    written = "warmup" if f"{path}.warmupDurationSecs" not in reader.marks else "warmupDurationSecs"
-    if settings.warmup is not None and settings.consistent_hash is not None:
-        _no_effect(f"{path}.{written}", f"`{written}` does nothing with `consistentHash`", reader)
-    elif settings.warmup is not None and settings.client_side_weighted is None and settings.simple == "RANDOM":
-        _no_effect(f"{path}.{written}", f"`{written}` does nothing with `simple: RANDOM`", reader)
 
 
 def _consistent_hash(settings: ConsistentHash, path: str, reader: Reader) -> None:

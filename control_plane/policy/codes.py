@@ -76,6 +76,7 @@ class Code(StrEnum):
     UNVERIFIED_PEER = "KP906"
     UNUSABLE_FILE = "KP907"
     NEEDS_RESTART = "KP908"
+    NO_TOKENS = "KP909"
 
     @property
     def is_warning(self) -> bool:
@@ -151,5 +152,6 @@ EXPLANATIONS: dict[Code, str] = {
     Code.UNVERIFIED_PEER: "TLS that takes any certificate, or one for any name.",
     Code.UNUSABLE_FILE: "A certificate, key, authority or key set that is missing or cannot be used on this machine.",
     Code.NEEDS_RESTART: "An edit of what is decided when kvpilot starts: the rest of the edit is applied, this is not.",
+    Code.NO_TOKENS: "Prompts that go by their text where their tokens would be wanted, or by tokens that may be wrong.",
 }
 """One line for each code, for the reference page."""

@@ -174,12 +174,13 @@ class NamedList(Kind[tuple[_BlockT, ...]]):
     """The key of this list, by which `NameOf` refers to it."""
     item: BlockOf[_BlockT]
     minimum: int = 0
+    maximum: int | None = None
 
     def read(self, reader: Reader, node: Node, path: str) -> tuple[_BlockT, ...]:
         """All blocks; every bad one is reported, and all names count as defined."""
         if not isinstance(node, Sequence):
             raise shape_error(reader, node, "a list")
-        check_count(reader, node, len(node.items), self.minimum, None)
+        check_count(reader, node, len(node.items), self.minimum, self.maximum)
         values: list[_BlockT] = []
         for index, item in enumerate(node.items):
             item_path = self._item_path(reader, item, path, index)

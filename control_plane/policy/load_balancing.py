@@ -186,7 +186,7 @@ class ClientSideWeighted(Block):
 
 @block()
 class Warmup(Block):
-    """Slow start: an endpoint that is new, or healthy again, gets its full share only after a while."""
+    """Slow start: an endpoint that is new, was drained or restarted gets its full share only after a while."""
 
     duration_s: float = setting(Duration("1s", "24h"), doc="How long it takes to the full share.")
     minimum_percent: int = setting(Percent(), default=10, doc="The share at the beginning.")
@@ -283,7 +283,7 @@ class LoadBalancer(Block):
         BlockOf(Warmup),
         default=None,
         absent=(None, "no slow start"),
-        doc="Slow start; not with `RANDOM` and `consistentHash`.",
+        doc="Slow start. Requests without a pick have none with `RANDOM` and `consistentHash`.",
         shorthand=Shorthand(
             "warmupDurationSecs", Duration("1s", "24h"), _for, (".duration",), "Istio's older key: only the duration."
         ),

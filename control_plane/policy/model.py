@@ -23,6 +23,8 @@ from control_plane.policy.discovery import (
     SrvEndpoints,
     StaticEndpoint,
 )
+from control_plane.policy.draining import Draining
+from control_plane.policy.endpoint_health import EndpointHealth
 from control_plane.policy.faults import Fault
 from control_plane.policy.feedback import Feedback
 from control_plane.policy.groups import RUNTIME, Group, GroupRef, Safety
@@ -37,6 +39,7 @@ from control_plane.policy.names import (
     MODEL_NAME,
     POOL_NAME,
 )
+from control_plane.policy.notifications import Notifications
 from control_plane.policy.outliers import OutlierDetection
 from control_plane.policy.patches import EnvoyPatch
 from control_plane.policy.rate_limits import MAX_RATE_LIMITS, RateLimit
@@ -55,6 +58,7 @@ from control_plane.policy.scalars import AliasFor, Choice, NameOf
 from control_plane.policy.scraping import Scrape
 from control_plane.policy.security import ControlPlane, ListenerTls
 from control_plane.policy.strategies import STRATEGIES, PoolPicker
+from control_plane.policy.tokenizers import PrefixIndex, Tokenizer
 from control_plane.policy.traffic import Retries, Timeouts, TrafficPolicy
 from control_plane.policy.units import ByteSize, Duration
 from ext_proc.core.address import SocketAddress
@@ -115,11 +119,11 @@ class ListenerPicker(Block):
         doc="How long a request waits for the picker before it goes on without a pick.",
     )
     explain: str = setting(
-        Choice(("always", "asked", "never")),
-        default="always",
-        doc="Whether answers tell which decision led to them. `always`: `x-kvpilot-decision` has its id, for `kvpilot "
-        "explain`, and `x-kvpilot-pod` the address of the pod. `asked`: the id alone, where the request says "
-        "`x-kvpilot-explain: 1`. `never`: nothing, for listeners that strangers use.",
+        Choice(("asked", "always", "never")),
+        default="asked",
+        doc="Whether answers tell which decision led to them. `asked`: `x-kvpilot-decision` has its id, for `kvpilot "
+        "explain`, where the request says `x-kvpilot-explain: 1`. `always`: the id, and in `x-kvpilot-pod` the address "
+        "of the pod, of every answer. `never`: nothing, for listeners that strangers use.",
     )
     model_from: str = setting(
         Choice(("envoy",), planned={"picker": "the picker reads the model of very long prompts"}),
@@ -220,6 +224,12 @@ class Model(Forwarding):
     rewrite: Rewrite | None = setting(
         BlockOf(Rewrite), default=None, absent=(None, "`name`"), doc="What the engine is asked for."
     )
+    tokenizer: Tokenizer | None = setting(
+        BlockOf(Tokenizer),
+        default=None,
+        absent=(None, "prompts go by their text, their length is estimated"),
+        doc="Where the tokens of its prompts come from.",
+    )
 
     @property
     def targets(self) -> tuple[RouteTarget, ...]:
@@ -254,6 +264,9 @@ class Pool(Block):
         absent=(None, "engines are not listened to"),
         doc="Where the engines tell what their prefix caches hold.",
     )
+    prefix_index: PrefixIndex = setting(
+        BlockOf(PrefixIndex), default=PrefixIndex(), doc="How it is known what the prefix caches hold."
+    )
     health_check: HealthCheck | None = setting(
         OrWord(BlockOf(HealthCheck), "off", "no checks"),
         default=None,
@@ -264,6 +277,15 @@ class Pool(Block):
     )
     retries: Retries = setting(BlockOf(Retries), default=Retries(), doc="When a request is tried again.")
     timeouts: Timeouts = setting(BlockOf(Timeouts), default=Timeouts(), doc="How long a request may take.")
+    drain: Draining = setting(BlockOf(Draining), default=Draining(), doc="How its endpoints are drained.")
+    health: EndpointHealth = setting(
+        BlockOf(EndpointHealth), default=EndpointHealth(), doc="What counts against an endpoint."
+    )
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long a drain waits: as a rule for as long as a request may take, when nothing can run any more."""
+        return self.timeouts.request_s if self.drain.timeout_s is None else self.drain.timeout_s
 
     @property
     def static_endpoints(self) -> tuple[StaticEndpoint, ...]:
@@ -318,6 +340,9 @@ class Policy(Block):
     )
 
     feedback: Feedback = setting(BlockOf(Feedback), default=Feedback(), doc="What Envoy reads from answers.")
+    notifications: Notifications = setting(
+        BlockOf(Notifications), default=Notifications(), doc="Who is told when something goes wrong."
+    )
     envoy_patch: tuple[EnvoyPatch, ...] = setting(
         NamedList("envoyPatch", BlockOf(EnvoyPatch)),
         default=(),
@@ -335,6 +360,20 @@ class Policy(Block):
             if pool.name == name:
                 return pool
         raise KeyError(name)
+
+    def models_of(self, pool: str) -> tuple[Model, ...]:
+        """The models whose requests may go to a pool; a rule without a word on models may send it any."""
+        named: set[str] = set()
+        for rule in self.rules:
+            if any(target.pool == pool for target in rule.targets):
+                every = not rule.match or any(not match.models for match in rule.match)
+                said = {name for match in rule.match for name in match.models}
+                named |= {model.name for model in self.models if every or said & {model.name, *model.aliases}}
+        return tuple(
+            model
+            for model in self.models
+            if model.name in named or any(target.pool == pool for target in model.targets)
+        )
 
     def names_of(self, models: tuple[str, ...]) -> tuple[str, ...]:
         """What bodies may say for one of `models`: a model's name stands for its aliases, an alias for itself."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from control_plane.policy.model import Listener, Policy, Pool
+from control_plane.policy.notifications import Webhook
 from control_plane.policy.security import MUTUAL, SIMPLE, EnvoyTls, ServerTls
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class KeySet:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token that kvpilot itself sends."""
+    """A bearer token that kvpilot itself sends, or a secret URL that it sends to."""
 
     policy_path: str
     file: str
@@ -83,8 +84,10 @@ def named_files(policy: Policy) -> tuple[NamedFile, ...]:
     return (
         *_own_port("controlPlane.xds", policy.control_plane.xds.tls, ""),
         *_own_port("controlPlane.extProc", policy.control_plane.ext_proc.tls, EXT_PROC_SECRET),
+        *_own_port("controlPlane.loadReports", policy.control_plane.load_reports.tls, ""),
         *(file for listener in policy.listeners for file in _listener(listener)),
         *(file for pool in policy.pools for file in _pool(pool)),
+        *(file for webhook in policy.notifications.webhooks for file in _webhook(webhook)),
     )
 
 
@@ -170,3 +173,13 @@ def _pool(pool: Pool) -> Iterator[NamedFile]:
         yield Authorities(
             f"{path}.caCertificates", authorities_secret(secret, tls.ca_certificates), tls.ca_certificates
         )
+
+
+def _webhook(webhook: Webhook) -> Iterator[NamedFile]:
+    path = f"notifications.webhooks.{webhook.name}"
+    if webhook.url_file:
+        yield Token(f"{path}.urlFile", webhook.url_file)
+    if webhook.bearer_token_file:
+        yield Token(f"{path}.bearerTokenFile", webhook.bearer_token_file)
+    if webhook.ca_certificates:
+        yield Authorities(f"{path}.caCertificates", "", webhook.ca_certificates)

@@ -1,7 +1,7 @@
 """What is collected while a tree of nodes is read into dataclasses: findings, places, names and references to names."""
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,12 @@ class Reader:
     def report_at(self, path: str, code: Code, message: str, hint: str = "") -> None:
         """Notes a finding at a path, or at the nearest thing above it that is written in the file."""
         self._report(nearest_mark(self.marks, path) or Mark(self._file, 1, 1), code, message, hint)
+
+    def report_idle(self, path: str, keys: Iterable[str], message: str) -> None:
+        """Notes each key that is written in the block at `path` and does nothing; `{key}` in `message` is its name."""
+        for key in keys:
+            if f"{path}.{key}" in self.marks:
+                self.report_at(f"{path}.{key}", Code.NO_EFFECT, message.format(key=key), "remove it")
 
     def line_of(self, place: Node | Mark) -> str:
         """Where something stands, for a hint: `line 5`, with the file where there are several."""

@@ -184,8 +184,26 @@ class ServerPort(Block):
 
 
 @block()
+class LoadReportPort(Block):
+    """The port of `kvpilot run --load-reports`, where engines say how they are. `docs/load_reports.md` says more."""
+
+    tls: ServerTls | None = setting(
+        OrWord(BlockOf(ServerTls), "off", "plaintext"), default=None, doc="TLS on this port."
+    )
+    any_reporter: bool = setting(
+        Boolean(),
+        default=False,
+        doc="Whether an endpoint may be reported of from another IP address than its own, as by an agent of a machine. "
+        "Whoever reaches the port can then say anything about any endpoint: use `tls` with `MUTUAL`.",
+    )
+
+
+@block()
 class ControlPlane(Block):
     """The ports of kvpilot itself. Whether they have TLS is decided at the start; the files may change at any time."""
 
     xds: ServerPort = setting(BlockOf(ServerPort), default=ServerPort(), doc="Where Envoys get their configuration.")
     ext_proc: ServerPort = setting(BlockOf(ServerPort), default=ServerPort(), doc="Where Envoys ask for picks.")
+    load_reports: LoadReportPort = setting(
+        BlockOf(LoadReportPort), default=LoadReportPort(), doc="Where engines report their load."
+    )

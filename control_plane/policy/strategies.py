@@ -19,7 +19,7 @@ from control_plane.policy.diagnostics import quoted
 from control_plane.policy.json_value import JsonValue
 from control_plane.policy.kinds import Json, ScalarKind, ValueRefusedError, scalar_text
 from control_plane.policy.load_balancing import COOKIE_NAME, MIN_BALANCE_FACTOR
-from control_plane.policy.names import HEADER_NAME, LABEL_KEY, LABEL_VALUE, MAX_LABELS, MAX_NAME
+from control_plane.policy.names import HEADER_NAME, LABEL_KEY, LABEL_VALUE, MAX_LABELS, MAX_NAME, PLACE
 from control_plane.policy.nodes import Mapping as MappingNode
 from control_plane.policy.nodes import Node
 from control_plane.policy.reader import Reader
@@ -49,6 +49,9 @@ MAX_TOKENS = 100_000_000
 
 MAX_DEPTH = 100_000
 """Requests waiting at one endpoint; engines refuse long before."""
+
+MAX_CHARGE = "1h"
+"""Of a charge: longer than any pick can differ from another, so that it is as good as a rule."""
 
 _OWN_NAME = Text(
     "the name of a strategy of one's own (lower-case letters, digits, `-`, with a `.` in it)",
@@ -177,6 +180,62 @@ class SessionStrategy(Block):
 
 
 @block()
+class KvAwareStrategy(Block):
+    """`kv-aware`: what it charges an endpoint beside the work for a prompt.
+
+    Each is an amount of time: an endpoint is passed over where another one is cheaper by more than that.
+    """
+
+    other_zone_cost_s: float = setting(
+        Duration("0s", MAX_CHARGE),
+        default=0.001,
+        doc="For an endpoint in another zone than Envoy's (`--zone`): about a round trip, more where traffic between "
+        "zones is paid for.",
+    )
+    other_region_cost_s: float = setting(
+        Duration("0s", MAX_CHARGE), default=0.05, doc="For an endpoint in another region than Envoy's (`--region`)."
+    )
+    failure_cost_s: float = setting(
+        Duration("0s", MAX_CHARGE),
+        default=10.0,
+        doc="What a failed try costs: it counts by the share of an endpoint's latest tries that failed, as far as that "
+        "is more than usual and no chance. 0s: failures count only once the endpoint is ejected for them.",
+    )
+    adapter_load_s: float = setting(
+        Duration("0s", MAX_CHARGE),
+        default=0.3,
+        doc="How long an engine takes to load a LoRA adapter, counted where the one that is asked for is not loaded; "
+        "where all places for adapters are taken, half of a usual answer as well. Rather too much than too little.",
+    )
+    session_bound_s: float = setting(
+        Duration("0s", MAX_CHARGE),
+        default=0.0,
+        absent=(0.0, "sessions go where their prefix is cached, and nothing else holds them"),
+        doc="How much cheaper another endpoint has to be than the session's own, which all picker instances know "
+        "without telling each other. For several of them that do not share what they see: 500ms. The key is that of "
+        "`session`.",
+    )
+
+
+@block()
+class Batch(Block):
+    """Requests that are marked as one batch, and so come first for one endpoint.
+
+    Which one follows from the mark and the endpoints there are: pickers agree on it, and remember nothing.
+    """
+
+    http_header_name: str = setting(
+        HEADER_NAME, default="x-batch-id", doc="Requests with the same value of this request header are one batch."
+    )
+    max_in_flight: int = setting(
+        Integer(1, MAX_DEPTH),
+        default=32,
+        doc="An endpoint with so many requests of this picker is passed over, unless that is its share of them all and "
+        "a quarter more: the batch goes on to its next one.",
+    )
+
+
+@block()
 class PickerFilter(Block):
     """Some requests, and the endpoints that come first for them.
 
@@ -201,11 +260,26 @@ class PickerFilter(Block):
         hash=False,
         doc="Endpoints with all of these labels come first.",
     )
+    zone: str = setting(PLACE, default="", absent=("", "any"), doc="Endpoints of this zone come first.")
     adapter_loaded: bool = setting(
         Boolean(),
         default=False,
         doc="Whether endpoints come first whose engine says that it has the model loaded as a LoRA adapter.",
     )
+    model_loaded: bool = setting(
+        Boolean(),
+        default=False,
+        doc="Whether endpoints come last whose engine lists other models and adapters than the wanted one, by "
+        "`/v1/models` or in a load report. Who lists nothing may have it.",
+    )
+    batch: Batch | None = setting(
+        BlockOf(Batch), default=None, absent=(None, "none"), doc="Requests of one batch go together."
+    )
+
+    @property
+    def puts_anybody_first(self) -> bool:
+        """Whether it makes a difference."""
+        return bool(self.labels or self.zone or self.adapter_loaded or self.model_loaded or self.batch)
 
 
 @block()
@@ -233,6 +307,9 @@ class PoolPicker(Block):
         default=(),
         doc="Which endpoints come first for which requests, before the strategy decides; one filter after the other.",
     )
+    kv_aware: KvAwareStrategy = setting(
+        BlockOf(KvAwareStrategy), default=KvAwareStrategy(), doc="What `kv-aware` charges beside work."
+    )
     weighted: WeightedStrategy = setting(
         BlockOf(WeightedStrategy), default=WeightedStrategy(), doc="Limits of `weighted`."
     )
@@ -244,6 +321,12 @@ class PoolPicker(Block):
     )
     session: SessionStrategy = setting(
         BlockOf(SessionStrategy), default=SessionStrategy(), doc="Key and bound of `session`."
+    )
+    check_predictions: bool = setting(
+        Boolean(),
+        default=True,
+        doc="Whether the picker trusts its predictions of what is cached less where engines do not find it. How right "
+        "they are is told either way.",
     )
     parameters: str = setting(
         JsonMapping(), default="", absent=("", "none"), doc="What a strategy of your own is made with."
@@ -259,6 +342,11 @@ class PoolPicker(Block):
     def strategies(self) -> tuple[str, ...]:
         """The one that decides and, where there is one, its shadow."""
         return (self.strategy, self.shadow) if self.shadow else (self.strategy,)
+
+    @property
+    def asks_for_sessions(self) -> bool:
+        """Whether the key of `session` matters."""
+        return "session" in self.strategies or ("kv-aware" in self.strategies and self.kv_aware.session_bound_s > 0)
 
     @property
     def own_parameters(self) -> Mapping[str, Any]:

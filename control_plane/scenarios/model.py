@@ -61,9 +61,15 @@ class AskedRequest(Block):
     prompt_tokens: int = setting(
         Integer(1, MAX_TOKENS), default=100, doc="About how long the prompt is that is made up for it."
     )
+    max_tokens: int | None = setting(
+        Integer(1, MAX_TOKENS), absent=(None, "no bound"), doc="How long the answer may become, as its body says."
+    )
+    tools: bool = setting(Boolean(), default=False, doc="Whether its body offers the model a tool.")
     stream: bool = setting(Boolean(), default=False, doc="Whether the answer is to be streamed.")
     body: str = setting(
-        JsonValue(), absent=("", "made from `model`, `promptTokens` and `stream`"), doc="The whole body, as JSON."
+        JsonValue(),
+        absent=("", "made from `model`, `promptTokens`, `maxTokens`, `tools` and `stream`"),
+        doc="The whole body, as JSON.",
     )
     to_pool: str = setting(
         _SOME_TEXT, absent=("", "only one"), doc="The side of a canary that Envoy's draw falls on, for `pick`."

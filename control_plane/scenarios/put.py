@@ -29,6 +29,12 @@ SLACK_S = 3_600.0
 
 _EJECTED = "ejected"
 
+_BOUNDS = {"/v1/responses": "max_output_tokens"}
+"""Path → the key that bounds the answer, where it is not `max_tokens`."""
+
+_TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}
+"""What a request with tools offers."""
+
 
 class ScenarioError(Exception):
     """A scenario that cannot be put at all: it names what the policy does not have. Carries the path of the key."""
@@ -102,11 +108,12 @@ def request_of(asked: AskedRequest) -> Request:
         method=asked.method.upper(),
         authority=asked.host,
         headers=dict(asked.headers),
-        body=asked.body.encode() if asked.body else _made_up(asked),
+        body=asked.body.encode() if asked.body else made_up(asked),
     )
 
 
-def _made_up(asked: AskedRequest) -> bytes:
+def made_up(asked: AskedRequest) -> bytes:
+    """A body in the shape of the path; none without a model."""
     if not asked.model:
         return b""
     text = ("lorem ipsum " * (asked.prompt_tokens * BYTES_PER_TOKEN // 12 + 1))[: asked.prompt_tokens * BYTES_PER_TOKEN]
@@ -116,6 +123,10 @@ def _made_up(asked: AskedRequest) -> bytes:
         prompt = {"prompt": text}
     elif path in ("/v1/embeddings", "/v1/responses"):
         prompt = {"input": text}
+    if asked.max_tokens is not None:
+        prompt[_BOUNDS.get(path, "max_tokens")] = asked.max_tokens
+    if asked.tools:
+        prompt["tools"] = [_TOOL]
     return json.dumps({"model": asked.model, **prompt, **({"stream": True} if asked.stream else {})}).encode()
 
 

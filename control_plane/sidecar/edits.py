@@ -193,7 +193,7 @@ class Edits:
 
     async def _prepared(self, document: Document, fleet: Fleet) -> "_Prepared":
         """All that may take long or fail, before anything changes."""
-        parts = self._parts
+        parts, fleet = self._parts, self._endpoints.shown(fleet)
         job: Callable[[], Proposal | None] = _nothing
         if parts.slow_loop is not None:
             job = parts.slow_loop.prepare(document, fleet, parts.certificates.preview(document.policy))
@@ -209,9 +209,10 @@ class Edits:
         parts.sources.apply(document.policy)
         parts.certificates.apply(document.policy)
         found = parts.sources.fleet
-        now = self._fleet(document.policy, found, release=release)
+        fleet = self._fleet(document.policy, found, release=release)
         self.document = document
-        self._endpoints.reset(now, document.policy.safety.max_removed_percent, found)
+        self._endpoints.reset(fleet, document.policy.safety.max_removed_percent, found)
+        now = self._endpoints.fleet
         # What discovery found while the policy was compiled.
         late = [name for name, found in now.pools.items() if found != made.fleet.pools.get(name)]
         if parts.slow_loop is not None and made.proposal is not None:
@@ -284,7 +285,7 @@ class Edits:
             self.document = loop.document
             self.state.version = self.document.version
             self._endpoints.reset(fleet, policy.safety.max_removed_percent, found)
-            loop.fleet_changed(fleet, [pool.name for pool in self.document.policy.pools])
+            loop.fleet_changed(self._endpoints.fleet, [pool.name for pool in self.document.policy.pools])
 
     def accepted(self, version: str) -> None:
         """All Envoys of some group have accepted a version."""

@@ -1,14 +1,17 @@
 """From what discovery finds to what is served: refused if it takes away too much, made for the pools that changed.
 
 A result that would take away too much is refused pool by pool: pools that lose nothing get their new endpoints, the
-others keep theirs until discovery finds them again, or until somebody forces it.
+others keep theirs until discovery finds them again, or until somebody forces it. Who drains is shown so in all of them,
+and is nobody's loss: it was to go.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 
-from control_plane.fleet.model import Fleet
+from control_plane.fleet.drains import Drains
+from control_plane.fleet.mirror import Mirror
+from control_plane.fleet.model import Fleet, Health
 from control_plane.fleet.sources import FleetSources
 from control_plane.sidecar.policy_state import PolicyState
 from control_plane.sidecar.slow_loop import SlowLoop
@@ -21,8 +24,16 @@ log = logging.getLogger("kvpilot")
 class EndpointsLane:
     """Mutable: the fleet that is served, the pools to be made, the task that makes them; on one event loop."""
 
-    def __init__(self, sources: FleetSources, state: PolicyState, served: Callable[[frozenset[str]], None]) -> None:
-        """`served` is called when other endpoints of these pools are ready to be pushed."""
+    def __init__(
+        self,
+        sources: FleetSources,
+        state: PolicyState,
+        served: Callable[[frozenset[str]], None],
+        drains: Drains | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """`served` is called when other endpoints of these pools are ready to be pushed; `drains` and `mirror` are only
+        read."""
         self._sources = sources
         self._slow_loop: SlowLoop | None = None
         self._state = state
@@ -31,7 +42,23 @@ class EndpointsLane:
         self._held_back: frozenset[str] = frozenset()
         self._due: set[str] = set()
         self._working: asyncio.Task[None] | None = None
-        self.fleet = Fleet(pools={})
+        self._drains = Drains() if drains is None else drains
+        self._mirror = Mirror() if mirror is None else mirror
+        self._taken = Fleet(pools={})
+
+    @property
+    def fleet(self) -> Fleet:
+        """What is served."""
+        return self.shown(self._taken)
+
+    def shown(self, found: Fleet) -> Fleet:
+        """What is found, as it is to be served: with who drains, and what was found out."""
+        return self._mirror.shown(self._drains.shown(found))
+
+    @property
+    def is_making(self) -> bool:
+        """Whether something of it is still to be pushed."""
+        return bool(self._due) or (self._working is not None and not self._working.done())
 
     def begin(self, before: Fleet, max_removed_percent: int) -> Fleet:
         """The fleet of a start: what discovery has found by now, as it may follow on what an earlier process had."""
@@ -48,7 +75,7 @@ class EndpointsLane:
 
     def reset(self, fleet: Fleet, max_removed_percent: int, found: Fleet | None = None) -> None:
         """A policy was applied, with this fleet; pools that discovery `found` otherwise are still held back."""
-        self.fleet, self._max_removed_percent = fleet, max_removed_percent
+        self._taken, self._max_removed_percent = fleet, max_removed_percent
         held = () if found is None else (name for name, has in found.pools.items() if has != fleet.pools.get(name))
         self._held_back = frozenset(held)
         if not self._held_back:
@@ -56,12 +83,12 @@ class EndpointsLane:
 
     def without_held_back(self, found: Fleet, pools: frozenset[str]) -> Fleet:
         """`found`, but those of the `pools` whose result was refused have what they have."""
-        kept = {pool: self.fleet.pools.get(pool, ()) for pool in self._held_back & pools}
+        kept = {pool: self._taken.pools.get(pool, ()) for pool in self._held_back & pools}
         return Fleet(pools={**found.pools, **kept})
 
     def removal(self, fleet: Fleet, max_removed_percent: int) -> str:
         """Why going on to `fleet` takes away too much; empty if it does not."""
-        return refusal(_inventory(self.fleet), _inventory(fleet), max_removed_percent)
+        return refusal(self._lasting(), _inventory(fleet), max_removed_percent)
 
     def changed(self, pools: frozenset[str], *, force: bool = False) -> None:
         """Discovery found other endpoints for these pools."""
@@ -73,9 +100,15 @@ class EndpointsLane:
             log.error("discovery: %s; these pools keep what they have: %s", why, ", ".join(sorted(self._held_back)))
         self._state.fleet_error = why
         taken = frozenset(pools - self._held_back)
-        self.fleet = Fleet(pools={**self.fleet.pools, **{pool: found.pools.get(pool, ()) for pool in taken}})
+        self._taken = Fleet(pools={**self._taken.pools, **{pool: found.pools.get(pool, ()) for pool in taken}})
         if taken:
             self._make(taken)
+
+    def restated(self, pools: frozenset[str]) -> None:
+        """Somebody in these pools drains, or does no more; or something else was found out about somebody."""
+        here = pools & self._taken.pools.keys()
+        if here:
+            self._make(here)
 
     def force(self) -> None:
         """Serves what was refused."""
@@ -89,10 +122,16 @@ class EndpointsLane:
             await asyncio.gather(self._working, return_exceptions=True)
 
     def _refusal(self, found: Fleet) -> str:
-        return refusal(_inventory(self.fleet), _inventory(found), self._max_removed_percent)
+        return refusal(self._lasting(), _inventory(found), self._max_removed_percent)
+
+    def _lasting(self) -> Inventory:
+        """What there is and is not about to go."""
+        going = (Health.DRAINING, Health.REMOVED, Health.DRAINED)
+        pools = self.fleet.pools.items()
+        return inventory({pool: [e.address for e in has if e.health not in going] for pool, has in pools})
 
     def _loses(self, pool: str, found: Fleet) -> bool:
-        before = {endpoint.address for endpoint in self.fleet.pools.get(pool, ())}
+        before = {endpoint.address for endpoint in self._taken.pools.get(pool, ())}
         return bool(before - {endpoint.address for endpoint in found.pools.get(pool, ())})
 
     def _make(self, pools: frozenset[str]) -> None:

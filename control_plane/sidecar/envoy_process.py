@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,10 @@ STOP_TIMEOUT_S = 1.0
 POLL_S = 0.05
 ACCESS_LOG_FLUSH_MS = 500
 """How late a line of an access log may be; Envoy's own default of ten seconds is too long to look at."""
+
+_ASK = aiohttp.ClientTimeout(total=1.0)
+"""For its admin server, which answers within milliseconds while Envoy is well."""
+_ACTIVE = "/stats?filter=^http\\..*\\.downstream_rq_active$&format=json"
 
 
 class EnvoyUnavailableError(RuntimeError):
@@ -188,6 +193,24 @@ class EnvoyProcess:
                 return response.status == 200
         except aiohttp.ClientError:
             return False
+
+    async def begin_drain(self) -> None:
+        """Fails its health checks and lets every answer close its connection; harmless when it does not answer."""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with aiohttp.ClientSession(timeout=_ASK) as session:
+                await session.post(f"http://{self.admin_address()}/healthcheck/fail")
+
+    async def active_requests(self) -> int | None:
+        """How many requests of clients run; None when it does not answer."""
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=_ASK) as session,
+                session.get(f"http://{self.admin_address()}{_ACTIVE}") as response,
+            ):
+                stats = (await response.json())["stats"]
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError):
+            return None
+        return sum(int(each["value"]) for each in stats if not each["name"].startswith("http.admin."))
 
     def log_tail(self) -> str:
         """The last lines of its own log."""

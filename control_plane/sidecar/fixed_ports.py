@@ -7,24 +7,28 @@ not told to speak TLS to a plaintext port (each request would go without its pic
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from control_plane.policy import Diagnostic, Document
 from control_plane.policy.codes import Code
 from control_plane.policy.declare import yaml_key
 from control_plane.policy.model import Policy
-from control_plane.policy.security import ControlPlane, ServerPort, ServerTls
+from control_plane.policy.security import ControlPlane, LoadReportPort, ServerPort, ServerTls
 
-XDS, EXT_PROC = "xds", "ext_proc"
-PORTS = (XDS, EXT_PROC)
+XDS, EXT_PROC, LOAD_REPORTS = "xds", "ext_proc", "load_reports"
+PORTS = (XDS, EXT_PROC, LOAD_REPORTS)
 """Names of `ControlPlane`'s fields."""
 
 PORT_OF_ROLE = {"xds": XDS, "picker": EXT_PROC}
 """Which port a role of `kvpilot run` opens."""
 
 
+_Port = ServerPort | LoadReportPort
+
+
 def tls_of(policy: Policy, port: str) -> ServerTls | None:
     """The TLS that a policy wants on a port; None for plaintext."""
-    found: ServerPort = getattr(policy.control_plane, port)
+    found: _Port = getattr(policy.control_plane, port)
     return found.tls
 
 
@@ -35,17 +39,18 @@ def as_opened(
 
     Ports that are not among `ports` are another process's.
     """
-    kept: dict[str, ServerPort] = {}
+    kept: dict[str, _Port] = {}
     found = []
     for port in ports:
-        before: ServerPort = getattr(opened, port)
+        before: _Port = getattr(opened, port)
         wanted = tls_of(document.policy, port)
         if _mode(wanted) != _mode(before.tls):
             kept[port] = before
             found.append(_warning(document, port, _mode(before.tls), _mode(wanted)))
     if not kept:
         return document, ()
-    policy = replace(document.policy, control_plane=replace(document.policy.control_plane, **kept))
+    changes: dict[str, Any] = dict(kept)  # each under the name of its own field
+    policy = replace(document.policy, control_plane=replace(document.policy.control_plane, **changes))
     return replace(document, policy=policy), tuple(found)
 
 

@@ -12,7 +12,7 @@ additions are not starved by endpoints that come and go all the time. Pure.
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from control_plane.sidecar.picker_settings import without_additions
+from control_plane.sidecar.picker_settings import is_out_of_envoy, without_additions
 from ext_proc.core.settings import PickerSettings, PoolSettings
 
 SYNC_TIMEOUT_S = 5.0
@@ -72,6 +72,12 @@ class Handover:
             self._begin(now, self.number)
         return self._current
 
+    def withhold(self, pool: str, addresses: Collection[str]) -> PickerSettings:
+        """Lets go of these at once, before anything else is made of it; gives the settings in force."""
+        self._wanted = _without(self._wanted, pool, addresses)
+        self._current = _without(self._current, pool, addresses)
+        return self._current
+
     def advance(self, is_taken: IsTaken, now: float) -> PickerSettings:
         """Admits what Envoys have by now; gives the settings in force."""
         while self._waiting:
@@ -92,7 +98,12 @@ class Handover:
 
 
 def _endpoints(settings: PickerSettings) -> frozenset[tuple[str, str]]:
-    return frozenset((pool.name, endpoint.address) for pool in settings.pools for endpoint in pool.endpoints)
+    return frozenset(
+        (pool.name, endpoint.address)
+        for pool in settings.pools
+        for endpoint in pool.endpoints
+        if not is_out_of_envoy(endpoint)
+    )
 
 
 def _with(current: PickerSettings, wanted: PickerSettings, admitted: Collection[tuple[str, str]]) -> PickerSettings:
@@ -102,8 +113,21 @@ def _with(current: PickerSettings, wanted: PickerSettings, admitted: Collection[
     return replace(wanted, pools=tuple(pool for pool in pools if pool.endpoints))
 
 
+def _without(settings: PickerSettings, pool: str, addresses: Collection[str]) -> PickerSettings:
+    """`settings` with these endpoints of the pool not available."""
+    pools = (_withheld(each, addresses) if each.name == pool else each for each in settings.pools)
+    return replace(settings, pools=tuple(pools))
+
+
+def _withheld(pool: PoolSettings, addresses: Collection[str]) -> PoolSettings:
+    endpoints = (
+        replace(endpoint, available=False) if endpoint.address in addresses else endpoint for endpoint in pool.endpoints
+    )
+    return replace(pool, endpoints=tuple(endpoints))
+
+
 def _restricted(pool: PoolSettings, known: frozenset[tuple[str, str]]) -> PoolSettings:
-    kept = tuple(endpoint for endpoint in pool.endpoints if (pool.name, endpoint.address) in known)
+    kept = tuple(each for each in pool.endpoints if (pool.name, each.address) in known or is_out_of_envoy(each))
     return replace(pool, endpoints=kept)
 
 

@@ -80,4 +80,5 @@ def _target(value: Mapping[str, Any]) -> Target:
         zone=str(value["zone"]),
         weight=None if value["weight"] is None else int(value["weight"]),
         labels={str(key): str(text) for key, text in value["labels"].items()},
+        draining=value.get("draining", False) is True,  # older files do not say
     )

@@ -51,6 +51,13 @@ class Overview:
                     found.setdefault(short_name(type_url), []).append((name, error))
         return found
 
+    def all_refusals(self) -> Iterator[tuple[str, str, str, str]]:
+        """(group, short name of a type, resource, error) of what connected Envoys refused and still go without."""
+        for stream in self._streams:
+            if stream.variant is not None and stream.refused:
+                for type_url, name, error in self._refusals(stream):
+                    yield stream.variant.group, short_name(type_url), name, error
+
     def empty_handed(self) -> Iterator[tuple[str, str, str]]:
         """(node, short name of a type, error) of Envoys that refused something and hold nothing of that type."""
         for stream in self._streams:

@@ -5,7 +5,7 @@ published.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from control_plane.compile import cluster_name
@@ -55,6 +55,10 @@ class PickerLane:
             self._apply(self._handover.at_once(settings))
         else:
             self._apply(self._handover.want(settings, self._clock()))
+
+    def withhold(self, pool: str, addresses: Collection[str]) -> None:
+        """These are named no more from this moment on; `want` comes when it is known what else changes."""
+        self._apply(self._handover.withhold(pool, addresses))
 
     def published(self) -> None:
         """What was wanted has been pushed."""

@@ -1,6 +1,7 @@
 """Policy and fleet in the words of the picker: the one place where the slow loop fills in the fast loop's settings."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -9,22 +10,35 @@ from control_plane.compile.localities import Locality, Placement, placements
 from control_plane.compile.names import DEFAULT_ROUTE, model_route_name, rule_route_name
 from control_plane.fleet.model import Endpoint, Fleet, Health
 from control_plane.policy.admission import USUAL_PRIORITY, Admission, AdmissionPriority
+from control_plane.policy.endpoint_health import COUNTING_ENGINES, EndpointHealth
+from control_plane.policy.feedback import Orca
 from control_plane.policy.kv_events import KvEvents
-from control_plane.policy.model import Policy, Pool
+from control_plane.policy.load_balancing import Warmup
+from control_plane.policy.model import Model, Policy, Pool, Rule
 from control_plane.policy.scraping import Scrape
-from control_plane.policy.strategies import STRATEGIES, PickerFilter, PoolPicker
+from control_plane.policy.strategies import STRATEGIES, KvAwareStrategy, PickerFilter, PoolPicker
+from control_plane.policy.tokenizers import APPROXIMATE
 from control_plane.sidecar.own_strategies import maker
 from ext_proc.core.settings import (
     AdmissionSettings,
+    BatchSettings,
+    ChargeSettings,
     EndpointSettings,
     FilterSettings,
+    HealthSettings,
     KvEventSettings,
     PickerSettings,
     PoolSettings,
     PrioritySettings,
+    ProbeSettings,
     ScrapeSettings,
+    WarmupSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
+from ext_proc.signals.orca import names_with
+
+_PATIENCE = 0.4
+"""The share of `messageTimeout` that tokens may take: the pick comes after them, and it must not be late itself."""
 
 _NAMEABLE = (Health.HEALTHY, Health.DEGRADED)
 """What a pick may name: Envoy's `override_host` does not look at health, so the picker must."""
@@ -41,8 +55,15 @@ def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = ""
     node = Locality(region, zone)
     return PickerSettings(
         version=version,
-        pools=tuple(_pool(pool, fleet.pools.get(pool.name, ()), node) for pool in policy.pools),
+        pools=tuple(
+            _with_tokens(
+                _pool(pool, fleet.pools.get(pool.name, ()), node, policy.rules), pool, policy.models_of(pool.name)
+            )
+            for pool in policy.pools
+        ),
         models={name: model.name for model in policy.models for name in (model.name, *model.aliases)},
+        tokenizers={model.name: model.tokenizer.from_ for model in policy.models if model.tokenizer},
+        tokens_within_s=_PATIENCE * min(listener.picker.message_timeout_s for listener in policy.listeners),
         engine_models={model.name: model.rewrite.model for model in policy.models if model.rewrite},
         rewrites={rule_route_name(rule.name): rule.rewrite.model for rule in policy.rules if rule.rewrite},
         open_routes=_open_routes(policy),
@@ -50,7 +71,13 @@ def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = ""
             **{model_route_name(model.name): model.timeout_s for model in policy.models if model.timeout_s},
             **{rule_route_name(rule.name): rule.timeout_s for rule in policy.rules if rule.timeout_s},
         },
+        orca=_orca(policy.feedback.orca),
+        any_reporter=policy.control_plane.load_reports.any_reporter,
     )
+
+
+def _orca(orca: Orca | None) -> Mapping[str, tuple[str, ...]] | None:
+    return None if orca is None else names_with(asdict(orca.metrics))
 
 
 def _open_routes(policy: Policy) -> frozenset[str]:
@@ -61,8 +88,10 @@ def _open_routes(policy: Policy) -> frozenset[str]:
     return frozenset({rule_route_name(rule.name) for rule in policy.rules} | default)
 
 
-def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSettings:
-    setting = pool.traffic_policy.load_balancer.locality_lb_setting
+def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality, rules: tuple[Rule, ...]) -> PoolSettings:
+    balancer = pool.traffic_policy.load_balancer
+    setting = balancer.locality_lb_setting
+    endpoints = tuple(endpoint for endpoint in endpoints if endpoint.health is not Health.DRAINED)
     together: dict[Locality, int] = {}
     for endpoint in endpoints:
         together[_locality(endpoint)] = together.get(_locality(endpoint), 0) + endpoint.weight
@@ -72,7 +101,10 @@ def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSe
         cluster=cluster_name(pool.name),
         strategy=pool.picker.strategy,
         endpoints=tuple(
-            _endpoint(endpoint, pool.engine, placed.get(_locality(endpoint)), together[_locality(endpoint)])
+            replace(
+                _endpoint(endpoint, pool.engine, placed.get(_locality(endpoint)), together[_locality(endpoint)]),
+                far_ms=_far_ms(_locality(endpoint), node, pool.picker.kv_aware),
+            )
             for endpoint in endpoints
         ),
         first_byte_s=pool.timeouts.first_byte_s,
@@ -80,11 +112,28 @@ def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality) -> PoolSe
         filters=tuple(_filter(each) for each in pool.picker.filters),
         parameters=_parameters(pool.picker),
         own=None if pool.picker.strategy in STRATEGIES else maker(pool.picker.strategy),
+        distrusts=pool.picker.check_predictions,
         shadow=pool.picker.shadow,
         shadow_own=None if pool.picker.shadow in ("", *STRATEGIES) else maker(pool.picker.shadow),
         scrape=_scrape(pool.scrape),
         kv_events=None if pool.kv_events is None else _kv_events(pool.kv_events),
-        admission=None if pool.picker.admission is None else _admission(pool.picker.admission),
+        admission=None if pool.picker.admission is None else _admission(pool.picker.admission, rules),
+        warmup=None if balancer.warmup is None else _warmup(balancer.warmup),
+        charges=_charges(pool.picker.kv_aware),
+        health=_health(pool.health, pool.scrape, pool.engine),
+    )
+
+
+def _with_tokens(made: PoolSettings, pool: Pool, models: tuple[Model, ...]) -> PoolSettings:
+    """The pool, with the word of its engines on single blocks where all prompts can be compared to it."""
+    first = (models[0].rewrite.model if models[0].rewrite else models[0].name) if models else ""
+    is_exact = pool.prefix_index.mode != APPROXIMATE and bool(models) and all(model.tokenizer for model in models)
+    return replace(
+        made,
+        models=tuple(model.name for model in models),
+        base_model=pool.prefix_index.base_model or first,
+        prefix_mode=pool.prefix_index.mode,
+        kv_events=None if made.kv_events is None else replace(made.kv_events, is_exact=is_exact),
     )
 
 
@@ -112,7 +161,13 @@ def _kv_events(events: KvEvents) -> KvEventSettings:
     )
 
 
-def _admission(admission: Admission) -> AdmissionSettings:
+def _warmup(warmup: Warmup) -> WarmupSettings:
+    return WarmupSettings(
+        duration_s=warmup.duration_s, minimum=warmup.minimum_percent / 100, aggression=warmup.aggression
+    )
+
+
+def _admission(admission: Admission, rules: tuple[Rule, ...]) -> AdmissionSettings:
     priorities = admission.priorities or (AdmissionPriority(name=USUAL_PRIORITY),)
     names = [priority.name for priority in priorities]
     usage = admission.max_kv_usage
@@ -123,19 +178,67 @@ def _admission(admission: Admission) -> AdmissionSettings:
         headroom=math.inf if admission.headroom is None else admission.headroom / 100,
         max_waiting=admission.max_waiting,
         max_waiting_tokens=admission.max_waiting_tokens,
-        priority_header=admission.priority_header,
-        tenant_header=admission.tenant_header,
-        wait_header=admission.wait_header,
+        priority_header=admission.priority_header or "",
+        tenant_header=admission.tenant_header or "",
+        wait_header=admission.wait_header or "",
         priorities=tuple(
             PrioritySettings(
                 name=priority.name,
+                models=frozenset(priority.models),
                 kinds=frozenset(priority.kinds),
                 max_wait_s=0.0 if priority.sheddable else priority.max_wait_s or admission.max_wait_s,
             )
             for priority in priorities
         ),
         usual_priority=names.index(admission.default_priority) if admission.default_priority else 0,
+        route_priorities={
+            rule_route_name(rule.name): names.index(rule.priority) for rule in rules if rule.priority in names
+        },
     )
+
+
+_MISSED_SCRAPES = 3
+"""Of an endpoint that is asked seldom so many answers may fail to come before it is silent."""
+
+
+def _health(health: EndpointHealth, scrape: Scrape | None, engine: str) -> HealthSettings:
+    silence_s = health.heartbeat_timeout_s
+    if silence_s is not None and scrape is not None:
+        silence_s = max(silence_s, _MISSED_SCRAPES * scrape.interval_s)
+    return HealthSettings(
+        failures=health.failures,
+        successes=health.successes,
+        attempts=health.attempts,
+        scrapes=health.scrapes,
+        heartbeat_s=silence_s,
+        max_kv_usage=None if health.max_kv_usage is None else health.max_kv_usage / 100,
+        stuck_s=health.stuck_after_s if engine in COUNTING_ENGINES else None,
+        probe=None
+        if health.probe is None
+        else ProbeSettings(
+            path=health.probe.path,
+            interval_s=health.probe.interval_s,
+            timeout_s=health.probe.timeout_s,
+            models=health.probe.models,
+        ),
+    )
+
+
+def _charges(charged: KvAwareStrategy) -> ChargeSettings:
+    return ChargeSettings(
+        failure_ms=1e3 * charged.failure_cost_s,
+        adapter_load_ms=1e3 * charged.adapter_load_s,
+        session_ms=1e3 * charged.session_bound_s,
+    )
+
+
+def _far_ms(there: Locality, node: Locality, charged: KvAwareStrategy) -> float:
+    """What an endpoint's distance costs; nothing where either side does not say where it is."""
+    if there.region and node.region and there.region != node.region:
+        return 1e3 * charged.other_region_cost_s
+    if there.zone and node.zone and there.zone != node.zone:
+        return 1e3 * charged.other_zone_cost_s
+    return 0.0
 
 
 def _filter(filter_: PickerFilter) -> FilterSettings:
@@ -144,7 +247,12 @@ def _filter(filter_: PickerFilter) -> FilterSettings:
         minimum_tokens=filter_.min_prompt_tokens,
         maximum_tokens=filter_.max_prompt_tokens,
         labels=filter_.labels,
+        zone=filter_.zone,
         adapter=filter_.adapter_loaded,
+        model=filter_.model_loaded,
+        batch=None
+        if filter_.batch is None
+        else BatchSettings(header=filter_.batch.http_header_name, max_in_flight=filter_.batch.max_in_flight),
     )
 
 
@@ -188,6 +296,7 @@ def _endpoint(endpoint: Endpoint, engine: str, placement: Placement | None, toge
         engine=engine,
         labels=dict(endpoint.labels),
         available=endpoint.health in _NAMEABLE and placement is not None,
+        state="" if endpoint.health in _NAMEABLE else endpoint.health.value,
         priority=0 if placement is None else placement.priority,
     )
 
@@ -199,11 +308,19 @@ def without_additions(old: PickerSettings, new: PickerSettings) -> PickerSetting
     names what Envoy does not know. A pool that shares no endpoint with its former self is taken as it is, and a pool
     that is new is left out (its requests go unpicked): either way the picker must not answer "no endpoint" for it.
     """
-    before = {pool.name: {endpoint.address for endpoint in pool.endpoints} for pool in old.pools}
+    before = {
+        pool.name: {endpoint.address for endpoint in pool.endpoints if not is_out_of_envoy(endpoint)}
+        for pool in old.pools
+    }
     pools = tuple(_restricted(pool, before[pool.name]) for pool in new.pools if pool.name in before)
     return replace(new, pools=pools)
 
 
+def is_out_of_envoy(endpoint: EndpointSettings) -> bool:
+    """Whether it is watched, though Envoy does not know it any more: to name it again, Envoy must first be told."""
+    return endpoint.state == Health.REMOVED.value
+
+
 def _restricted(pool: PoolSettings, known: set[str]) -> PoolSettings:
-    kept = tuple(endpoint for endpoint in pool.endpoints if endpoint.address in known)
+    kept = tuple(each for each in pool.endpoints if each.address in known or is_out_of_envoy(each))
     return replace(pool, endpoints=kept) if any(endpoint.available for endpoint in kept) else pool

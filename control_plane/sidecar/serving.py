@@ -36,7 +36,13 @@ class Serving:
         elif self._is_staged():
             self._hand_over(self._wanted(document, fleet))
         else:
-            self._hand_over(with_fleet(parts.picker.wanted, document, fleet, pools, parts.region, parts.zone))
+            before = parts.picker.wanted
+            settings = with_fleet(before, document, fleet, pools, parts.region, parts.zone)
+            if settings == before:  # it is Envoys that are told something: what the picker itself found out
+                parts.publish()
+                parts.picker.published()
+            else:
+                self._hand_over(settings)
 
     def _hand_over(self, settings: PickerSettings) -> None:
         assert self._parts.picker is not None, "asked by the callers"

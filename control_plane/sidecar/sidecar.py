@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,24 @@ from control_plane.compile import AdsVariant, Node, Services, bootstrap
 from control_plane.compile.grouping import group_of, listeners_of
 from control_plane.compile.materials import Materials
 from control_plane.fleet.merge import Found, pool_endpoints
+from control_plane.fleet.mirror import Mirror
 from control_plane.fleet.model import Fleet
 from control_plane.fleet.resolver import SystemResolver
 from control_plane.fleet.sources import FleetSources
 from control_plane.policy import Diagnostic, format_text
 from control_plane.policy.model import Policy
 from control_plane.sidecar.certificates import POLL_S, CertificateError, CertificateFiles, server_credentials
+from control_plane.sidecar.drain_lane import DrainLane, load_drains
 from control_plane.sidecar.edits import Edits
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
-from control_plane.sidecar.fixed_ports import EXT_PROC, PORT_OF_ROLE, XDS, tls_of
+from control_plane.sidecar.fixed_ports import EXT_PROC, LOAD_REPORTS, PORT_OF_ROLE, XDS, tls_of
+from control_plane.sidecar.health_lane import HealthLane
 from control_plane.sidecar.history import History
 from control_plane.sidecar.last_found import LastFound
+from control_plane.sidecar.notice_lane import NoticeLane
+from control_plane.sidecar.notice_sources import Targets, watch
+from control_plane.sidecar.parting import part
 from control_plane.sidecar.parts import Parts
 from control_plane.sidecar.picker_lane import PickerLane, settings_of
 from control_plane.sidecar.pod_contexts import PodContexts
@@ -40,6 +46,7 @@ from control_plane.sidecar.policy_state import FROM_LAST_GOOD, PolicyState
 from control_plane.sidecar.rejections import restore
 from control_plane.sidecar.slow_loop import SlowLoop
 from control_plane.sidecar.start import Beginning, begin
+from control_plane.sidecar.tokenizer_files import TokenizerFiles
 from control_plane.xds.server import XdsServer
 from ext_proc.core.address import SocketAddress, parse_address
 from ext_proc.core.picker import Picker
@@ -104,6 +111,8 @@ class SidecarOptions:
     xds: str = "127.0.0.1:18000"
     ext_proc: str = "127.0.0.1:9002"
     admin: str = "127.0.0.1:9909"
+    load_reports: str = ""
+    """Where engines report their load; empty: nowhere."""
     roles: frozenset[str] = frozenset({"xds", "picker"})
     region: str = ""
     """Where the Envoy stands that this picker serves: its locality failover is the picker's, too."""
@@ -128,6 +137,7 @@ class Sidecar:
     xds_address: str = ""
     ext_proc_address: str = ""
     admin_address: str = ""
+    load_reports_address: str = ""
     picker: PickerService | None = None
     xds: XdsServer | None = None
     envoy: EnvoyProcess | None = None
@@ -135,7 +145,15 @@ class Sidecar:
     edits: Edits | None = None
     sources: FleetSources | None = None
     certificates: CertificateFiles | None = None
+    tokenizers: TokenizerFiles | None = None
+    drains: DrainLane | None = None
+    health: HealthLane | None = None
+    """None without a picker: then nothing is found out here."""
+    notices: NoticeLane | None = None
+    is_parting: bool = False
+    """The end has begun: whoever sends requests here should stop that."""
     _endpoints: EndpointsLane | None = None
+    _mirror: Mirror = field(default_factory=Mirror)
     _first_fleet: Fleet = field(default_factory=lambda: Fleet(pools={}))
     _lane: PickerLane | None = None
     _last_found: LastFound | None = None
@@ -169,7 +187,7 @@ class Sidecar:
         _log_beginning(first, self.options.policy)
         await self._start_feeds(source, first.document.policy)
         if "picker" in self.options.roles:
-            await self._start_picker(first)
+            await self._start_picker(first, source.base)
         if "xds" in self.options.roles:
             await self._start_xds(first, history)
         self._start_edits(first, source, history)
@@ -179,6 +197,7 @@ class Sidecar:
         self._run(source.watch(first.files, self.edits.changed, self.edits.lost), "policy watch")
         await self.edits.begin(first.files, first.newer)
         self._run(self._look_for_files(self.edits), "files that an edit waits for")
+        await self._start_notices()
         if self.options.envoy is not None and "xds" in self.options.roles:
             self._start_envoy(self.options.envoy, self._own_listens(self.options.envoy, first.document.policy))
 
@@ -197,16 +216,38 @@ class Sidecar:
             source.base, self._fleet_changed, self.clock, self.rng, resolver, remembered=remembered
         )
         await self.sources.start(policy, FIRST_ANSWERS_S)
-        self._endpoints = EndpointsLane(self.sources, self.state, self._endpoints_ready)
+        kept = self.options.state_dir / "drains.json" if self.options.state_dir else None
+        drains = await asyncio.to_thread(load_drains, kept)
+        self._endpoints = EndpointsLane(self.sources, self.state, self._endpoints_ready, drains, self._mirror)
+        self.drains = DrainLane(drains, self._endpoints, self._newest_policy, kept, self.clock, self.wall_clock)
         before = Fleet(pools={pool.name: pool_endpoints(pool, remembered) for pool in policy.pools})
         self._first_fleet = self._endpoints.begin(before, policy.safety.max_removed_percent)
         self._run(self._last_found.follow(self._found), "last found")
+
+    async def _start_notices(self) -> None:
+        assert self.certificates is not None, "started before"
+        self.notices = NoticeLane(
+            policy=self._newest_policy,
+            target=Targets(self.certificates).of,
+            resolver=SystemResolver(self.options.dns),
+            kept=self.options.state_dir / "notices.json" if self.options.state_dir else None,
+            clock=self.clock,
+            wall_clock=self.wall_clock,
+            rng=random.Random(),
+        )
+        watch(self.notices, self)
+        await self.notices.start()
+        self._run(self.notices.follow(), "notices")
+
+    def _newest_policy(self) -> Policy:
+        assert self.edits is not None, "nobody asks before the start is over"
+        return self.edits.document.policy
 
     def _found(self) -> Found | None:
         """What a restart should know; nothing new while it is doubtful."""
         return self.sources.found if self.sources is not None and not self.state.fleet_error else None
 
-    async def _start_picker(self, first: Beginning) -> None:
+    async def _start_picker(self, first: Beginning, base: Path) -> None:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
         settings = settings_of(first.document, self._first_fleet, self.options.region, self.options.zone)
         self._settings = settings
@@ -215,8 +256,16 @@ class Sidecar:
         self.picker = PickerService(
             picker, load_messages(), self.clock, self.rng, pod_tls=pods.of, pod_token=pods.token_of
         )
+        certificates = self.certificates
+        self.tokenizers = TokenizerFiles(base, lambda: certificates.policy, self.picker.set_models)
+        await self.tokenizers.start()
         credentials = self._credentials(first.document.policy, EXT_PROC)
         (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc], credentials)
+        if self.options.load_reports:
+            credentials = self._credentials(first.document.policy, LOAD_REPORTS)
+            (self.load_reports_address,) = await self.picker.listen_for_reports(
+                [self.options.load_reports], credentials
+            )
 
     def _credentials(self, policy: Policy, port: str) -> grpc.ServerCredentials | None:
         assert self.certificates is not None, "started before the ports"
@@ -231,7 +280,8 @@ class Sidecar:
         self.slow_loop = loop
         restore(loop.quarantine, history.rejections)
         if first.accepted is not None:
-            loop.restore(loop.prepare(first.accepted, self.sources.fleet_for(first.accepted.policy))())
+            found = self.sources.fleet_for(first.accepted.policy)
+            loop.restore(loop.prepare(first.accepted, self._endpoints.shown(found) if self._endpoints else found)())
         self.xds = XdsServer(
             load_messages(),
             loop.offers.snapshot_for,
@@ -265,7 +315,7 @@ class Sidecar:
             region=self.options.region,
             zone=self.options.zone,
             opened=first.document.policy.control_plane,
-            ports=frozenset(PORT_OF_ROLE[role] for role in self.options.roles),
+            ports=frozenset(self._ports()),
             slow_loop=self.slow_loop,
             picker=self._lane,
         )
@@ -276,6 +326,19 @@ class Sidecar:
             self.slow_loop.versions.delegate = self._do_elsewhere
             self._run(self._roll_out(self.slow_loop), "rollout")
         self._endpoints.attach(self.slow_loop, self._first_fleet)
+        assert self.drains is not None, "made with the sources"
+        self.drains.attach(self.picker, self._lane, self.slow_loop)
+        self._run(self.drains.follow(), "drains")
+        if self.picker is not None:
+            told = self._endpoints if self.slow_loop is not None else None
+            self.health = HealthLane(self._mirror, self.picker, told, self._newest_policy, self.clock)
+            self._run(self.health.follow(), "health")
+
+    def _ports(self) -> Iterator[str]:
+        """Those that this process has."""
+        yield from (PORT_OF_ROLE[role] for role in self.options.roles)
+        if self.load_reports_address:
+            yield LOAD_REPORTS
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
@@ -345,6 +408,17 @@ class Sidecar:
         while self.envoy is None or self.envoy.is_running():
             await asyncio.sleep(ENVOY_POLL_S)
 
+    async def part(self, limit_s: float) -> None:
+        """Before a stop: is not ready any more, and lets our own Envoy serve to the end, for so long at most.
+
+        Without an Envoy of ours nothing needs that: requests go on without us.
+        """
+        self.is_parting = True
+        if limit_s > 0 and self.envoy is not None and self.envoy.is_running():
+            log.info("no longer ready; requests may end for %g s", limit_s)
+            if not await part(self.envoy, limit_s, self.clock):
+                log.warning("requests still run, and the time is over")
+
     async def stop(self) -> None:
         """Stops everything that runs; harmless when called twice or after half a start.
 
@@ -358,7 +432,8 @@ class Sidecar:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._last_found is not None:
             self._last_found.save(self._found())
-        for lane in (self.sources, self.certificates, self._endpoints, self._lane, self.edits):
+        feeds = (self.sources, self.certificates, self.tokenizers)
+        for lane in (*feeds, self._endpoints, self._lane, self.edits, self.drains, self.notices):
             if lane is not None:
                 await lane.stop()
         if self.picker is not None:

@@ -113,8 +113,19 @@ class Streams:
         known = stream.refused.setdefault(type_url, {})
         known.update({name: (version, error) for name, version in resources.items()})
 
+    def have_taken(self, type_url: str, name: str) -> bool:
+        """Whether every Envoy has answered for a resource as it is offered now; who has none of it has."""
+        return all(_has_answered(stream, type_url, name) for stream in self)
+
     def __iter__(self) -> Iterator[LiveStream]:
         return iter(list(self._by_node.values()))
 
     def __len__(self) -> int:
         return len(self._by_node)
+
+
+def _has_answered(stream: LiveStream, type_url: str, name: str) -> bool:
+    wanted = stream.offered.resources(type_url).get(name) if stream.offered else None
+    held = stream.held.get(type_url, {})
+    # One that holds nothing at all is only just starting.
+    return wanted is None or not held or name in stream.refused.get(type_url, {}) or held.get(name) == wanted.version

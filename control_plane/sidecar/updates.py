@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from control_plane.compile.materials import Materials, materials_of
 from control_plane.compile.names import cluster_name
-from control_plane.fleet.model import Fleet
+from control_plane.fleet.model import Endpoint, Fleet
 from control_plane.policy.model import Policy
 from control_plane.sidecar.builds import Assignments, Inputs, Variant, assignments, build, caught_up, with_assignments
 from control_plane.sidecar.versions import Version, Versions
@@ -38,16 +38,24 @@ class Updates:
         """The job of making other endpoints for these pools, for each kind of Envoy in use; `apply_endpoints` takes
         what it gives. The fleet counts from now on.
 
-        A version in which such a pool is declared otherwise than in the newest keeps the endpoints that it had.
+        A version in which such a pool is declared otherwise than in the newest keeps the endpoints that it had, in the
+        state in which the newest has them: who drains does so under every policy.
         """
         newest = self._versions.newest.document.policy
         tasks: list[tuple[str, Policy, frozenset[str], Fleet, tuple[Variant, ...]]] = []
         for version in self._versions:
             policy = version.document.policy
-            wanted = frozenset(pool for pool in pools if policy is newest or _is_same_pool(pool, policy, newest))
+            known = version.inputs.fleet.pools
+            changed = {}
+            for pool in pools:
+                had, found = known.get(pool, ()), fleet.pools.get(pool, ())
+                if policy is newest or _is_same_pool(pool, policy, newest):
+                    changed[pool] = found
+                elif (restated := _restated(had, found)) != had:
+                    changed[pool] = restated
+            wanted = frozenset(changed)
             if wanted:
-                known = version.inputs.fleet.pools
-                merged = Fleet(pools={**known, **{pool: fleet.pools.get(pool, ()) for pool in wanted}})
+                merged = Fleet(pools={**known, **changed})
                 version.inputs = replace(version.inputs, fleet=merged)
                 tasks.append((version.document.version, policy, wanted, merged, tuple(version.builds)))
         return lambda: [
@@ -84,6 +92,17 @@ class Updates:
             return install
 
         return work
+
+
+def _restated(endpoints: Sequence[Endpoint], found: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """`endpoints` in the state of those of the same address that were found."""
+    now = {endpoint.address: endpoint for endpoint in found}
+    return tuple(
+        replace(each, health=now[each.address].health, inferred=now[each.address].inferred)
+        if each.address in now
+        else each
+        for each in endpoints
+    )
 
 
 def _is_same_pool(name: str, policy: Policy, newest: Policy) -> bool:

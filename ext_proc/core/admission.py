@@ -46,9 +46,12 @@ REASONS = (FULL, EXPIRED, NO_WAIT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """What the door looks at: a request's kind, the tokens of its prompt, and its headers by names in lower case."""
+    """What the door looks at: a request's kind, its model's canonical name, the route that Envoy chose, the tokens of
+    its prompt, and its headers by names in lower case."""
 
     kind: str = ""
+    model: str = ""
+    route: str = ""
     tokens: int = 1
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -166,11 +169,18 @@ class Admission:
         return self._rate.per_s(now)
 
     def priority_of(self, visitor: Visitor) -> int:
-        """By the header; without it, or with a word that is none, by the kind of the request; else the usual one."""
+        """By the route; else by the header; without it, or with a word that is none, by the model, then by the kind of
+        the request; else the usual one."""
         priorities = self.settings.priorities
+        by_rule = self.settings.route_priorities.get(visitor.route)
+        if by_rule is not None:
+            return by_rule
         word = visitor.headers.get(self.settings.priority_header, "")
         for number, priority in enumerate(priorities):
             if word == priority.name:
+                return number
+        for number, priority in enumerate(priorities):
+            if visitor.model in priority.models:
                 return number
         for number, priority in enumerate(priorities):
             if visitor.kind in priority.kinds:
@@ -229,8 +239,9 @@ class Admission:
                 for each in reversed(shed):
                     self._queue.push(each)
                 return None
-            self._queue.remove(victim.ticket)
+            self._queue.take_last(victim)
             shed.append(victim)
+        self._queue.settle(shed)
         return tuple(shed)
 
 

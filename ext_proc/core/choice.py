@@ -20,7 +20,9 @@ from ext_proc.core.prediction import predicted
 from ext_proc.core.record import Beside, Record, Shape
 from ext_proc.core.strategies.kv_aware import prompt_of
 from ext_proc.core.strategies.view import Prompt, View
+from ext_proc.core.truth import Truth
 from ext_proc.core.wanted import Wanted
+from ext_proc.core.warming import warm_first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,8 @@ class Choice:
     wanted: Wanted
     blocks: tuple[int, ...]
     now: float
+    truth: Truth | None = None
+    """How far the prefix index can be trusted; None: wholly."""
 
     def naming(self, rng: random.Random) -> Naming:
         """Whom the pool's strategy names."""
@@ -58,6 +62,8 @@ class Choice:
         reason = naming.reason
         if wanted.waited_s:
             reason += f"; waited {wanted.waited_s:.3g} s for a place"
+        if view.prompt is not None and (counted := self._counted(naming.addresses[0])) < 1:
+            reason += f"; what is believed cached counts {counted:.0%}: engines do not find it"
         return Record(
             id=decision_id,
             time=self.now + wall_offset_s,
@@ -76,6 +82,8 @@ class Choice:
                 tokens=wanted.tokens,
                 max_tokens=request.max_tokens,
                 has_session=bool(request.session),
+                size=wanted.size,
+                counted_by=request.counted_by,
             ),
             predicted=predicted(view, naming.ranking),
             left_out=missing.endpoints,
@@ -97,6 +105,7 @@ class Choice:
                 request=self.wanted.request,
                 endpoints=self.pool.endpoints,
                 gap_s=self.history.gap_s,
+                charges=self.pool.charges,
             )
 
         return made
@@ -106,16 +115,36 @@ class Choice:
         match = self.fleet.index.match(self.blocks)
         depths = match.depths(self.fleet.slots.capacity)
         is_everybodys = self.history.is_everybodys(self.blocks)
-        tokens = self.wanted.tokens
-        return lambda group: prompt_of(tokens, match, depths[group.slots], is_everybodys=is_everybodys)
+        wanted, truth, address = self.wanted, self.truth, self.fleet.slots.address
+
+        def against(group: Group) -> Prompt:
+            slots = group.slots
+            return prompt_of(
+                wanted.tokens,
+                match,
+                depths[slots],
+                is_everybodys=is_everybodys,
+                block_tokens=wanted.block_tokens,
+                trust=None if truth is None else truth.trust(map(address, slots.tolist())),
+            )
+
+        return against
+
+    def _counted(self, address: str) -> float:
+        """What the prefix index is worth at an endpoint."""
+        trust = None if self.truth is None else self.truth.trust((address,))
+        return 1.0 if trust is None else float(trust[0])
 
     def _narrowing(self) -> Narrow:
         pool, limits = self.pool, self.pool.settings.admission
         by_filters: Narrow = iter
         if pool.filters:
-            request, adapters = self.wanted.request, self.fleet.adapters
-            by_filters = partial(narrowed, filters=pool.filters, request=request, adapters=adapters)
+            by_filters = partial(narrowed, filters=pool.filters, request=self.wanted.request, fleet=self.fleet)
+        wished = by_filters
+        if self.fleet.warming:
+            warming = self.fleet.warming
+            wished = lambda groups: warm_first(by_filters(groups), warming, self.now)  # noqa: E731
         if limits is None:
-            return by_filters
-        # Filters are wishes; limits are not.
-        return lambda groups: free_first(by_filters(groups), limits, self.fleet, self.now)
+            return wished
+        # Filters and shares are wishes; limits are not.
+        return lambda groups: free_first(wished(groups), limits, self.fleet, self.now)

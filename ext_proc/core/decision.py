@@ -55,7 +55,10 @@ class Unpicked:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """There is no place yet: the answer comes under this `ticket`, after `for_s` seconds at the latest."""
+    """There is no place yet: the answer comes under this `ticket`, after `for_s` seconds at the latest.
+
+    0: in a moment, of which Envoy need not be told.
+    """
 
     ticket: int
     for_s: float

@@ -5,6 +5,7 @@ of the caller's monotonic clock; durations end in their unit.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,8 @@ class Picked:
     max_age_s: float
     pool: str = ""
     blocks: tuple[int, ...] = ()
+    is_guess: bool = False
+    """The blocks are of text: no engine will ever tell of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,11 +123,56 @@ class Scraped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScrapeFailed:
-    """An engine's numbers could not be read; they age, and nothing else follows from it."""
+    """An engine's numbers could not be read; they age, and that may count against it (`ext_proc.core.signs`)."""
 
     address: str
     at: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """An engine was asked whether it is ready. `fault` is why it is not, empty if it is; `is_refused`: nobody even
+    listens there."""
+
+    address: str
+    at: float
+    fault: str = ""
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadReported:
+    """An engine's numbers that came unasked; which is which is said at `Scraped`. None is not told.
+
+    `source` says how: by a report of its own, or on an answer (ORCA). `interval_s` is when the next one is due, where
+    that was said. `models` are all names that it serves now, `adapters` those of them that are LoRA adapters.
+    `draining` True: it wants no new requests; False: it does.
+    """
+
+    address: str
+    at: float
+    source: Literal["report", "orca"] = "report"
+    interval_s: float | None = None
+    running: int | None = None
+    waiting: int | None = None
+    waiting_tokens: int | None = None
+    max_running: int | None = None
+    kv_usage: float | None = None
+    kv_tokens: int | None = None
+    block_size: int | None = None
+    models: tuple[str, ...] | None = None
+    adapters: tuple[str, ...] | None = None
+    draining: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsListed:
+    """An engine was asked for the models that it serves, adapters among them (`/v1/models`)."""
+
+    address: str
+    at: float
+    models: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,5 +217,8 @@ Event = (
     | StreamEnded
     | Scraped
     | ScrapeFailed
+    | Probed
+    | LoadReported
+    | ModelsListed
     | CacheEvent
 )

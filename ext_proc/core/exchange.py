@@ -124,9 +124,9 @@ class StreamClosed:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The answer that the request has been waiting for."""
+    """The answer that the request has been waiting for; `Waiting` where it has to wait once more."""
 
-    answer: Answer
+    answer: Answer | Waiting
 
 
 Input = RequestHeaders | RequestBody | OtherMessage | Ignored | StreamClosed | Decided
@@ -172,7 +172,7 @@ class Release:
 class Hold:
     """Answer: the answer to this message comes within `for_s` seconds (Envoy's `override_message_timeout`).
 
-    Envoy heeds the first one of a message only.
+    Envoy heeds the first one of a message only. 0: within its usual patience, of which it is not told.
     """
 
     ticket: int
@@ -261,11 +261,15 @@ class Exchange:
     def _judge(self, kind: Message, context: RequestFacts, body: bytes) -> tuple[Action, ...]:
         self._is_told = context.headers.get(EXPLAIN_HEADER) == "1"
         answer = self._decide(replace(context, body=body))
-        if isinstance(answer, Waiting):
-            self.state = State.WAITING
-            self._ticket, self._waiting_for = answer.ticket, kind
-            return (Hold(ticket=answer.ticket, for_s=answer.for_s + PATIENCE_S),)
-        return self._answer(kind, answer)
+        return self._told(kind, answer)
+
+    def _told(self, kind: Message, answer: Answer | Waiting) -> tuple[Action, ...]:
+        if not isinstance(answer, Waiting):
+            return self._answer(kind, answer)
+        self.state = State.WAITING
+        self._ticket, self._waiting_for = answer.ticket, kind
+        # What takes a moment only is within Envoy's usual patience.
+        return (Hold(ticket=answer.ticket, for_s=answer.for_s + PATIENCE_S if answer.for_s else 0.0),)
 
     def _answer(self, kind: Message, answer: Answer) -> tuple[Action, ...]:
         if isinstance(answer, Rejected):
@@ -288,12 +292,14 @@ class Exchange:
 
     def _on_decided(self, message: Input) -> tuple[Action, ...]:
         assert isinstance(message, Decided)
-        return self._answer(self._waiting_for, message.answer)
+        return self._told(self._waiting_for, message.answer)
 
     def _on_late_answer(self, message: Input) -> tuple[Action, ...]:
         assert isinstance(message, Decided)
         if isinstance(message.answer, Named):
             return (Release(decision_id=message.answer.decision_id),)
+        if isinstance(message.answer, Waiting):
+            return (Abandon(ticket=message.answer.ticket),)
         return _NOTHING
 
     def _on_repetition(self, message: Input) -> tuple[Action, ...]:

@@ -4,14 +4,14 @@
   least room for both. Nobody waits for ever all the same, since every waiter has a deadline.
 - *Tenants* of one priority are served by deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing using
   Deficit Round Robin", SIGCOMM 1995): each turn is worth `QUANTUM_TOKENS`, and what a turn leaves is kept while the
-  tenant has more waiting. Of two tenants that always have something waiting, neither gets more than
-  `QUANTUM_TOKENS` + 2 × the longest prompt ahead of the other.
+  tenant has more waiting. A prompt counts as at least `LEAST_TOKENS`. Of two tenants that always have something
+  waiting, neither gets more than `QUANTUM_TOKENS` + 2 × the longest prompt ahead of the other.
 - *When it is full*, the lowest priority makes room first: there the tenant that has most waiting, and of its requests
   the newest.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -19,13 +19,17 @@ from heapq import heapify, heappop, heappush
 # larger one lets a tenant with short prompts send more of them in a row.
 QUANTUM_TOKENS = 1_024
 
+# What a turn is charged for any request: its answer takes a place, too, however short its prompt is. Without it a
+# tenant with prompts of ten words sent dozens of requests in a row.
+LEAST_TOKENS = 256
+
 # What a heap remembers of lines as they no longer are, before it is made anew: as many again as there are, and these.
 SPARE_ENTRIES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiter:
-    """A request that waits. `priority` 0 is the highest; `tokens` are its share of work, at least 1."""
+    """A request that waits. `priority` 0 is the highest; `tokens` are those of its prompt, at least 1."""
 
     ticket: int
     priority: int
@@ -33,6 +37,11 @@ class Waiter:
     tokens: int
     since: float
     deadline: float
+
+    @property
+    def charge(self) -> int:
+        """What its tenant's turn pays for it, in tokens."""
+        return max(LEAST_TOKENS, self.tokens)
 
 
 @dataclass(slots=True)
@@ -66,7 +75,7 @@ class FairQueue:
 
     def __iter__(self) -> Iterator[Waiter]:
         """All, in the order of their coming."""
-        return iter(self._waiters.values())
+        return iter(sorted(self._waiters.values(), key=lambda waiter: waiter.ticket))
 
     def lengths(self) -> tuple[int, ...]:
         """How many wait, by priority."""
@@ -93,8 +102,21 @@ class FairQueue:
         waiter = self._waiters.pop(ticket, None)
         if waiter is not None:
             self.tokens -= waiter.tokens
-            self._lanes[waiter.priority].remove(waiter, is_served=is_served)
+            lane = self._lanes[waiter.priority]
+            lane.remove(waiter, is_served=is_served)
+            lane.drop_if_empty(waiter.tenant)
         return waiter
+
+    def take_last(self, waiter: Waiter) -> None:
+        """Takes out the last one of its line, which may come back by `push`: until `settle` its line keeps its turn."""
+        del self._waiters[waiter.ticket]
+        self.tokens -= waiter.tokens
+        self._lanes[waiter.priority].remove(waiter, is_served=False)
+
+    def settle(self, taken: Iterable[Waiter]) -> None:
+        """Those who were taken out by `take_last` do not come back."""
+        for waiter in taken:
+            self._lanes[waiter.priority].drop_if_empty(waiter.tenant)
 
     def sheddable(self, newcomer: Waiter, *, in_tokens: bool) -> Waiter | None:
         """Whom a newcomer may push out: somebody of lower priority, or of a tenant that would still have as much
@@ -130,7 +152,7 @@ class _Longest:
         """A line has changed, and is not empty."""
         heappush(self._entries, self._entry(tenant, line))
         if len(self._entries) > 2 * len(self._lines) + SPARE_ENTRIES:
-            self._entries = [self._entry(*each) for each in self._lines.items()]
+            self._entries = [self._entry(*each) for each in self._lines.items() if each[1].waiters]
             heapify(self._entries)
 
     def newest(self) -> tuple[Waiter, int]:
@@ -138,7 +160,7 @@ class _Longest:
         while True:
             entry = self._entries[0]
             line = self._lines.get(entry[2])
-            if line is not None and self._entry(entry[2], line) == entry:
+            if line is not None and line.waiters and self._entry(entry[2], line) == entry:
                 return line.last, -entry[0]
             heappop(self._entries)
 
@@ -181,7 +203,7 @@ class _Lane:
                 line.deficit += QUANTUM_TOKENS
                 self._has_quantum = True
             waiter = next(iter(line.waiters.values()))
-            if waiter.tokens <= line.deficit:
+            if waiter.charge <= line.deficit:
                 return waiter
             self._lines.move_to_end(tenant)
             self._has_quantum = False
@@ -192,14 +214,18 @@ class _Lane:
         line.tokens -= waiter.tokens
         self._count -= 1
         if is_served:
-            line.deficit -= waiter.tokens
-        if not line.waiters:
-            # What is left of a turn is lost with the line: credit is for those who wait.
-            if next(iter(self._lines)) == waiter.tenant:
-                self._has_quantum = False
-            del self._lines[waiter.tenant]
-        else:
+            line.deficit -= waiter.charge
+        if line.waiters:
             self._note(waiter.tenant, line)
+
+    def drop_if_empty(self, tenant: str) -> None:
+        """What is left of a turn is lost with the line: credit is for those who wait."""
+        line = self._lines.get(tenant)
+        if line is None or line.waiters:
+            return
+        if next(iter(self._lines)) == tenant:
+            self._has_quantum = False
+        del self._lines[tenant]
 
     def _note(self, tenant: str, line: _Line) -> None:
         for each in self._longest.values():

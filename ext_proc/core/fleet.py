@@ -1,15 +1,18 @@
 """What the picker knows about endpoints: ledger, scraped gauges, health and prefix index, kept together by events.
 
 It belongs to addresses, not to pools or policies. An address that is no longer wanted is forgotten, and its slot given
-away, once its last reservation has ended.
+away, once its last reservation has ended. Only how fast it was is kept for a moment (`ext_proc.core.away`).
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 
+from ext_proc.core.adapter_slots import AdapterSlots
 from ext_proc.core.adapters import Adapters
+from ext_proc.core.away import Away
+from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.events import (
     AttemptEnded,
     BlocksRemoved,
@@ -18,18 +21,31 @@ from ext_proc.core.events import (
     CacheEvent,
     Event,
     FirstToken,
+    LoadReported,
+    ModelsListed,
     Picked,
+    Probed,
     RequestEnded,
     Scraped,
+    ScrapeFailed,
 )
 from ext_proc.core.gauges import Gauges
-from ext_proc.core.health import Evidence, Health, evidence_of_attempt, evidence_of_request
+from ext_proc.core.health import FAILURES, OUT, Evidence, Health, evidence_of_attempt, evidence_of_request
+from ext_proc.core.heard import Heard, Source
 from ext_proc.core.index import PrefixIndex
+from ext_proc.core.kv_size import KvSizes
 from ext_proc.core.latency import Latencies, sample_of
 from ext_proc.core.ledger import Ledger
+from ext_proc.core.loaded_models import LoadedModels
 from ext_proc.core.memory import Memory
 from ext_proc.core.record import Record
+from ext_proc.core.settings import PoolSettings
 from ext_proc.core.slots import Slots
+from ext_proc.core.soundness import Soundness
+from ext_proc.core.warming import Warming
+
+_NUMBERS = ("running", "waiting", "waiting_tokens", "max_running", "kv_usage", "kv_tokens", "block_size")
+"""What both a scrape and a report may tell."""
 
 
 class Fleet:
@@ -41,27 +57,54 @@ class Fleet:
     def __init__(self) -> None:
         self.slots = Slots()
         self.index = PrefixIndex()
+        self.kv_sizes = KvSizes()
         self.ledger = Ledger(self.slots, self.index)
+        self.heard = Heard()
         self.gauges = Gauges(self.slots.capacity)
         self.memory = Memory(self.slots.capacity)
         self.latencies = Latencies(self.slots.capacity)
         self.adapters = Adapters()
+        self.adapter_slots = AdapterSlots()
+        self.models = LoadedModels()
         self.health = Health(self.slots.capacity)
+        self.soundness = Soundness(self.slots, self.health)
+        self.warming = Warming()
+        self._away = Away()
         self._wanted: Set[str] = frozenset()
         self._leaving: Set[str] = frozenset()
 
-    def want(self, addresses: Set[str]) -> None:
-        """Says which endpoints there are from now on."""
+    def want(self, addresses: Set[str], now: float | None = None) -> None:
+        """Says which endpoints there are from `now` on; without it, nothing is kept of those that leave."""
         self._leaving = (self._leaving | self._wanted) - addresses
         self._wanted = addresses
-        for address in sorted(addresses):  # sorted, so that slots do not depend on the hash seed
+        joining = sorted(address for address in addresses if self.slots.get(address) is None)
+        for address in joining:  # sorted, so that slots do not depend on the hash seed
             self.slots.acquire(address)
         self.ledger.grow()
         self.gauges.grow(self.slots.capacity)
         self.memory.grow(self.slots.capacity)
         self.latencies.grow(self.slots.capacity)
         self.health.grow(self.slots.capacity)
-        self._forget_leaving()
+        for address in joining:
+            if now is not None and (pace := self._away.back(address, now)) is not None:
+                self.ledger.speed.resume(self.slots.acquire(address), pace)
+        self._forget_leaving(now)
+
+    def warm_up(self, pools: Sequence[PoolSettings], joining: Set[str], now: float | None) -> None:
+        """Says how the endpoints of `pools` come to their full share; those that are `joining` begin `now`, if at all.
+
+        An endpoint of several pools follows the first that says something.
+        """
+        said = {
+            self.slots.acquire(endpoint.address): pool.warmup
+            for pool in reversed(pools)
+            if pool.warmup is not None
+            for endpoint in pool.endpoints
+        }
+        self.warming.configure(said)
+        if now is not None:
+            for address in joining:
+                self.warming.joined(self.slots.acquire(address), now)
 
     def apply(self, event: Event, record: Record | None) -> None:
         """Learns from one event. `record` is that of the decision that it is about, if it is still kept."""
@@ -69,6 +112,15 @@ class Fleet:
         match event:
             case Scraped():
                 self._scraped(event)
+            case LoadReported():
+                self._reported(event)
+            case ModelsListed():
+                if (slot := self.slots.get(event.address)) is not None:
+                    self.models.told(slot, event.models, event.at)
+            case ScrapeFailed():
+                self.soundness.unread(event)
+            case Probed():
+                self.soundness.probed(event)
             case Picked():
                 self._picked(event)
             case BlocksStored() | BlocksRemoved() | CacheCleared():
@@ -83,16 +135,30 @@ class Fleet:
                 self._judge(event.served, evidence, event.at - event.duration_ms / 1_000, event.at, record)
                 if evidence is Evidence.GOOD:
                     self._proved(event.served, event.at)
+                    self.latencies.lasted(event.duration_ms)
+                self._learn_size(event, record)
             case _:
                 pass
         self.ledger.apply(event)
         if self._leaving:
-            self._forget_leaving()
+            self._forget_leaving(event.at)
+
+    def unheard(self, address: str) -> None:
+        """An endpoint will not tell of its blocks any more; what it told would be believed for ever."""
+        slot = self.slots.get(address)
+        if slot is not None:
+            self.index.forget(slot)
+
+    def is_telling(self, address: str) -> bool:
+        """Whether an endpoint has told of its blocks itself."""
+        slot = self.slots.get(address)
+        return slot is not None and self.index.is_precise(slot)
 
     def expire(self, now: float) -> int:
         """Ends reservations past their age; returns how many there were."""
+        self.soundness.look(now)
         ended = self.ledger.expire(now)
-        self._forget_leaving()
+        self._forget_leaving(now)
         return ended
 
     def status(self, address: str, now: float) -> dict[str, Any]:
@@ -102,44 +168,113 @@ class Fleet:
             raise KeyError(address)
         own = self.ledger.in_flight[slot : slot + 1]
         waiting, running = self.gauges.estimated(np.array([slot]), own, now)
-        age_s = self.gauges.age_s(slot, now)
+        age_s = self.heard.age_s(slot, "scrape", now)
         return {
             "address": address,
-            "health": self.health.state(slot, now),
+            **self._standing(slot, now),
             "in_flight": int(own[0]),
             "waiting": round(float(waiting[0]), 1),
             "running": round(float(running[0]), 1),
             "queued_tokens": int(self.ledger.queued_tokens[slot]),
             "decoding": int(self.ledger.decoding[slot]),
             "index_blocks": self.index.size(slot),
+            "speed_factor": round(float(self.ledger.speed.factor[slot]), 3),
             "scrape_age_s": None if age_s is None else round(age_s, 3),
+            "told": self.heard.status(slot, now),
         }
+
+    def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
+        """Own requests in flight at an endpoint, those of others as far as it tells, and the age in seconds of what it
+        told by being scraped; None for an endpoint of which nothing is known."""
+        slot = self.slots.get(address)
+        if slot is None:
+            return None
+        waiting, running = self.gauges.foreign(np.array([slot]), now)
+        return int(self.ledger.in_flight[slot]), float(waiting[0] + running[0]), self.heard.age_s(slot, "scrape", now)
+
+    def health_word(self, address: str, now: float) -> str:
+        """`Soundness.word` of an endpoint, `healthy` for one of which nothing is known."""
+        slot = self.slots.get(address)
+        return "healthy" if slot is None else self.soundness.word(slot, now)
+
+    def _standing(self, slot: int, now: float) -> dict[str, Any]:
+        """In a word; with the share that it has while it warms up, and what else is found of it."""
+        state = self.soundness.word(slot, now)
+        share = self.warming.share(slot, now)
+        is_warming = state == "healthy" and share < 1
+        found = {"state": self.soundness.state(slot).value, "why": self.soundness.why(slot)}
+        return {"health": "warming", "share": round(share, 3), **found} if is_warming else {"health": state, **found}
 
     def _scraped(self, event: Scraped) -> None:
         slot = self.slots.get(event.address)
         if slot is None:
             return
-        self.gauges.scraped(
+        self._take(slot, event, "scrape")
+        if event.running_loras is not None or event.waiting_loras is not None:
+            names = frozenset((*(event.running_loras or ()), *(event.waiting_loras or ())))
+            self.adapters.scraped(slot, names)
+            self.adapter_slots.scraped(slot, names, event.max_loras)
+        self.soundness.told(slot, event)
+        # Engines answer scrapes where they answer requests: somebody listens there.
+        self.health.proved(slot, event.at)
+        self.warming.proved(slot, event.at)
+
+    def _reported(self, event: LoadReported) -> None:
+        # Not a proof of health: whoever reports may live on beside an engine that is gone.
+        slot = self.slots.get(event.address)
+        if slot is None:
+            return
+        self._take(slot, event, event.source, event.interval_s)
+        self.soundness.told(slot, event)
+        if event.models is not None:
+            self.models.told(slot, frozenset((*event.models, *(event.adapters or ()))), event.at)
+        if event.adapters is not None:
+            self.adapters.scraped(slot, frozenset(event.adapters))
+
+    def _take(self, slot: int, event: Scraped | LoadReported, source: Source, interval_s: float | None = None) -> None:
+        """Takes those numbers of which nobody has told a newer one."""
+        numbers = {name: value for name in _NUMBERS if (value := getattr(event, name)) is not None}
+        news = self.heard.take(slot, source, event.at, numbers, interval_s)
+        fresh_s = self.heard.fresh_s(slot, source)
+        self.gauges.told(
             slot,
             event.at,
-            running=event.running,
-            waiting=event.waiting,
+            running=news.get("running"),
+            waiting=news.get("waiting"),
             in_flight=int(self.ledger.in_flight[slot]),
             decoding=int(self.ledger.decoding[slot]),
+            fresh_s=fresh_s,
         )
         self.memory.scraped(
             slot,
             event.at,
-            usage=event.kv_usage,
-            kv_tokens=event.kv_tokens,
+            usage=news.get("kv_usage"),
+            kv_tokens=news.get("kv_tokens"),
             own_tokens=int(self.ledger.queued_tokens[slot] + self.ledger.decoding_tokens[slot]),
+            fresh_s=fresh_s,
         )
-        if event.running_loras is not None or event.waiting_loras is not None:
-            self.adapters.scraped(slot, frozenset((*(event.running_loras or ()), *(event.waiting_loras or ()))))
-        if event.kv_tokens:
-            self.index.set_capacity(slot, event.kv_tokens)
-        # Engines answer scrapes where they answer requests: somebody listens there.
-        self.health.proved(slot, event.at)
+        if news.get("kv_tokens"):
+            self.kv_sizes.told(slot, news["kv_tokens"])
+            self._set_size(slot, self.kv_sizes.blocks(slot))
+
+    def disbelieve(self, address: str) -> None:
+        """Forgets what an endpoint told of its blocks: from now on it holds what picks have made likely."""
+        slot = self.slots.get(address)
+        if slot is not None:
+            self.index.forget(slot)
+            self._set_size(slot, self.kv_sizes.blocks(slot))
+
+    def _learn_size(self, event: RequestEnded, record: Record | None) -> None:
+        slot = self.slots.get(event.served)
+        # Anthropic's API tells of a prompt without what was cached of it.
+        prompt = None if record is None or record.request.kind == "messages" else event.prompt_tokens
+        blocks = self.kv_sizes.ended(slot, event.decision_id, prompt, event.cached_tokens)
+        if slot is not None:
+            self._set_size(slot, blocks)
+
+    def _set_size(self, slot: int, blocks: int | None) -> None:
+        if blocks is not None:
+            self.index.set_capacity(slot, blocks * BLOCK_TOKENS)
 
     def _cached(self, event: CacheEvent) -> None:
         """An endpoint told what it holds."""
@@ -153,6 +288,8 @@ class Fleet:
                 self.index.removed(slot, event.blocks)
             case CacheCleared():
                 self.index.cleared(slot)
+                self.kv_sizes.restarted(slot)
+        self.heard.take(slot, "events", event.at, {"cached_blocks": self.index.size(slot)})
 
     def _time(self, event: Event, record: Record | None) -> None:
         """Takes the latency or the error that an event tells of; `record` is as it was before it."""
@@ -169,6 +306,8 @@ class Fleet:
         slot = self.slots.get(event.address)
         if slot is not None:
             self.health.picked(slot, event.at)
+            generated = float(self.ledger.decoding[slot]) * self.ledger.mean_output
+            self.kv_sizes.picked(slot, event.decision_id, event.blocks, generated)
 
     def _attempt_ended(self, event: AttemptEnded, record: Record | None) -> None:
         evidence = evidence_of_attempt(event)
@@ -180,6 +319,10 @@ class Fleet:
         slot = self.slots.get(event.address)
         if evidence is Evidence.GONE and slot is not None:
             self.index.forget(slot)
+            self.kv_sizes.restarted(slot)
+            self._set_size(slot, self.kv_sizes.blocks(slot))
+            self.adapter_slots.reset(slot)
+            self.warming.gone(slot)
 
     def _blames_itself(self, address: str, record: Record) -> bool:
         """A request that fails on several endpoints is itself the likely cause: what the first got for it is undone."""
@@ -195,24 +338,39 @@ class Fleet:
         slot = self.slots.get(address)
         if slot is not None:
             started_at = started_at if record is None else record.at
+            if evidence in FAILURES and not self.soundness.counts_attempts(slot):
+                return
+            was_out = self.health.state(slot, now) in OUT
             self.health.judge(slot, evidence, started_at=started_at, now=now)
+            if was_out and self.health.state(slot, now) not in OUT:
+                self.latencies.forgive(slot)
 
     def _proved(self, address: str, at: float) -> None:
         slot = self.slots.get(address)
         if slot is not None:
             self.health.proved(slot, at)
+            self.soundness.answered(slot, at)
+            self.warming.proved(slot, at)
 
-    def _forget_leaving(self) -> None:
+    def _forget_leaving(self, now: float | None) -> None:
         gone = {address for address in self._leaving if not self._is_busy(address)}
         for address in gone:
             slot = self.slots.acquire(address)
+            if now is not None:
+                self._away.left(address, self.ledger.speed.pace(slot), now)
             self.index.forget(slot)
+            self.kv_sizes.forget(slot)
             self.ledger.forget(slot)
+            self.heard.reset(slot)
             self.gauges.reset(slot)
             self.memory.reset(slot)
             self.latencies.reset(slot)
             self.adapters.reset(slot)
+            self.adapter_slots.reset(slot)
+            self.models.reset(slot)
             self.health.reset(slot)
+            self.soundness.reset(slot)
+            self.warming.reset(slot)
             self.slots.free(slot)
         self._leaving -= gone
 

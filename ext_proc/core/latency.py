@@ -9,6 +9,7 @@ of a stranger (the usual latency of the others, no error), so that an endpoint t
 any more, drifts back to where it gets another chance.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,18 @@ STRANGER = 1.0
 
 # The usual latency where nobody has answered yet; any number would do, as it is the same for all.
 START_LATENCY_S = 1.0
+
+# What an answer takes where nobody has ended yet: a few hundred tokens.
+START_ANSWER_MS = 5_000.0
+
+# Half-lives after which not even many errors in a row are felt: a weight of 20 is 0.02 then, beside a stranger's 1.
+_FELT = 10.0
+
+# How many standard deviations more errors than usual may still be chance: one in forty is more than two.
+DEVIATIONS = 2.0
+
+# Added to the variance, so that a single error is always chance, however few tries there were: 2 · √¼ = 1.
+ONE_ERROR = 0.25
 
 # Below this weight a mean says too little to count for what is usual.
 _KNOWN = 0.5
@@ -80,22 +93,30 @@ def _end(event: RequestEnded, record: Record | None) -> Sample | None:
 class Latencies:
     """Means by slot.
 
-    Mutable: the arrays; `answered`, `ended`, `reset` and `grow` are the writers.
+    Mutable: the arrays, and two numbers of all slots together; `answered`, `ended`, `lasted`, `forgive`, `reset` and
+    `grow` are the writers.
     """
 
     def __init__(self, capacity: int) -> None:
         self._seconds = _Mean(capacity)
         self._errors = _Mean(capacity)
+        self._held = _Mean(capacity)  # the errors of those to whom earlier ones are forgiven
+        self._forgiven: set[int] = set()
+        self._error_at = -math.inf
+        self.usual_answer_ms = START_ANSWER_MS
+        """From a request to the end of its answer, of all endpoints together."""
 
     def grow(self, capacity: int) -> None:
         """Makes room for `capacity` slots."""
         self._seconds.grow(capacity)
         self._errors.grow(capacity)
+        self._held.grow(capacity)
 
     def reset(self, slot: int) -> None:
         """Forgets an endpoint."""
         self._seconds.reset(slot)
         self._errors.reset(slot)
+        self._forgiven.discard(slot)
 
     def answered(self, slot: int, seconds: float, at: float) -> None:
         """An answer began so long after it was asked for."""
@@ -104,6 +125,23 @@ class Latencies:
     def ended(self, slot: int, at: float, *, is_error: bool) -> None:
         """A try ended, well or not."""
         self._errors.add(slot, float(is_error), at)
+        if slot in self._forgiven:
+            self._held.add(slot, float(is_error), at)
+        if is_error:
+            self._error_at = max(at, self._error_at)
+
+    def forgive(self, slot: int) -> None:
+        """Holds no error against an endpoint: it was ejected for them, and has shown that it is well again."""
+        self._forgiven.add(slot)
+        self._held.reset(slot)
+
+    def lasted(self, milliseconds: float) -> None:
+        """An answer took so long from its request to its end."""
+        self.usual_answer_ms += (1.0 - MEMORY) * (milliseconds - self.usual_answer_ms)
+
+    def may_have_errors(self, now: float) -> bool:
+        """False where no endpoint has a share of errors to speak of."""
+        return now - self._error_at < _FELT * HALF_LIFE_S
 
     def seconds(self, slots: IntArray, now: float) -> FloatArray:
         """The mean latency of `slots`, in seconds; of one that has not answered lately, what is usual among them."""
@@ -118,6 +156,24 @@ class Latencies:
         total, weight = self._errors.at(slots, now)
         rate: FloatArray = total / (weight + STRANGER)
         return rate
+
+    def excess_errors(self, slots: IntArray, now: float) -> FloatArray:
+        """The part of that share, as far as it is not forgiven, which neither the usual one nor chance explains.
+
+        Chance: `DEVIATIONS` standard deviations of a Poisson count, and never less than one error. Errors that come to
+        all alike, such as those of requests that no engine can serve, are nobody's fault.
+        """
+        total, weight = self._errors.at(slots, now)
+        if self._forgiven:
+            forgiven = np.isin(slots, list(self._forgiven))
+            since_then = self._held.at(slots, now)
+            total, weight = (
+                np.where(forgiven, held, whole) for held, whole in zip(since_then, (total, weight), strict=True)
+            )
+        usual = total.sum() / (weight.sum() + STRANGER)
+        expected = usual * weight
+        excess: FloatArray = (total - expected - DEVIATIONS * np.sqrt(expected + ONE_ERROR)) / (weight + STRANGER)
+        return np.maximum(0.0, excess)
 
 
 class _Mean:

@@ -27,6 +27,9 @@ MAX_RESERVATIONS = 65_536
 START_OUTPUT_TOKENS = 200.0
 OUTPUT_SHARE = 0.01
 
+# Records that are later than what they tell by less than this are taken at their time: it is the slack of clocks.
+RECORD_SLACK_S = 0.001
+
 _NOWHERE = -1
 
 
@@ -59,6 +62,8 @@ class Reservation:
     attempt_at: float
     max_age_s: float
     blocks: tuple[int, ...]
+    is_guess: bool
+    is_started: bool = False
     is_decoding: bool = False
     sent: Sent | None = None
 
@@ -156,6 +161,7 @@ class Ledger:
             attempt_at=event.at,
             max_age_s=event.max_age_s,
             blocks=event.blocks,
+            is_guess=event.is_guess,
         )
         self._open[event.decision_id] = reservation
         self._by_age.setdefault(event.max_age_s, OrderedDict())[event.decision_id] = reservation
@@ -167,8 +173,13 @@ class Ledger:
         reservation = self._open.get(decision_id)
         if reservation is None or at < reservation.attempt_at:
             return  # ended, or the record of an earlier attempt that comes late
-        reservation.attempt_at = at
         slot = self._slot(address)
+        # What was named is tried at once: the record comes later, by as much as Envoy gathers them.
+        is_as_named = slot == reservation.slot and not reservation.is_started
+        reservation.is_started = True
+        if is_as_named:
+            return
+        reservation.attempt_at = at
         if slot == reservation.slot:
             return
         self._leave(reservation)
@@ -182,7 +193,10 @@ class Ledger:
         if reservation is None or reservation.is_decoding:
             return
         if self._slot(event.address) == reservation.slot:
-            self._learn(reservation, event.at)
+            # Records of attempts under way come every quarter of a second. How long it took is told exactly, from the
+            # request's arrival on, which was just before the pick.
+            came_at = reservation.picked_at + event.ttft_ms / 1e3
+            self._learn(reservation, came_at if came_at < event.at - RECORD_SLACK_S else event.at)
         else:
             self._move(event.decision_id, event.address, event.at)
             self._leave_line(reservation)
@@ -218,7 +232,7 @@ class Ledger:
         self._count(reservation, -1)
         self._leave_line(reservation)
         if reservation.slot != _NOWHERE:
-            self.index.end(reservation.slot, reservation.blocks)
+            self.index.end(reservation.slot, reservation.blocks, is_guess=reservation.is_guess)
 
     def _leave_line(self, reservation: Reservation) -> None:
         if reservation.sent is not None:

@@ -1,14 +1,14 @@
 """Who of a pool was no candidate for a request, and why: for the record alone, after the choice was made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ext_proc.core.filters import Filter, is_about
+from ext_proc.core.filters import Filter, is_about, members_of
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.levels import Levels
-from ext_proc.core.slots import IntArray
+from ext_proc.core.slots import BoolArray, IntArray
 from ext_proc.core.strategies.view import Request
 
 # As many as candidates: enough to recognise what is wrong; of a pool in which half stand in another zone they would be
@@ -29,7 +29,7 @@ NOBODY = LeftOut()
 
 def left_out(
     levels: Levels,
-    unavailable: Sequence[str],
+    unavailable: Sequence[tuple[str, str]],
     filters: Sequence[Filter],
     request: Request,
     chosen: IntArray,
@@ -38,27 +38,33 @@ def left_out(
 ) -> LeftOut:
     """Those of a pool that the strategy did not choose among.
 
-    `chosen` are the slots between which it chose, `unavailable` the addresses that discovery or Envoy's health checks
-    keep out of the levels.
+    `chosen` are the slots between which it chose, `unavailable` those who drain or are unhealthy and so in no level,
+    with that in a word.
     """
     missing = len(levels.slots) - len(chosen)
     if not missing and not unavailable:
         return NOBODY
-    found = [(address, "unavailable: discovery says unhealthy or draining") for address in unavailable[:MAX_LEFT_OUT]]
+    found = [(address, state or "unavailable") for address, state in unavailable[:MAX_LEFT_OUT]]
     if missing and len(found) < MAX_LEFT_OUT:
         is_chosen = np.zeros(fleet.slots.capacity, dtype=np.bool_)
         is_chosen[chosen] = True
         others = np.flatnonzero(~is_chosen[levels.slots])[: MAX_LEFT_OUT - len(found)]
         nearest = _priority(levels, int(np.flatnonzero(is_chosen[levels.slots])[0]))
+        reasons = tuple(_reasons(filters, request, chosen, fleet))
         for position in others.tolist():
             slot = int(levels.slots[position])
             state = fleet.health.state(slot, now)
+            word = fleet.soundness.word(slot, now)
             if state != "healthy":
                 why = f"{state} after failures"
+            elif word != "healthy":
+                why = f"{word}: {fleet.soundness.why(slot)}"
             elif (priority := _priority(levels, position)) != nearest:
                 why = f"priority {priority}, priority {nearest} has somebody"
             else:
-                why = _filtered(filters, request, slot, chosen, fleet)
+                why = _filtered(reasons, slot)
+                if fleet.warming.share(slot, now) < 1 and not why.startswith("filters"):
+                    why = "warming up, and has had its part"
             found.append((fleet.slots.address(slot), why))
     return LeftOut(tuple(found), missing + len(unavailable))
 
@@ -67,13 +73,21 @@ def _priority(levels: Levels, position: int) -> int:
     return next(priority for priority, part in levels.parts if part.start <= position < part.stop)
 
 
-def _filtered(filters: Sequence[Filter], request: Request, slot: int, chosen: IntArray, fleet: Fleet) -> str:
-    """Which filters it did not pass; one that nobody passed was no filter. What else there is are full endpoints."""
-    names = []
+def _reasons(
+    filters: Sequence[Filter], request: Request, chosen: IntArray, fleet: Fleet
+) -> Iterator[tuple[str, BoolArray]]:
+    """Each filter that made a difference, and whom it left out, by slot; one that nobody passed was no filter."""
     for index, each in enumerate(filters):
-        members = each.members
-        if each.settings.adapter:
-            members = members & fleet.adapters.members(request.model, len(members))
-        if is_about(each.settings, request) and not members[slot] and members[chosen].all():
-            names.append(f"filters[{index}]")
-    return " and ".join(names) if names else "full"
+        if not is_about(each.settings, request):
+            continue
+        members = members_of(each, request, fleet)
+        if each.settings.batch is not None and len(chosen) == 1:
+            members = np.zeros(len(members), dtype=np.bool_)
+            members[chosen] = True
+        if members[chosen].all():
+            yield f"filters[{index}]", ~members
+
+
+def _filtered(reasons: Sequence[tuple[str, BoolArray]], slot: int) -> str:
+    """Which filters it did not pass. What else there is are full endpoints."""
+    return " and ".join(name for name, without in reasons if without[slot]) or "full"

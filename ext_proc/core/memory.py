@@ -29,30 +29,42 @@ class Memory:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._at = np.full(capacity, _NEVER)
+        self._until = np.full(capacity, _NEVER)
         self._usage = np.zeros(capacity)
         self._tokens = np.zeros(capacity)  # 0: never told
         self._own_then = np.zeros(capacity)
 
     def grow(self, capacity: int) -> None:
         """Makes room for `capacity` slots."""
-        if capacity > len(self._at):
-            self._at = grown(self._at, capacity, _NEVER)
+        if capacity > len(self._until):
+            self._until = grown(self._until, capacity, _NEVER)
             self._usage = grown(self._usage, capacity, 0)
             self._tokens = grown(self._tokens, capacity, 0)
             self._own_then = grown(self._own_then, capacity, 0)
 
     def reset(self, slot: int) -> None:
         """Forgets an endpoint's numbers."""
-        self._at[slot] = _NEVER
+        self._until[slot] = _NEVER
         self._usage[slot] = self._tokens[slot] = self._own_then[slot] = 0
 
-    def scraped(self, slot: int, at: float, *, usage: float | None, kv_tokens: int | None, own_tokens: int) -> None:
-        """Takes a scrape (usage from 0 to 1), with the tokens of the picker's own requests there at that moment."""
+    def scraped(
+        self,
+        slot: int,
+        at: float,
+        *,
+        usage: float | None,
+        kv_tokens: int | None,
+        own_tokens: int,
+        fresh_s: float = FRESH_S,
+    ) -> None:
+        """Takes what was told (usage from 0 to 1), with the tokens of the picker's own requests there at that moment.
+
+        It is fresh for `fresh_s`.
+        """
         if kv_tokens:
             self._tokens[slot] = kv_tokens
         if usage is not None and math.isfinite(usage):
-            self._at[slot] = at
+            self._until[slot] = at + fresh_s
             self._usage[slot] = min(1.0, max(0.0, usage))
             self._own_then[slot] = own_tokens
 
@@ -61,7 +73,7 @@ class Memory:
         told = self._tokens[slots]
         usual_tokens = middle(told[told > 0]) if told.any() else float(USUAL_KV_TOKENS)
         capacity = np.where(told > 0, told, usual_tokens)
-        stale = np.maximum(0, now - self._at[slots] - FRESH_S)
+        stale = np.maximum(0, now - self._until[slots])
         trust = np.exp2(-stale / HALF_LIFE_S)
         known = trust > _KNOWN
         usual = middle(self._usage[slots][known]) if known.any() else 0.0

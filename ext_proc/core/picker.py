@@ -17,17 +17,34 @@ from typing import Any, NamedTuple
 from ext_proc.core.admission import Visitor
 from ext_proc.core.choice import Choice
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
-from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, Event, Picked, Scraped, ScrapeFailed
+from ext_proc.core.events import (
+    BlocksRemoved,
+    BlocksStored,
+    CacheCleared,
+    Event,
+    LoadReported,
+    ModelsListed,
+    Picked,
+    Probed,
+    RequestEnded,
+    Scraped,
+    ScrapeFailed,
+)
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.history import History
+from ext_proc.core.learned import Learned
 from ext_proc.core.places import is_any_free
 from ext_proc.core.pool import Pool, deciders, prepared
-from ext_proc.core.record import Decisions
+from ext_proc.core.record import Decisions, Record
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.soundness import NOT_NAMED
+from ext_proc.core.truth import Change
+from ext_proc.core.verdicts import StateChange
 from ext_proc.core.waiting_room import Released, WaitingRoom, without_wait
 from ext_proc.core.wanted import Asking, Wanted, no_endpoint, read, wanted_of
+from ext_proc.core.warming import newcomers
 
 __all__ = ["Named", "Picker", "Rejected", "Unpicked", "Wanted"]
 
@@ -59,8 +76,10 @@ class Picker:
         self._wall_offset_s = wall_offset_s
         self._shadow_rng = shadow_rng
         self._fleet = Fleet()
+        self._learned = Learned()
         self._history: dict[str, History] = {}
         self._pools: dict[str, Pool] = {}
+        self._telling: frozenset[str] = frozenset()
         self._room: WaitingRoom[Asking] = WaitingRoom()
         self.decisions = Decisions()
         self.apply_settings(settings)
@@ -75,21 +94,37 @@ class Picker:
         """Requests that are accounted for as being in flight."""
         return len(self._fleet.ledger)
 
-    def apply_settings(self, settings: PickerSettings) -> None:
-        """Takes new settings; all or, raising ValueError, nothing of them."""
+    def apply_settings(self, settings: PickerSettings, now: float | None = None) -> None:
+        """Takes new settings; all or, raising ValueError, nothing of them.
+
+        Who joins a pool that serves already is cold from `now` on; without it nobody is.
+        """
         has_shadows = self._shadow_rng is not None
         who = [deciders(pool, self._pools.get(pool.cluster), has_shadows=has_shadows) for pool in settings.pools]
-        self._fleet.want({endpoint.address for pool in settings.pools for endpoint in pool.endpoints})
+        joining = newcomers(settings.pools, {cluster: pool.settings for cluster, pool in self._pools.items()})
+        # Who left and comes back while requests still run there has kept what is known of it, and its cache.
+        joining = frozenset(address for address in joining if self._fleet.slots.get(address) is None)
+        telling = _telling(settings)
+        self._fleet.want({endpoint.address for pool in settings.pools for endpoint in pool.endpoints}, now)
+        for address in self._telling - telling:
+            self._fleet.unheard(address)
+        self._telling = telling
+        self._fleet.warm_up(settings.pools, joining, now)
+        self._fleet.soundness.configure(settings.pools)
         made = [prepared(pool, each, self._fleet.slots) for pool, each in zip(settings.pools, who, strict=True)]
         self._pools = {pool.settings.cluster: pool for pool in made}
         self._history = {pool.name: self._history.get(pool.name, History()) for pool in settings.pools}
+        self._learned.want(settings.pools)
         self._settings = settings
         admissions = {pool.cluster: (pool.name, pool.admission) for pool in settings.pools if pool.admission}
         self._room.furnish(admissions)
+        for cluster, pool in self._pools.items():
+            if not len(pool.levels.slots):
+                self._room.dismiss(cluster, no_endpoint(pool))
 
     def decide(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer:
         """Answers one request and reserves its place; never raises, whatever the request holds."""
-        asking = read(facts, self._settings, self._pools)
+        asking = read(facts, self._settings, self._pools, self._learned.sizes)
         return self._pick(self._pools[facts.cluster], asking, now, rng) if isinstance(asking, Asking) else asking
 
     def ask(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer | Waiting:
@@ -99,10 +134,16 @@ class Picker:
         """
         if not self._room.has(facts.cluster):
             return self.decide(facts, now, rng)
-        asking = read(facts, self._settings, self._pools)
+        asking = read(facts, self._settings, self._pools, self._learned.sizes)
         if not isinstance(asking, Asking):
             return asking
-        visitor = Visitor(kind=asking.request.kind, tokens=asking.request.tokens, headers=facts.headers)
+        visitor = Visitor(
+            kind=asking.request.kind,
+            model=asking.asked.model,
+            route=facts.route,
+            tokens=asking.tokens,
+            headers=facts.headers,
+        )
         is_free = self._is_free(facts.cluster, now)
         answer = self._room.arrive(facts.cluster, visitor, asking, now, is_free=is_free)
         return self._pick(self._pools[facts.cluster], asking, now, rng) if answer is None else answer
@@ -128,11 +169,61 @@ class Picker:
         """Nobody waits any more, and nobody is asked to: it is left to Envoy where those go."""
         self._room.close()
 
+    def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
+        """`Fleet.load` of an endpoint."""
+        return self._fleet.load(address, now)
+
+    def is_sound(self, address: str, now: float) -> bool:
+        """Whether nothing is held against an endpoint."""
+        slot = self._fleet.slots.get(address)
+        return slot is not None and self._fleet.soundness.word(slot, now) in ("healthy", "degraded")
+
+    def out(self, now: float) -> list[tuple[str, list[str], int]]:
+        """(pool, its endpoints that failed and are left alone, how many it could name) for each pool."""
+        return [
+            (pool.name, [address for address in usable if self._is_out(address, now)], len(usable))
+            for pool in self._settings.pools
+            for usable in [[endpoint.address for endpoint in pool.endpoints if endpoint.available]]
+        ]
+
+    @property
+    def is_anyone_out(self) -> bool:
+        """Whether anything is held against anybody; while not, there is no need to ask for `health`."""
+        return self._fleet.health.is_anyone_out
+
+    def health(self, now: float) -> list[tuple[str, list[tuple[str, str]]]]:
+        """(pool, [(address, its health in a word)]) of all that could be named (`Fleet.health_word`)."""
+        word = self._fleet.health_word
+        return [
+            (pool.name, [(each.address, word(each.address, now)) for each in pool.endpoints if each.available])
+            for pool in self._settings.pools
+        ]
+
+    def _is_out(self, address: str, now: float) -> bool:
+        slot = self._fleet.slots.get(address)
+        return slot is not None and self._fleet.soundness.word(slot, now) in NOT_NAMED
+
+    def take_health_changes(self) -> list[tuple[str, StateChange]]:
+        """(address, change) of endpoints that are otherwise than at the last question, oldest first."""
+        return self._fleet.soundness.take_changes()
+
+    def doubted(self) -> list[tuple[str, str, float, str]]:
+        """(pool, verdict, trust, why) of pools whose beliefs about caches are found wrong and count for less."""
+        return [found for pool in self._settings.pools if (found := self._learned.doubt(pool.name)) is not None]
+
     def _is_free(self, cluster: str, now: float) -> bool:
         """Whether somebody in a pool that has admission has a place."""
         pool = self._pools[cluster]
         limits = pool.settings.admission
         return limits is None or is_any_free(limits, self._fleet, pool.levels, now)
+
+    def someone(self, cluster: str, now: float) -> str | None:
+        """An endpoint to ask something of beside a request: of those that may be named the one with the fewest."""
+        pool = self._pools.get(cluster)
+        if pool is None or not len(pool.levels.slots):
+            return None
+        slots = next(pool.levels.groups(self._fleet.health, now)).slots
+        return self._fleet.slots.address(int(slots[self._fleet.ledger.in_flight[slots].argmin()]))
 
     def place(self, cluster: str, wanted: Wanted, now: float, rng: random.Random) -> Answer:
         """As `decide`, for a request without a body: whoever replays prompts has their blocks and nothing else.
@@ -150,8 +241,10 @@ class Picker:
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
         match event:
-            case Scraped() | ScrapeFailed() | BlocksStored() | BlocksRemoved() | CacheCleared():
-                self._fleet.apply(event, None)
+            case Scraped() | ScrapeFailed() | Probed() | LoadReported() | ModelsListed():
+                self._told(event)
+            case BlocksStored() | BlocksRemoved() | CacheCleared():
+                self._told(event)
             case Picked():
                 if event.decision_id not in self._fleet.ledger:  # a peer may tell twice
                     self._fleet.apply(event, None)
@@ -161,10 +254,55 @@ class Picker:
                 self._fleet.apply(event if record is None else without_wait(event, record.waited_s), record)
                 if record is not None:
                     record.outcome.apply(event)
+                    if isinstance(event, RequestEnded):
+                        self._check(event, record)
+
+    def knows(self, address: str) -> bool:
+        """Whether it is an endpoint, of which something may be told."""
+        return self._fleet.slots.get(address) is not None
+
+    def _told(self, event: Event) -> None:
+        """An endpoint told something that is about no single request."""
+        match event:
+            case BlocksStored() | BlocksRemoved() if not self._learned.hears(event.address):
+                return
+            case CacheCleared():
+                self._learned.cleared(event.address)
+            case Scraped():
+                self._learned.scraped(event)
+            case _:
+                pass
+        self._fleet.apply(event, None)
+
+    def _check(self, event: RequestEnded, record: Record) -> None:
+        """Holds what was predicted of a request against what came of it."""
+        slot = self._fleet.slots.get(event.served)
+        is_precise = slot is not None and self._fleet.index.is_precise(slot)
+        for address in self._learned.ended(event, record, is_precise=is_precise):
+            self._fleet.disbelieve(address)
 
     def expire(self, now: float) -> int:
         """Ends reservations past their age, to be called about once a second; returns how many there were."""
         return self._fleet.expire(now)
+
+    def take_changes(self) -> list[Change]:
+        """What was found out since the last question about how right predictions are."""
+        return self._learned.take_news()
+
+    @property
+    def index_status(self) -> dict[str, int]:
+        """JSON values: how large the prefix index is."""
+        return self._fleet.index.as_dict()
+
+    @property
+    def sizes_status(self) -> dict[str, Any]:
+        """JSON values by model: what was learned of how long prompts are in tokens."""
+        return self._learned.sizes.as_dict()
+
+    @property
+    def speed_status(self) -> dict[str, float | int]:
+        """JSON values: what was learned of how long first tokens take, by all endpoints together."""
+        return self._fleet.ledger.speed.as_dict()
 
     def status(self, now: float) -> dict[str, Any]:
         """JSON values by pool name, with one entry for each endpoint."""
@@ -173,6 +311,9 @@ class Picker:
                 "strategy": pool.strategy,
                 **self._room.status(pool.cluster, now),
                 **self._shadow_status(pool),
+                "prediction": self._learned.status(pool.name),
+                "usual": self._history[pool.name].as_dict(),
+                "telling": sum(self._fleet.is_telling(endpoint.address) for endpoint in pool.endpoints),
                 "endpoints": [self._endpoint_status(endpoint, now) for endpoint in pool.endpoints],
             }
             for pool in self._settings.pools
@@ -189,6 +330,7 @@ class Picker:
     def _place(self, pool: Pool, wanted: Wanted, now: float, rng: random.Random) -> _Placed:
         """Names somebody of a pool that has endpoints, keeps the record, and reserves what is named first."""
         blocks = wanted.blocks if pool.needs_prompt else ()
+        truth = self._learned.truth(pool.settings.name)
         choice = Choice(
             pool=pool,
             history=self._history[pool.settings.name],
@@ -196,6 +338,7 @@ class Picker:
             wanted=wanted,
             blocks=blocks,
             now=now,
+            truth=truth if truth.is_doubting else None,
         )
         naming = choice.naming(rng)
         beside = choice.beside(naming, self._shadow_rng)
@@ -204,8 +347,12 @@ class Picker:
         view, best = naming.view, int(naming.ranking.order[0])
         if pool.remembers is not None:
             pool.remembers.picked(view, best)
+        slot = int(view.slots[best])
+        self._fleet.adapter_slots.picked(slot, wanted.request.model)
+        if self._fleet.warming:
+            self._warm_up(pool, slot, now)
         uncached = wanted.tokens if view.prompt is None else int(view.prompt.uncached[best])
-        work = int(self._fleet.ledger.queued_tokens[view.slots[best]]) + uncached
+        work = int(self._fleet.ledger.queued_tokens[slot]) + uncached
         self.apply(
             Picked(
                 decision_id=decision_id,
@@ -216,9 +363,17 @@ class Picker:
                 max_age_s=wanted.timeout_s + RESERVATION_SLACK_S,
                 pool=pool.settings.name,
                 blocks=blocks,
+                is_guess=wanted.size > 0,
             )
         )
         return _Placed(decision_id, naming.addresses, work)
+
+    def _warm_up(self, pool: Pool, slot: int, now: float) -> None:
+        """The cold endpoints among those that the pick was made from earn their part of it."""
+        for group in pool.levels.groups(self._fleet.health, now):
+            if slot in group.slots:
+                self._fleet.warming.picked(group.slots, group.weights, slot, now)
+                return
 
     def _shadow_status(self, pool: PoolSettings) -> dict[str, Any]:
         shadow = self._pools[pool.cluster].shadow
@@ -231,4 +386,14 @@ class Picker:
 
     def _endpoint_status(self, endpoint: EndpointSettings, now: float) -> dict[str, Any]:
         status = self._fleet.status(endpoint.address, now)
-        return status if endpoint.available else {**status, "health": "unavailable"}
+        return status if endpoint.available else {**status, "health": endpoint.state or "unavailable"}
+
+
+def _telling(settings: PickerSettings) -> frozenset[str]:
+    """Endpoints whose own word on their blocks is taken."""
+    return frozenset(
+        endpoint.address
+        for pool in settings.pools
+        if pool.kv_events is not None and pool.kv_events.is_exact
+        for endpoint in pool.endpoints
+    )

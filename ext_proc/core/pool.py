@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ext_proc.core.charges import Charges, charges_of
 from ext_proc.core.filters import Filter, filters_of
 from ext_proc.core.levels import Levels, levels
 from ext_proc.core.settings import EndpointSettings, PoolSettings
@@ -32,7 +33,9 @@ class Pool:
     filters: tuple[Filter, ...]
     endpoints: Mapping[str, EndpointSettings]
     shadow: Shadow | None
-    unavailable: tuple[str, ...]
+    unavailable: tuple[tuple[str, str], ...]
+    """Addresses that are never named now, with their state in a word."""
+    charges: Charges
 
     @property
     def needs_prompt(self) -> bool:
@@ -64,7 +67,8 @@ def prepared(settings: PoolSettings, who: Deciders, slots: Slots) -> Pool:
         filters=filters_of(settings, slots),
         endpoints={endpoint.address: endpoint for endpoint in settings.endpoints},
         shadow=who.shadow,
-        unavailable=tuple(endpoint.address for endpoint in settings.endpoints if not endpoint.available),
+        unavailable=tuple((each.address, each.state) for each in settings.endpoints if not each.available),
+        charges=charges_of(settings, slots),
     )
 
 

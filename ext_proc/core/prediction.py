@@ -14,7 +14,8 @@ def predicted(view: View, ranking: Ranking) -> Predicted:
     """
     best, terms = int(ranking.order[0]), ranking.terms
     cached = None if view.prompt is None else view.prompt.tokens - int(view.prompt.uncached[best])
+    held = None if view.prompt is None or view.prompt.held is None else int(view.prompt.held[best])
     if not view.fleet.ledger.speed.is_learned or any(name not in terms for name in FIRST_TOKEN_TERMS):
-        return Predicted(cached)
+        return Predicted(cached, held_tokens=held)
     wait, prefill, step = (float(terms[name][best]) for name in FIRST_TOKEN_TERMS)
-    return Predicted(cached, wait, wait + prefill + step)
+    return Predicted(cached, wait, wait + prefill + step, held)

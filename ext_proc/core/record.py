@@ -43,6 +43,10 @@ class Shape:
     tokens: int = 0
     max_tokens: int | None = None
     has_session: bool = False
+    size: int = 0
+    """Bytes of the prompt, where its tokens are an estimate by them."""
+    counted_by: str = "text"
+    """`tokens`: they are exactly those that the engine computes; `text`: an estimate, with the reason."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -52,6 +56,7 @@ class Shape:
             "tokens": self.tokens,
             "max_tokens": self.max_tokens,
             "has_session": self.has_session,
+            "counted_by": self.counted_by,
         }
 
 
@@ -62,6 +67,8 @@ class Predicted:
     cached_tokens: int | None = None
     wait_ms: float | None = None
     ttft_ms: float | None = None
+    held_tokens: int | None = None
+    """Tokens of the prompt that the prefix index has there, however much that is trusted (`ext_proc.core.truth`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""

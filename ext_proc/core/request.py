@@ -22,6 +22,7 @@ import xxhash
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from ext_proc.core.blocks import tokens_in
+from ext_proc.core.counted import NOT_COUNTED, Counted
 from ext_proc.core.decision import OpenAIError
 
 Kind = Literal["chat", "completion", "embedding", "responses", "messages"]
@@ -72,6 +73,8 @@ class RequestFacts:
     request_id: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Those that strategies ask for, by their names in lower case."""
+    counted: Counted = NOT_COUNTED
+    """The prompt's token ids: what Envoy does not tell, and was found out meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,12 @@ class ParsedRequest:
     @property
     def tokens(self) -> int:
         """About how many tokens the prompt has."""
-        return tokens_in(sum(map(len, self.prompt_parts)))
+        return tokens_in(self.size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the prompt."""
+        return sum(map(len, self.prompt_parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ DEFAULT_WEIGHT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """One pod. `available` is False while it is known to be unhealthy or draining: such a pod is never named.
+    """One pod. `available` is False while it is known to be unhealthy or draining: such a pod is never named. `state`
+    says which in a word, for the status.
 
     `priority` is its level, 0 for the nearest, as in Envoy's `ClusterLoadAssignment`; gaps are allowed. A level is used
-    while nobody in a nearer one may be named (`ext_proc.core.levels`).
+    while nobody in a nearer one may be named (`ext_proc.core.levels`). `far_ms` is what its distance costs a request.
     """
 
     address: str
@@ -30,7 +31,9 @@ class EndpointSettings:
     engine: str = "vllm"
     labels: Mapping[str, str] = field(default_factory=dict)
     available: bool = True
+    state: str = ""
     priority: int = 0
+    far_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,8 @@ class KvEventSettings:
     `port` and `replay_port` are the same for all endpoints; an offset in their place is added to the endpoint's own
     port. Without either, events are at the usual port of vLLM, and there is no replay. `ranks` are data-parallel ones.
     With `bind` (`ip:port`) the engines connect to us; only topics that begin with `topic` are heard. `is_exact`: the
-    pool's prompts are hashed by their token ids, so that single blocks mean something to the picker.
+    pool's prompts are hashed by their token ids, so that single blocks mean something to the picker; those of its base
+    model under no name.
     """
 
     port: int | None = None
@@ -73,23 +77,40 @@ class KvEventSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """Requests with the same value of a `header` (in lower case) go together, while their endpoint has no more than
+    `max_in_flight` requests."""
+
+    header: str = "x-batch-id"
+    max_in_flight: int = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterSettings:
-    """Requests of some `kinds` (none: of all) and lengths, and whom they are for: endpoints with all of the `labels`
-    and, with `adapter`, with the request's model loaded as an adapter."""
+    """Requests of some `kinds` (none: of all) and lengths, and whom they are for.
+
+    That is endpoints with all of the `labels`, in the `zone` where one is named; with `adapter`, those that have the
+    request's model loaded as an adapter; with `model`, that have it loaded at all, as far as that is known; with
+    `batch`, the one endpoint of the request's batch.
+    """
 
     kinds: frozenset[str] = frozenset()
     minimum_tokens: int = 0
     maximum_tokens: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    zone: str = ""
     adapter: bool = False
+    model: bool = False
+    batch: BatchSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrioritySettings:
-    """One priority of requests that wait. `kinds` have it unless a header says otherwise; after `max_wait_s` a request
-    is refused, at once where that is 0."""
+    """One priority of requests that wait. Requests for `models` (canonical names) and of `kinds` have it unless a route
+    or a header says otherwise; after `max_wait_s` a request is refused, at once where that is 0."""
 
     name: str
+    models: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
     max_wait_s: float = 30.0
 
@@ -101,7 +122,8 @@ class AdmissionSettings:
     A pool is full at the first of its limits, which are those of the mean endpoint: requests in flight, prompt tokens
     without a first token, KV usage (0 to 1); None does not limit. One endpoint takes up to `headroom` (a share) more.
     `priorities` begin with the highest; `usual_priority` is the position of the one that requests have by default.
-    Headers are named in lower case.
+    Headers are named in lower case, and looked at where they have a name. `route_priorities` are positions, too: those
+    of all requests by routes of these names.
     """
 
     max_in_flight: int | None = None
@@ -115,6 +137,65 @@ class AdmissionSettings:
     wait_header: str = "x-max-wait-ms"
     priorities: tuple[PrioritySettings, ...] = (PrioritySettings(name="normal"),)
     usual_priority: int = 0
+    route_priorities: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmupSettings:
+    """How an endpoint that is new in a pool, or was restarted, comes to its full share (`ext_proc.core.warming`).
+
+    It takes `duration_s`, begins with `minimum` (a share above 0) and rises in a line where `aggression` is 1, quicker
+    at the beginning above.
+    """
+
+    duration_s: float
+    minimum: float = 0.1
+    aggression: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeSettings:
+    """How endpoints are asked whether they are ready (`ext_proc.signals.readiness`): the page `path` must answer 200
+    within `timeout_s`, and with `models` the pool's model must be in `/v1/models`."""
+
+    path: str = "/health"
+    interval_s: float = 5.0
+    timeout_s: float = 2.0
+    models: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """What counts against an endpoint (`ext_proc.core.verdicts`, `ext_proc.core.health`).
+
+    `failures` in a row make one kind of evidence bad, `successes` good again. `attempts`: what becomes of requests may
+    eject; `scrapes`: metrics that cannot be read any more. None switches off: `heartbeat_s` of silence, `max_kv_usage`
+    (0 to 1), and `stuck_s` in which requests run and no token comes.
+    """
+
+    failures: int = 3
+    successes: int = 2
+    attempts: bool = True
+    scrapes: bool = True
+    heartbeat_s: float | None = 30.0
+    max_kv_usage: float | None = 0.95
+    stuck_s: float | None = 30.0
+    probe: ProbeSettings | None = None
+    """None: nobody is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeSettings:
+    """What `kv-aware` charges beside work (`ext_proc.core.charges`), in milliseconds; 0 charges nothing.
+
+    `failure_ms` is what a failed try costs, `adapter_load_ms` how long an engine takes to load a LoRA adapter,
+    `session_ms` how much cheaper another endpoint than a session's own has to be; its key is that of the strategy
+    `session`.
+    """
+
+    failure_ms: float = 10_000.0
+    adapter_load_ms: float = 300.0
+    session_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +204,7 @@ class PoolSettings:
 
     `parameters` are those of strategies by name (`ext_proc.core.strategies`), where they are not the defaults. `own`
     makes a strategy of the user's, for a `strategy` that is none of ours. `shadow` decides beside it without effect,
-    `shadow_own` makes that one (`ext_proc.core.shadow`).
+    `shadow_own` makes that one (`ext_proc.core.shadow`). Without `warmup` endpoints have their full share at once.
     """
 
     name: str
@@ -139,7 +220,19 @@ class PoolSettings:
     shadow_own: "Maker | None" = None
     scrape: ScrapeSettings = ScrapeSettings()
     kv_events: KvEventSettings | None = None
+    models: tuple[str, ...] = ()
+    """Canonical names of the models that lead to it."""
+    base_model: str = ""
+    """The model that its engines serve, by the name that they are asked for; other names are adapters to it."""
+    prefix_mode: str = "auto"
+    """`precise` and `auto`: by what engines tell of their blocks, where prompts are tokenised; `approximate`: not."""
     admission: AdmissionSettings | None = None
+    distrusts: bool = True
+    """Whether what is predicted of caches counts less where engines do not find it (`ext_proc.core.truth`)."""
+    warmup: WarmupSettings | None = None
+    charges: ChargeSettings = ChargeSettings()
+    health: HealthSettings | None = None
+    """None: requests alone are evidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +242,9 @@ class PickerSettings:
     An empty `models` means that models are not configured: every name is taken as it is; so is a name that is not in
     `models` on one of the `open_routes`. The engine is asked for the canonical name, unless `engine_models` has another
     one for it, or `rewrites`, which win, for the route that Envoy chose. `timeouts_s` are those of routes that have one
-    of their own.
+    of their own. `orca` are the names of numbers in the load headers of answers (`ext_proc.signals.orca`), None while
+    those are not read. With `any_reporter` load reports are taken from whoever sends them for an endpoint, without it
+    from the endpoint's own IP address.
     """
 
     version: str
@@ -159,3 +254,9 @@ class PickerSettings:
     rewrites: Mapping[str, str] = field(default_factory=dict)
     open_routes: frozenset[str] = frozenset()
     timeouts_s: Mapping[str, float] = field(default_factory=dict)
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    """Canonical models whose prompts are tokenised → by `file` or by asking the `engine` (`ext_proc.tokens`)."""
+    tokens_within_s: float = math.inf
+    """What of Envoy's patience with a pick may be spent on tokens."""
+    orca: Mapping[str, tuple[str, ...]] | None = None
+    any_reporter: bool = False

@@ -14,7 +14,7 @@ Until `ENOUGH` first tokens are known θ is a guess times what they took in the 
 """
 
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -60,10 +60,19 @@ LEAST_MS: Final = 1.0
 _SIZE: Final = len(GUESS)
 
 
+class Pace(NamedTuple):
+    """What is particular about one endpoint: its factor, and what that rests on."""
+
+    factor: float
+    logs: float
+    weight: float
+
+
 class Speed:
     """θ and the endpoints' factors.
 
-    Mutable: the sums of the regression, θ, and the factors by slot; `learn`, `reset` and `grow` are the writers.
+    Mutable: the sums of the regression, θ, and the factors by slot; `learn`, `reset`, `resume`
+    and `grow` are the writers.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -96,8 +105,15 @@ class Speed:
 
     def reset(self, slot: int) -> None:
         """Forgets what is particular about an endpoint."""
-        self.factor[slot] = 1.0
-        self._logs[slot] = self._weights[slot] = 0.0
+        self.resume(slot, Pace(1.0, 0.0, 0.0))
+
+    def pace(self, slot: int) -> Pace:
+        """What is particular about an endpoint, for `resume`."""
+        return Pace(float(self.factor[slot]), float(self._logs[slot]), float(self._weights[slot]))
+
+    def resume(self, slot: int, pace: Pace) -> None:
+        """Goes on with what was known of an endpoint before it was reset."""
+        self.factor[slot], self._logs[slot], self._weights[slot] = pace
 
     def prefill_ms(self, uncached: int, tokens: int) -> float:
         """What a prompt of `tokens` adds to the work of an endpoint of factor 1."""

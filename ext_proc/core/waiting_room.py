@@ -74,9 +74,13 @@ class WaitingRoom(Generic[T]):
                 admission.follow(former)
             kept[cluster] = (name, admission)
         for _, gone in self._admissions.values():
-            for waiter in gone.clear():
-                self._send_off(waiter.ticket, "nobody waits for this pool any more")
+            self._send_off(gone, Unpicked("nobody waits for this pool any more"))
         self._admissions = kept
+
+    def dismiss(self, cluster: str, answer: Answer) -> None:
+        """Whoever waits for this pool gets this answer."""
+        if cluster in self._admissions:
+            self._send_off(self._admissions[cluster][1], answer)
 
     def has(self, cluster: str) -> bool:
         """Whether requests may have to wait for the pool of this cluster."""
@@ -138,8 +142,7 @@ class WaitingRoom(Generic[T]):
         """Nobody waits any more: those who do are left to Envoy, and who comes is never asked to."""
         self._is_open = False
         for _, admission in self._admissions.values():
-            for waiter in admission.clear():
-                self._send_off(waiter.ticket, "shutting down")
+            self._send_off(admission, Unpicked("shutting down"))
 
     def status(self, cluster: str, now: float) -> dict[str, Any]:
         """JSON values under `admission`; nothing without it."""
@@ -161,9 +164,10 @@ class WaitingRoom(Generic[T]):
         del self._guests[waiter.ticket]
         self._decided.append(Released(ticket=waiter.ticket, answer=answer))
 
-    def _send_off(self, ticket: int, reason: str) -> None:
-        del self._guests[ticket]
-        self._decided.append(Released(ticket=ticket, answer=Unpicked(reason)))
+    def _send_off(self, admission: Admission, answer: Answer) -> None:
+        for waiter in admission.clear():
+            del self._guests[waiter.ticket]
+            self._decided.append(Released(ticket=waiter.ticket, answer=answer))
 
 
 def _refusal(pool: str, why: str, retry_after_s: int) -> Rejected:

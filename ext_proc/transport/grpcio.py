@@ -182,24 +182,25 @@ class GrpcTransport:
     async def _exchange(self, stream: _OpenStream, context: Any) -> None:
         handler = stream.handler
         reading: asyncio.Task[Any] | None = None
-        is_owed = True
+        sent: asyncio.Future[list[bytes]] | None = None
         try:
             while (data := await (context.read() if reading is None else reading)) is not grpc.aio.EOF:
                 reading = None
                 stream.is_busy = True
                 for answer in handler.feed(data):
                     await context.write(answer)
-                if is_owed and (later := handler.later) is not None:
+                while (later := handler.later) is not None and later is not sent:
                     # Meanwhile Envoy may say that the client went away, by ending the stream. A read cannot be taken
                     # back, so it goes on after the answer.
-                    reading = asyncio.ensure_future(context.read())
+                    reading = reading or asyncio.ensure_future(context.read())
                     await asyncio.wait({reading, later}, return_when=asyncio.FIRST_COMPLETED)
                     if not later.done():
-                        continue
-                    is_owed = False
+                        break
+                    sent = later
                     for answer in later.result():
                         await context.write(answer)
-                stream.is_busy = False
+                else:
+                    stream.is_busy = False
                 if self._is_closing and handler.is_answered:
                     stream.is_closed_by_us = True
                     return

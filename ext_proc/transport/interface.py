@@ -16,7 +16,8 @@ class StreamHandler(Protocol):
 
     @property
     def later(self) -> "asyncio.Future[list[bytes]] | None":
-        """The answers of a request that has to wait, once they are there; None where it never had to."""
+        """The answers of a request that has to wait, once they are there; None where it never had to. When they have
+        been sent, there may be another one, for a request that waits on."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The answers to one message; raises `ext_proc.core.exchange.ExchangeError` to end the stream in error."""

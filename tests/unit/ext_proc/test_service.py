@@ -12,6 +12,8 @@ import grpc
 import pytest
 from aiohttp import web
 
+from ext_proc.core.announcements import Announced
+from ext_proc.core.events import LoadReported
 from ext_proc.core.picker import Picker
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.service import PickerService
@@ -282,6 +284,23 @@ async def test_settings_before_start() -> None:
     service.apply_settings(settings(*PODS))
     assert len(service.status()["pools"]["p"]["endpoints"]) == 2
     await service.stop(0.0)
+
+
+async def test_what_engines_say_of_themselves() -> None:
+    """Told at once and once, and taken back when the endpoint leaves."""
+    async with running() as it:
+        told: list[Announced] = []
+        it.service.announced = told.append
+        address = PODS[0]
+        it.service._apply(LoadReported(address=address, at=1.0, draining=True))
+        it.service._apply(LoadReported(address=address, at=2.0, draining=True))
+        assert told == [Announced(address, "draining")] == list(it.service.announcements)
+        assert it.service.is_sound(address)
+        assert it.service.load(address) == (0, 0.0, None)
+        it.service.apply_settings(settings(*PODS[1:]))
+        await settled(lambda: len(told) == 2)
+        assert told[1] == Announced(address, "")
+        assert it.service.announcements == ()
 
 
 async def test_address_in_use() -> None:

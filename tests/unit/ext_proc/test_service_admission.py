@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+import random
+import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ext_proc.core.settings import AdmissionSettings, EndpointSettings, PickerSettings, PoolSettings, PrioritySettings
+from ext_proc.core.strategies import round_robin
+from ext_proc.core.strategies.view import Ranking, View
 from tests.unit.ext_proc import envoy_messages as envoy
 from tests.unit.ext_proc.test_service import PATIENCE_S, Running, ask, running, settled
 
@@ -126,6 +131,51 @@ async def test_a_larger_limit_lets_them_in() -> None:
         waits = await waiting(it, body())
         it.service.apply_settings(settings(max_in_flight=2))
         await picked(waits)
+
+
+async def test_a_pool_that_loses_all_endpoints() -> None:
+    """Who waits is answered 503 with a time to come back, without any other event; nothing of it stays."""
+    async with running(settings()) as it:
+        first = it.stream()
+        await ask(first, body())
+        waits = await waiting(it, body())
+        it.service.apply_settings(settings(0))
+        refusal = envoy.answer(bytes(await asyncio.wait_for(waits.read(), PATIENCE_S)))["immediateResponse"]
+        assert refusal["status"]["code"] == "ServiceUnavailable"
+        assert [each["header"]["key"] for each in refusal["headers"]["setHeaders"]] == ["content-type", "retry-after"]
+        assert it.service.counters.rejected == {503: 1}
+        await first.done_writing()
+        await settled(lambda: it.service.open_reservations == 0)
+        assert (it.service._waiting, it.service._asked, it.picker.waiting) == ({}, {}, 0)
+
+
+async def test_a_strategy_that_exits(caplog: pytest.LogCaptureFixture) -> None:
+    """`sys.exit` in somebody's strategy costs picks: requests, waiting or not, are left to Envoy; the log says why."""
+
+    class Exiting:
+        needs_prompt = False
+
+        def __init__(self, _: object) -> None:
+            self.picks = 0
+
+        def rank(self, view: View, rng: random.Random) -> Ranking:
+            self.picks += 1
+            if self.picks > 1:
+                sys.exit("enough")
+            return round_robin.rank(view, rng)
+
+    initial = settings()
+    initial = replace(initial, pools=(replace(initial.pools[0], strategy="acme.exiting", own=Exiting),))
+    async with running(initial) as it:
+        first = it.stream()
+        await ask(first, body())
+        waits = await waiting(it, body())
+        await first.done_writing()
+        assert envoy.answer(bytes(await asyncio.wait_for(waits.read(), PATIENCE_S))) == {"requestBody": {}}
+        assert envoy.answer(await ask(it.stream(), body())) == {"requestBody": {}}
+        assert it.service.counters.unpicked == {"internal error": 2}
+        assert it.service.counters.internal_errors == 2
+        assert "the strategy acme.exiting raised SystemExit" in caplog.text
 
 
 async def test_many_at_once() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.events import AttemptEnded, AttemptStarted, FirstToken, RequestEnded
-from ext_proc.wire_logs import _FLAGS, LogEvent, LogWire
+from ext_proc.wire_logs import _FLAGS, LoadSeen, LogEvent, LogWire
 from protos.derive import root_class
 from protos.messages import load
 from tests.unit.ext_proc import envoy_messages as envoy
@@ -17,7 +17,7 @@ WIRE = LogWire(load())
 HOST = "10.0.0.1:8000"
 
 
-def events(*entries: Any) -> list[LogEvent]:
+def events(*entries: Any) -> list[LogEvent | LoadSeen]:
     """What a message with these records says, at second 5."""
     count, found = WIRE.decode(envoy.log_message(*entries, name="attempt"), 5.0)
     assert count == len(entries)

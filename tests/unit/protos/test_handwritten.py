@@ -1,8 +1,11 @@
 """The messages that Envoy's Python package lacks."""
 
+from importlib.resources import files
+from re import DOTALL, MULTILINE, findall
+
 import pytest
 
-from protos.handwritten import handwritten_files
+from protos.handwritten import REPEATED, handwritten_files
 from protos.messages import load
 
 
@@ -55,3 +58,27 @@ def test_files_are_in_dependency_order() -> None:
     for file in handwritten_files():
         assert all(name in seen or name.startswith("google/protobuf/") for name in file.dependency)
         seen.add(file.name)
+
+
+def test_load_reports_are_those_of_the_proto_file() -> None:
+    """Who generates a client from `load_reports.proto` has the names, numbers, types and presence that we have."""
+    text = files("protos").joinpath("load_reports.proto").read_text(encoding="utf-8")
+    written = {
+        message: {
+            (name, int(number), kind, has == "optional ", many == "repeated ")
+            for many, has, kind, name, number in findall(
+                r"^  (repeated )?(optional )?(\w+) (\w+) = (\d+);", body, MULTILINE
+            )
+        }
+        for message, body in findall(r"^message (\w+) \{(.*?)^\}", text, MULTILINE | DOTALL)
+    }
+    file = next(file for file in handwritten_files() if file.package == "kvpilot.load.v1")
+    kinds = {9: "string", 4: "uint64", 1: "double", 8: "bool", 11: "Names"}
+    assert written == {
+        message.name: {
+            (field.name, field.number, kinds[field.type], field.proto3_optional, field.label == REPEATED)
+            for field in message.field
+        }
+        for message in file.message_type
+    }
+    assert written["Heartbeat"]

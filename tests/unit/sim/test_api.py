@@ -208,3 +208,30 @@ async def test_a_long_prompt_passes() -> None:
         client.post("/v1/completions", data=body) as answer,
     ):
         assert (await answer.json())["usage"]["prompt_tokens"] == 750_000
+
+
+async def test_load_headers_of_answers_that_are_asked_for_them(client: aiohttp.ClientSession) -> None:
+    """As vLLM: on plain answers, in the form that was asked for, and never on streams."""
+    asks = {"endpoint-load-metrics-format": "TEXT"}
+    found = []
+    for body, headers in ((chat(), asks), (chat(), {}), (chat(stream=True), asks)):
+        async with client.post(CHAT, json={**body, "max_tokens": 1}, headers=headers) as answer:
+            assert answer.status == 200
+            found.append(answer.headers.get("endpoint-load-metrics", "").partition(" ")[0])
+    assert found == ["TEXT", "", ""]
+
+
+async def test_tokens_of_a_prompt(client: aiohttp.ClientSession) -> None:
+    """As many as are computed, for chats and completions; tokens by number have theirs; the rest as vLLM refuses it."""
+    body = chat("Count me, please.")
+    async with client.post("/v1/chat/completions", json={**body, "max_tokens": 1}) as response:
+        usage = (await response.json())["usage"]
+    async with client.post("/tokenize", json=body) as response:
+        told = await response.json()
+    assert told["count"] == len(told["tokens"]) == usage["prompt_tokens"]
+    async with client.post("/tokenize", json={"model": "sim-model", "prompt": [7, 8, 9]}) as response:
+        assert (await response.json())["tokens"] == [7, 8, 9]
+    async with client.post("/tokenize", json={"model": "sim-model"}) as response:
+        assert response.status == 400
+    async with client.get("/tokenize") as response:
+        assert response.status == 404

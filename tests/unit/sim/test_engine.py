@@ -89,6 +89,17 @@ def test_a_repeated_prompt_hits_all_but_its_last_block() -> None:
     assert drain(engine)[0] == FirstToken("warm", 1.014, 12)
 
 
+def test_without_prefix_caching_nothing_is_kept() -> None:
+    """The same prompt is computed again, nothing is looked up, and nothing stays in memory."""
+    engine = Engine(small(prefix_caching=False))
+    for name, at in (("a", 1.0), ("b", 2.0)):
+        engine.submit(request(name, prompt=20, output=3), now=at)
+        assert FirstToken(name, at + 0.03, 0) in drain(engine)
+    gauges = engine.gauges()
+    assert (gauges.prompt_tokens, gauges.prefix_queries, gauges.prefix_hits) == (40, 0, 0)
+    assert engine.cache.free == engine.cache.capacity
+
+
 def test_hits_grow_with_a_conversation() -> None:
     """Each turn finds the prompt and the answer of the turn before."""
     engine = Engine(SMALL)

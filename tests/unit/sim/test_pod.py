@@ -1,6 +1,7 @@
 """A pod's life and its faults, seen from outside."""
 
 import asyncio
+import re
 from typing import Any
 
 import aiohttp
@@ -170,6 +171,30 @@ async def test_fail_scrape_fails_scrapes_only(pod: Pod, client: aiohttp.ClientSe
     """Metrics answer 500 while requests are served."""
     await pod.set_fault({"kind": "fail_scrape"})
     assert [await status(client, path) for path in ("/metrics", "/health", CHAT)] == [500, 200, 200]
+
+
+@pytest.mark.parametrize(("kind", "told"), [("lie", 0), ("stale", 0), (None, 1)])
+async def test_metrics_that_do_not_tell_what_is(
+    pod: Pod, client: aiohttp.ClientSession, kind: str | None, told: int
+) -> None:
+    """A pod that lies, or tells what it told before, is idle to who reads its metrics while it answers a request."""
+    assert await running(client) == 0
+    await pod.set_fault({"kind": kind} if kind else None)
+    async with client.post(CHAT, json=chat(max_tokens=LONG_ANSWER, stream=True)) as answer:
+        await answer.content.readline()
+        while not pod.engine.gauges().running:
+            await asyncio.sleep(0)
+        assert await running(client) == told
+        await pod.set_fault(None)
+        assert await running(client) == 1
+
+
+async def running(client: aiohttp.ClientSession) -> int:
+    """Requests that run, as the metrics tell."""
+    async with client.get("/metrics") as answer:
+        found = re.search(r"^vllm:num_requests_running\{[^}]*\} (\S+)$", await answer.text(), re.MULTILINE)
+        assert found is not None
+        return int(float(found[1]))
 
 
 async def test_bad_faults_are_refused(pod: Pod, client: aiohttp.ClientSession) -> None:

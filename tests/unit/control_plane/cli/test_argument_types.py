@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from control_plane.cli.argument_types import address, number, port, tcp_address
+from control_plane.cli.argument_types import address, duration, number, port, tcp_address
 
 
 def test_addresses() -> None:
@@ -28,3 +28,11 @@ def test_numbers_have_bounds() -> None:
     for text in ("0", "4", "-1", "two", "\u00b2", ""):
         with pytest.raises(argparse.ArgumentTypeError, match="from 1 to 3"):
             number(1, 3)(text)
+
+
+def test_durations() -> None:
+    """As in the policy; a number alone has no unit, and nobody waits for longer than a day."""
+    assert [duration(text) for text in ("0s", "90s", "1m30s", "24h")] == [0, 90, 90, 86_400]
+    for text in ("", "90", "-1s", "25h", "soon"):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"."):
+            duration(text)

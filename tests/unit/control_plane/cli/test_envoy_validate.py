@@ -23,7 +23,7 @@ pools: {chat: {endpoints: [{address: 127.0.0.1:1}]}}
 """
 
 FOLDER = Path(__file__).parents[4] / "examples"
-EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "scenarios")
+EXAMPLES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name not in ("scenarios", "drills"))
 OWN = FOLDER / "own-strategy"
 
 

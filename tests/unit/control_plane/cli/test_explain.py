@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.cli import main
+from control_plane.cli import explain, main
 from tests.unit.control_plane.cli.answering import answering
 
 POLICY = """\
@@ -69,6 +69,25 @@ def test_a_rule(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["rule"], found["route"], found["policy"]) == ("premium", "rule/premium", "p.yaml:8")
     assert found["pools"] == [{"pool": "a", "weight": 9}, {"pool": "b", "weight": 1}]
     assert found["picker"] is True
+
+
+def test_complexity(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Length, bound and tools are said on the command line; what did not match is told with its value."""
+    match = "{promptTokens: {lessThan: 500}, maxTokens: {lessThan: 300}, tools: false}"
+    rule = f"rules:\n  - {{name: simple, match: {match}, pool: b}}\n"
+    Path(policy).write_text(POLICY.replace("rules:\n", rule))
+    simple = ("--model", "llama", "--prompt-tokens", "300", "--max-tokens", "100")
+    assert explained(capsys, *simple)["rule"] == "simple"
+    for further, why in (
+        (("--tools",), "the body's tools is true, wanted: not true"),
+        (("--prompt-tokens", "600"), "the header content-length (2484) is not in 0..1999"),
+        (("--max-tokens", "300"), "the body's max_tokens is 300, wanted: less than 300"),
+    ):
+        found = explained(capsys, *simple, *further)
+        assert found["route"] == "model/llama"
+        assert {"route": "rule/simple", "why": why} in found["passed"]
+    with pytest.raises(SystemExit):
+        main(["explain", policy, "--prompt-tokens", "0"])
 
 
 def test_an_answer_of_envoys_own(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,3 +211,14 @@ def test_an_unknown_decision(capsys: pytest.CaptureFixture[str]) -> None:
     with answering({f"GET /decisions/{ID}": (404, {"error": {"message": "no such decision"}})}) as server:
         assert main(["explain", ID, "--admin", server.address]) == 1
     assert capsys.readouterr().err == "no such decision\n"
+
+
+def test_by_what_a_prompt_was_counted() -> None:
+    """Tokens are exact; an estimate says so, and why."""
+    request = {"kind": "chat", "engine_model": "m", "tokens": 1_600, "max_tokens": None, "has_session": False}
+    for counted, expected in (
+        ("tokens", "chat of 1,600 tokens"),
+        ("text", "chat of about 1,600 tokens"),
+        ("text: it has images", "chat of about 1,600 tokens, by its text, for it has images"),
+    ):
+        assert list(explain._asked({"model": "m", "request": {**request, "counted_by": counted}})) == [expected]

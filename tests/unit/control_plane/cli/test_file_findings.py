@@ -6,6 +6,7 @@ import pytest
 
 from control_plane.cli import main
 from tests.kit.certificates import authority
+from tests.kit.tiny_tokenizer import bpe, config, content
 
 POLICY = """\
 kvpilot: v1
@@ -71,3 +72,44 @@ def test_nothing_is_logged(
     (tmp_path / "ca.pem").write_text("no certificate")
     assert "[KP907]" in checked(tmp_path, capsys)[1]
     assert caplog.records == []
+
+
+TOKENS = """\
+kvpilot: v1
+listeners: [{name: openai, address: 127.0.0.1:8080}]
+models:
+  - {name: llama, pool: a, tokenizer: {file: t.json, config: c.json, chatTemplate: t.jinja}}
+pools: {a: {endpoints: [{address: "10.0.0.3:8000"}]}}
+"""
+
+
+def tokens_checked(directory: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The output for a policy with a tokenizer."""
+    path = directory / "policy.yaml"
+    path.write_text(TOKENS)
+    assert main(["check", str(path)]) == 0
+    return capsys.readouterr().out
+
+
+def test_tokenizers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each file at its key, a template with its line; nothing on a machine that has none of them."""
+    assert "warning" not in tokens_checked(tmp_path, capsys)
+    (tmp_path / "t.json").write_bytes(content(bpe()))
+    assert "policy.yaml:4:62: warning [KP907] c.json: No such file or directory" in tokens_checked(tmp_path, capsys)
+    (tmp_path / "c.json").write_bytes(config(None))
+    (tmp_path / "t.jinja").write_text("fine\n{% for %}")
+    assert "warning [KP907] t.jinja:2: the chat template cannot be used" in tokens_checked(tmp_path, capsys)
+    (tmp_path / "t.jinja").write_text("fine")
+    assert "warning" not in tokens_checked(tmp_path, capsys)
+    (tmp_path / "t.json").write_text("{}")
+    assert "policy.yaml:4:46: warning [KP907] t.json: it is no tokenizer" in tokens_checked(tmp_path, capsys)
+
+
+def test_a_tokenizer_without_a_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Chats would go by their text, and nobody would know why."""
+    (tmp_path / "t.json").write_bytes(content(bpe()))
+    (tmp_path / "c.json").write_bytes(config(None))
+    path = tmp_path / "policy.yaml"
+    path.write_text(TOKENS.replace(", chatTemplate: t.jinja", ""))
+    assert main(["check", str(path)]) == 0
+    assert "warning [KP909] there is no chat template in these files" in capsys.readouterr().out

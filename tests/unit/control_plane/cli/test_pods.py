@@ -89,6 +89,23 @@ async def test_they_speak_as_the_engine_that_was_asked_for(capsys: pytest.Captur
         assert [load["num_running_reqs"] for load in (await response.json())["loads"]] == [0]
 
 
+async def test_caches_as_they_were_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """Blocks of another size are in the metrics; without prefix caching the same prompt is computed again."""
+    told: list[str] = []
+
+    def is_up() -> bool:
+        told.extend(capsys.readouterr().out.split())
+        return bool(told)
+
+    args = build_parser().parse_args(["pods", "--block-size", "32", "--no-prefix-caching"])
+    async with until_sigterm(pods._serve(args), is_up), aiohttp.ClientSession() as session:
+        long = [{"role": "user", "content": "Hello " * 100}]
+        answers = [await chat(session, f"http://{told[0]}", "sim-model", long) for _ in range(2)]
+        assert [(answer.ok, answer.cached_tokens) for answer in answers] == [(True, 0), (True, 0)]
+        async with session.get(f"http://{told[0]}/metrics") as page:
+            assert 'block_size="32"' in await page.text()
+
+
 async def test_they_tell_what_they_have_cached(capsys: pytest.CaptureFixture[str]) -> None:
     """With `--kv-events`, at the ports that follow each other, replays above; what they tell is vLLM's."""
     (port,) = free_ports(1)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,15 @@ def test_zones_are_the_policys_or_made_up() -> None:
     ):
         with pytest.raises(ValueError, match=says):
             made(*words, pool=pool)
+
+
+def test_engines_that_keep_nothing() -> None:
+    """Said to the engines, in the report and in its JSON."""
+    arranged = made("--no-prefix-caching")
+    assert arranged.profile == replace(named("h100-8b"), prefix_caching=False)
+    assert fleet_words(read("--no-prefix-caching"), arranged).endswith(", no prefix caching")
+    assert described(read("--no-prefix-caching"), arranged)["prefix_caching"] is False
+    assert described(read(), made())["prefix_caching"] is True
 
 
 def test_memory_that_holds_nothing_is_refused() -> None:

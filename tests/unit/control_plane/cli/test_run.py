@@ -23,6 +23,7 @@ def test_defaults() -> None:
     """The addresses of the contract, both roles, an Envoy of ours over delta xDS."""
     args = build_parser().parse_args(["run", "policy.yaml"])
     assert (args.xds, args.ext_proc, args.admin) == ("127.0.0.1:18000", "127.0.0.1:9002", "127.0.0.1:9909")
+    assert args.load_reports is None
     assert (args.roles, args.no_envoy, args.ads, args.state_dir) == (BOTH_ROLES, False, "delta", None)
 
 
@@ -35,7 +36,7 @@ def test_roles(words: str, roles: set[str]) -> None:
 @pytest.mark.parametrize(
     "words",
     [["--roles", ""], ["--roles", "xds,"], ["--roles", "picker,nothing"], ["--ads", "grpc"]]
-    + [[flag, "nonsense"] for flag in ("--xds", "--ext-proc", "--admin", "--envoy-admin", "--dns")]
+    + [[flag, "nonsense"] for flag in ("--xds", "--ext-proc", "--admin", "--load-reports", "--envoy-admin", "--dns")]
     + [["--admin", "localhost:80"], ["--xds", "127.0.0.1:65536"], ["--envoy-admin", "unix:/tmp/envoy.sock"]],
 )
 def test_wrong_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,6 +45,13 @@ def test_wrong_use(words: list[str], capsys: pytest.CaptureFixture[str]) -> None
         main(["run", "no-such-policy.yaml", *words])
     assert ended.value.code == EX_USAGE
     assert words[0] in capsys.readouterr().err
+
+
+def test_load_reports_are_for_the_picker(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one in this process the option is wrong use; nothing was started."""
+    words = ["run", "no-such-policy.yaml", "--no-envoy", "--roles", "xds", "--load-reports", "127.0.0.1:0"]
+    assert main(words) == EX_USAGE
+    assert "needs the role `picker`" in capsys.readouterr().err
 
 
 def test_addresses_may_be_unix_sockets() -> None:
@@ -97,3 +105,22 @@ async def test_the_end_of_our_envoy_is_a_failure(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.INFO, "kvpilot"):
         assert await run._until_stopped(sidecar, asyncio.Event()) == 1
     assert any(str(sidecar.envoy.log_path) in line for line in caplog.messages)
+
+
+async def test_a_second_signal_ends_the_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that still run are not waited for any longer, and that is no failure."""
+    sidecar, waiting = Sidecar(options(tmp_path)), asyncio.Event()
+
+    async def part(_: Sidecar, limit_s: float) -> None:
+        assert limit_s == 30.0
+        waiting.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Sidecar, "part", part)
+    stopped = asyncio.Event()
+    stopped.set()
+    ending = asyncio.create_task(run._until_stopped(sidecar, stopped, 30.0))
+    await waiting.wait()
+    assert not ending.done()
+    stopped.set()
+    assert await ending == 0

@@ -57,6 +57,18 @@ def test_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert "never" in out
 
 
+def test_where_the_load_is_from(capsys: pytest.CaptureFixture[str]) -> None:
+    """When the queue was told and how; without it the batch."""
+    it = status()
+    first, second = it["pools"]["chat"]["endpoints"]
+    first["told"] = {name: {"value": 1, "age_s": age, "source": "orca"} for name, age in (("waiting", 1.25), ("x", 9))}
+    second["told"] = {"running": {"value": 1, "age_s": 7.0, "source": "report"}}
+    shown(it)
+    out = capsys.readouterr().out
+    assert "1.2 s ago (orca)" in out
+    assert "7.0 s ago (report)" in out
+
+
 def test_an_envoy_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     """An ERROR is 1, with Envoy's words as they are and the operator's own line."""
     assert shown(with_error())[0] == 1
@@ -158,6 +170,21 @@ def test_a_shadow(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(status(pools={"chat": pool | {"shadow": fresh}}))[0] == 0
 
 
+def test_predictions(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each pool and endpoint of which they are wrong, and what follows from it."""
+    fine = {"verdict": "fine", "trust": 1.0, "why": "all is well", "is_acting": True, "endpoints": {}}
+    assert shown(status(pools={"chat": {"endpoints": [], "prediction": fine}}))[0] == 0
+    assert "all is well" not in capsys.readouterr().out
+    wrong = fine | {"verdict": "over", "trust": 0.25, "why": "engines find 25%"}
+    endpoints = {"10.0.0.1:8000": {"verdict": "over", "trust": 0.0, "why": "engines find 0%"}}
+    for is_acting, then in ((True, "it counts 25%"), (False, "checkPredictions is false")):
+        told = wrong | {"is_acting": is_acting, "endpoints": endpoints}
+        assert shown(status(pools={"chat": {"endpoints": [], "prediction": told}}))[0] == 0
+        out = capsys.readouterr().out
+        assert f"pool chat: engines find 25%; {then}\n" in out
+        assert "pool chat, 10.0.0.1:8000: engines find 0%; " in out
+
+
 def test_admission(capsys: pytest.CaptureFixture[str]) -> None:
     """Who waits by priority, and what became of others; nothing where no pool has it."""
     assert shown(status())[0] == 0
@@ -194,3 +221,49 @@ def test_something_else_answers(answer: tuple[int, Any], capsys: pytest.CaptureF
     with answering({"GET /status": answer}) as server:
         assert main(["status", "--admin", server.address]) == 1
     assert "is no kvpilot" in capsys.readouterr().err
+
+
+def test_drains(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who gets nothing new, by whose word, and what runs there; no error, and no table without any."""
+    drains = [
+        {"pool": "chat", "address": "10.0.0.1:8000", "state": "draining", "by": "operator", "running": 3},
+        {"pool": "chat", "address": "10.0.0.2:8000", "state": "removed", "by": "operator", "running": None},
+        {"pool": "chat", "address": "10.0.0.3:8000", "state": "draining", "by": "pod", "why": "asleep"},
+    ]
+    assert shown(status(drains=drains))[0] == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.partition("Drains")[2].splitlines()]
+    assert lines[1:5] == [
+        "pool  endpoint       state     by            requests",
+        "chat  10.0.0.1:8000  draining  operator             3",
+        "chat  10.0.0.2:8000  removed   operator",
+        "chat  10.0.0.3:8000  draining  pod (asleep)",
+    ]
+    shown(status())
+    assert "Drains" not in capsys.readouterr().out
+
+
+def test_who_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is found of them, in words that may be an engine's, and what Envoys are told; no table without any."""
+    row = {"address": "10.0.0.1:8000", "health": "degraded", "why": "its metrics cannot be read: [/b] 500"}
+    pool = {"endpoints": [row, {"address": "10.0.0.2:8000", "health": "healthy", "why": ""}]}
+    told = [{"pool": "chat", "address": "10.0.0.1:8000", "state": "degraded"}]
+    assert shown(status(pools={"chat": pool}, mirrored=told))[0] == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.partition("Not well")[2].splitlines()]
+    assert lines[1:3] == [
+        "pool  endpoint       health    Envoys are told  why",
+        "chat  10.0.0.1:8000  degraded  degraded         its metrics cannot be read: [/b] 500",
+    ]
+    shown(status())
+    assert "Not well" not in capsys.readouterr().out
+
+
+def test_what_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    """Notices, and webhooks that fail; those that work are not worth a line."""
+    fine = {"name": "a", "pending": 0, "error": ""}
+    bad = {"name": "b", "pending": 3, "error": "it answers [404]"}
+    notice = {"started_at": 1_795_132_800.5, "severity": "critical", "summary": "pool [chat]: all gone"}
+    shown(status(notices={"open": [notice], "webhooks": [fine, bad], "overlooked": 0}))
+    out = capsys.readouterr().out
+    assert "open since 2026-11-20 00:00:00Z [critical] pool [chat]: all gone" in out
+    assert "webhook b: 3 wait; it answers [404]" in out
+    assert "webhook a" not in out

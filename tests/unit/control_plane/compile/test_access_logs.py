@@ -36,3 +36,12 @@ def test_older_envoys_do_not_time_the_first_token() -> None:
     """Before 1.37 there is no such point in time; nothing else is lost."""
     assert tags_of(attempt_log(OLDEST)) == ["decision"]
     assert "first_token_us" not in tags_of(request_log(OLDEST))
+
+
+def test_load_headers_of_attempts() -> None:
+    """From the answer's headers and trailers where they are wanted, and nowhere else."""
+    names = ["endpoint-load-metrics", "endpoint-load-metrics-bin"]
+    config: Any = attempt_log(EVERYTHING, loads=True)["typedConfig"]
+    assert config["additionalResponseHeadersToLog"] == config["additionalResponseTrailersToLog"] == names
+    others: list[Any] = [attempt_log(EVERYTHING), request_log(EVERYTHING)]
+    assert all("additionalResponseHeadersToLog" not in log["typedConfig"] for log in others)

@@ -11,9 +11,10 @@ from control_plane.compile.conditions import Request, UnknownMatcherError, misma
     "match",
     [
         {"grpc": {}},
-        {"prefix": "/", "headers": [{"name": "a", "rangeMatch": {}}]},
+        {"prefix": "/", "headers": [{"name": "a", "containsMatch": {}}]},
         {"prefix": "/", "headers": [{"name": "a", "stringMatch": {"custom": {}}}]},
         {"prefix": "/", "queryParameters": [{"name": "a", "stringMatch": {"unheard": "of"}}]},
+        {"prefix": "/", "dynamicMetadata": [{"filter": "a", "path": [{"key": "b"}], "value": {"listMatch": {}}}]},
         {"prefix": "/", "dynamicMetadata": [{"filter": "a", "path": [{"key": "b"}], "value": {"doubleMatch": {}}}]},
         {"prefix": "/", "runtimeFraction": {}},
         {"safeRegex": {"regex": r"/\pL+"}},

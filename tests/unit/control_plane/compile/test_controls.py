@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from control_plane.compile.controls import NO_CONTROLS, controls_of
 from control_plane.policy.faults import Fault, FaultAbort
-from control_plane.policy.feedback import Feedback
+from control_plane.policy.feedback import Feedback, Orca
 from control_plane.policy.model import Model, RouteTarget
 from control_plane.policy.rate_limits import RateLimit
 from control_plane.policy.routing import Rule, VirtualHost
@@ -21,6 +21,8 @@ def test_an_ordinary_policy_needs_nothing_more() -> None:
     assert controls_of(value.listeners[0], value) == NO_CONTROLS
     off = replace(value, feedback=Feedback(usage=False))
     assert not controls_of(off.listeners[0], off).usage
+    loads = replace(value, feedback=Feedback(orca=Orca()))
+    assert controls_of(loads.listeners[0], loads).orca == Orca()
 
 
 def test_limits_and_faults_by_route() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,8 +45,10 @@ def test_address_weight_and_health() -> None:
 
 
 def test_every_health_is_known_to_envoy() -> None:
-    """Each state has a value of the same name in Envoy's enum."""
-    for health in Health:
+    """Each state has a value of the same name in Envoy's enum; who was drained is not told of at all."""
+    gone = {Health.REMOVED, Health.DRAINED}
+    assert groups(*(pod(1, health=health) for health in gone)) == []
+    for health in set(Health) - gone:
         (group,) = groups(pod(1, health=health))
         message: Any = load().parse_json("envoy.config.endpoint.v3.LbEndpoint", group["lbEndpoints"][0])
         assert load().to_json(message).get("healthStatus") == health.name
@@ -128,3 +131,20 @@ def test_no_factor_without_localities() -> None:
     setting = LocalityLbSetting(enabled=False, overprovisioning_factor=120)
     traffic = TrafficPolicy(load_balancer=LoadBalancer(locality_lb_setting=setting))
     assert "policy" not in load_assignment(pool(traffic_policy=traffic), [pod(1)], Locality())
+
+
+@pytest.mark.parametrize(
+    ("known", "inferred", "status"),
+    [
+        (Health.HEALTHY, Health.UNHEALTHY, "UNHEALTHY"),
+        (Health.HEALTHY, Health.DEGRADED, "DEGRADED"),
+        (Health.DEGRADED, Health.UNHEALTHY, "UNHEALTHY"),
+        (Health.DEGRADED, Health.HEALTHY, "DEGRADED"),
+        (Health.UNHEALTHY, Health.DEGRADED, "UNHEALTHY"),
+        (Health.DRAINING, Health.UNHEALTHY, "DRAINING"),
+    ],
+)
+def test_what_the_picker_found_out(known: Health, inferred: Health, status: str) -> None:
+    """Is told where nothing worse is known; who drains does so in any case."""
+    found: Any = load_assignment(pool(), [pod(1, health=known, inferred=inferred)], Locality())
+    assert found["endpoints"][0]["lbEndpoints"][0]["healthStatus"] == status

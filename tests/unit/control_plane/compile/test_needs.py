@@ -4,10 +4,10 @@ from typing import Any
 
 from control_plane.compile.needs import ORDINARY, Needs, all_engine_names, engine_names, hosts_of, needs_of
 from control_plane.policy.admission import Admission
-from control_plane.policy.matching import RuleMatch
+from control_plane.policy.matching import RuleMatch, TokenRange
 from control_plane.policy.model import Model, Policy, Pool, Rule, VirtualHost
 from control_plane.policy.routing import DirectResponse, Rewrite
-from control_plane.policy.strategies import PoolPicker, SessionStrategy
+from control_plane.policy.strategies import Batch, KvAwareStrategy, PickerFilter, PoolPicker, SessionStrategy
 from tests.unit.control_plane.compile.samples import NICKNAMED, PLAIN, TO_A, listener, policy, pool
 
 REWRITTEN = Model(name="m", aliases=("n",), route=TO_A, rewrite=Rewrite(model="engine"))
@@ -66,7 +66,8 @@ def test_a_listener_without_virtual_hosts_has_one() -> None:
 
 
 def test_headers_that_strategies_look_at() -> None:
-    """Of every pool whose strategy is `session`, but for the header that the listener passes on anyway."""
+    """Of every pool whose strategy is `session`, or which holds sessions with a bound, but for the header that the
+    listener passes on anyway."""
 
     def sticky(name: str, strategy: str = "session", shadow: str = "", **session: Any) -> Pool:
         return pool(name, picker=PoolPicker(strategy=strategy, shadow=shadow, session=SessionStrategy(**session)))
@@ -81,6 +82,8 @@ def test_headers_that_strategies_look_at() -> None:
         sticky("g", "kv-aware", "session", http_header_name="x-shadow"),
     )
     assert needs(policy(PLAIN, pools=pools)).headers == ("cookie", "x-shadow", "x-user")
+    bound = PoolPicker(kv_aware=KvAwareStrategy(session_bound_s=1), session=SessionStrategy(http_header_name="x-h"))
+    assert needs(policy(PLAIN, pools=(pool("h", picker=bound),))).headers == ("x-h",)
     assert needs(policy(PLAIN, pools=pools, session_header="x-user")).headers == ("cookie", "x-session-id", "x-shadow")
 
 
@@ -89,3 +92,21 @@ def test_headers_that_admission_looks_at() -> None:
     door = Admission(max_in_flight=1, tenant_header="x-team")
     pools = (pool("a", picker=PoolPicker(admission=door)), pool("b"))
     assert needs(policy(PLAIN, pools=pools)).headers == ("x-max-wait-ms", "x-priority", "x-team")
+
+
+def test_what_is_read_of_bodies_for_rules() -> None:
+    """The model in any case; the bound on the answer and tools for rules that ask for them; a length is a header."""
+    short = RuleMatch(prompt_tokens=TokenRange(less_than=5))
+    assert needs(with_rules(Rule(name="r", match=(short,), route=TO_A), models=())) == Needs(model=False)
+    brief = RuleMatch(max_tokens=TokenRange(less_than=5))
+    assert needs(with_rules(Rule(name="r", match=(brief,), route=TO_A), models=())) == Needs(bound=True)
+    plain = RuleMatch(tools=False)
+    assert needs(with_rules(Rule(name="r", match=(short, plain), route=TO_A), models=())) == Needs(tools=True)
+
+
+def test_headers_of_batches_and_of_doors() -> None:
+    """Those by which batches are known; none where a door does not look at headers."""
+    batches = PoolPicker(filters=(PickerFilter(batch=Batch()), PickerFilter(batch=Batch(http_header_name="x-job"))))
+    assert needs(policy(PLAIN, pools=(pool(picker=batches),))).headers == ("x-batch-id", "x-job")
+    closed = Admission(max_in_flight=1, priority_header=None, tenant_header=None, wait_header=None)
+    assert needs(policy(PLAIN, pools=(pool(picker=PoolPicker(admission=closed)),))).headers == ()

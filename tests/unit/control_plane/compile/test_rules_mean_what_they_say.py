@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from control_plane.compile.evaluate import Request, evaluate
 from control_plane.compile.names import PICKED_PATHS
 from control_plane.compile.snapshot import rendered
-from control_plane.policy.matching import TASK_PATHS, RuleMatch, ValueMatch
+from control_plane.policy.matching import TASK_PATHS, RuleMatch, TokenRange, ValueMatch
 from control_plane.policy.model import Model, Policy, RouteTarget, Rule
 from control_plane.policy.routing import DirectResponse, Rewrite
 from control_plane.policy.string_match import StringMatch, holds
@@ -49,6 +49,14 @@ def words(*values: str) -> st.SearchStrategy[tuple[str, ...]]:
     return st.one_of(st.just(()), st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True).map(tuple))
 
 
+def ranges(*bounds: int) -> st.SearchStrategy[TokenRange | None]:
+    """A range between the bounds, one that is open at an end, or none."""
+    some = st.sampled_from([TokenRange(at_least=bounds[0], less_than=bounds[1])])
+    ends = st.sampled_from(bounds)
+    low, high = ends.map(lambda end: TokenRange(at_least=end)), ends.map(lambda end: TokenRange(less_than=end))
+    return st.one_of(st.none(), st.none(), some, low, high)
+
+
 matches = st.builds(
     RuleMatch,
     headers=st.dictionaries(st.sampled_from(HEADERS), conditions, max_size=1),
@@ -60,6 +68,9 @@ matches = st.builds(
     task_type=words("chat", "embedding", "a", "b"),
     user_tier=words(*VALUES),
     region=words(*VALUES),
+    prompt_tokens=ranges(10, 30),
+    max_tokens=ranges(5, 8),
+    tools=st.sampled_from([None, None, True, False]),
 )
 
 
@@ -86,13 +97,23 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     model: str | None
+    bound: int | None
+    tools: bool
+    size: int | None
+    """Bytes of its body; None: it does not say."""
 
     @property
     def request(self) -> Request:
         """The same in HTTP's."""
         query = "&".join(f"{name}={value}" for name, value in self.query.items())
-        body = json.dumps({"model": self.model} if self.model else {}).encode() if self.method == "POST" else b""
-        return Request(path=f"{self.path}?{query}", method=self.method, headers=self.headers, body=body)
+        fields: dict[str, Any] = {"model": self.model} if self.model else {}
+        if self.bound is not None:
+            fields["max_tokens"] = self.bound
+        if self.tools:
+            fields["tools"] = [{}]
+        body = json.dumps(fields).encode().ljust(self.size or 0) if self.method == "POST" else b""
+        headers = self.headers if self.size else self.headers | {"transfer-encoding": "chunked"}
+        return Request(path=f"{self.path}?{query}", method=self.method, headers=headers, body=body)
 
     @property
     def is_call(self) -> bool:
@@ -107,6 +128,9 @@ requests = st.builds(
     query=st.dictionaries(st.sampled_from("pq"), st.sampled_from(VALUES)),
     headers=st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES)),
     model=st.sampled_from(["m", "m2", "k", "unknown", None]),
+    bound=st.sampled_from([None, 1, 5, 7, 8]),
+    tools=st.booleans(),
+    size=st.sampled_from([None, 80, 119, 120, 200]),
 )
 
 
@@ -136,10 +160,21 @@ def is_met(match: RuleMatch, asked: Asked, value: Policy) -> bool:
         and (not match.models or (asked.is_call and asked.model in value.names_of(match.models)))
         and (not match.user_tier or asked.headers.get("x-user-tier") in match.user_tier)
         and (not match.region or asked.headers.get("x-region") in match.region)
+        and _in_range(match.prompt_tokens, asked, None if asked.size is None else asked.size // 4)
+        and _in_range(match.max_tokens, asked, asked.bound)
+        and (match.tools is None or (asked.is_call and asked.tools == match.tools))
         and (
             not match.task_type or (asked.is_call and asked.path in tasks) or asked.headers.get("x-task-type") in labels
         )
     )
+
+
+def _in_range(tokens: TokenRange | None, asked: Asked, number: int | None) -> bool:
+    """What is not said is above all bounds."""
+    if tokens is None:
+        return True
+    said = float("inf") if number is None else number
+    return asked.is_call and (tokens.at_least or 0) <= said and (tokens.less_than is None or said < tokens.less_than)
 
 
 def _has(condition: ValueMatch, value: str | None) -> bool:

@@ -13,7 +13,8 @@ from control_plane.policy import load as load_policy
 from control_plane.policy.faults import Fault, FaultAbort
 from control_plane.policy.feedback import Feedback
 from control_plane.policy.load_balancing import ConsistentHash, LoadBalancer, Maglev
-from control_plane.policy.model import Model, Policy, RouteTarget
+from control_plane.policy.matching import RuleMatch
+from control_plane.policy.model import Model, Policy, RouteTarget, Rule
 from control_plane.policy.rate_limits import RateLimit
 from control_plane.policy.traffic import TrafficPolicy
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, compiled, policy, pool
@@ -54,6 +55,7 @@ SPLIT = (RouteTarget(pool="a", weight=1), RouteTarget(pool="b", weight=1))
 @pytest.mark.parametrize(
     ("feature", "wants"),
     [
+        (Feature.TOOLS, replace(policy(), rules=(Rule(name="r", match=(RuleMatch(tools=False),), route=SPLIT[:1]),))),
         (Feature.RATE_LIMITS, policy(rate_limit=(RateLimit(requests=1),))),
         (Feature.RATE_LIMITS, model(rate_limit=(RateLimit(requests=1),))),
         (Feature.FAULTS, policy(fault=Fault(abort=FaultAbort(http_status=500)))),

@@ -51,6 +51,44 @@ def test_everything() -> None:
     )
 
 
+def test_headers_that_are_not_looked_at() -> None:
+    """Clients do not choose."""
+    text = "{maxInFlight: 8, priorityHeader: off, tenantHeader: off, waitHeader: off}"
+    assert admission(text) == Admission(max_in_flight=8, priority_header=None, tenant_header=None, wait_header=None)
+
+
+RULE = "rules: [{name: r, match: {headers: {x-a: {present: true}}}, TO, priority: high}]\n"
+
+
+@pytest.mark.parametrize(
+    ("admission_", "to", "expected"),
+    [
+        ("{maxInFlight: 1, priorities: [{name: high, models: [llama]}]}", "pool: POOL", []),
+        (
+            "{maxInFlight: 1, priorities: [{name: low}, {name: lower}]}",
+            "pool: POOL",
+            ["no pool of this rule has the priority `high`"],
+        ),
+        ("{maxInFlight: 1}", "pool: POOL", ["no pool of this rule has the priority `high`"]),
+        ("", "pool: POOL", ["no pool of this rule has `admission`: its requests have no priority"]),
+        (
+            "{maxInFlight: 1, priorities: [{name: high}]}",
+            "directResponse: {status: 403}",
+            ["`priority` does nothing beside `directResponse`"],
+        ),
+    ],
+)
+def test_priorities_of_rules(admission_: str, to: str, expected: list[str]) -> None:
+    """One of a pool that the rule leads to; what does nothing is told, with its place."""
+    base = with_admission(admission_) if admission_ else MINIMAL
+    pool = document(MINIMAL).policy.pools[0].name
+    found = load(base + RULE.replace("TO", to.replace("POOL", pool)), "policy.yaml")
+    assert [each.message for each in found.diagnostics] == expected
+    assert found.document is not None
+    if not expected:
+        assert found.document.policy.rules[0].priority == "high"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -78,6 +116,7 @@ def test_longest_wait(text: str, seconds: float) -> None:
         ("{maxInFlight: 1, defaultPriority: low}", "low", "KP301"),
         ("{maxInFlight: 1, defaultPriority: low, priorities: [{name: high}]}", "low", "KP301"),
         ("{maxInFlight: 1, priorities: [{name: a}, {name: a}]}", "a}]", "KP302"),
+        ("{maxInFlight: 1, priorities: [{name: a, models: [nobody]}]}", "nobody", "KP301"),
         (
             "{maxInFlight: 1, priorities: [{name: a, kinds: [chat]}, {name: b, kinds: [chat]}]}",
             "kinds: [chat]}]",

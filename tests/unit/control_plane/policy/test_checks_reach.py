@@ -35,6 +35,16 @@ def found(first: str, second: str, listener: str = "") -> list[str]:
         ("[{userTier: [a]}, {userTier: [b]}]", "[{userTier: [b]}, {userTier: [a]}]", True),
         ("[{userTier: [a]}, {userTier: [b]}]", "{userTier: [a, b]}", False),
         ("{method: {exact: GET}}", "{}", False),
+        ("{promptTokens: {lessThan: 500}}", "{promptTokens: {atLeast: 100, lessThan: 500}}", True),
+        ("{promptTokens: {lessThan: 500}}", "{promptTokens: {lessThan: 501}}", False),
+        ("{promptTokens: {lessThan: 500}}", "{promptTokens: {atLeast: 100}}", False),
+        ("{promptTokens: {lessThan: 500}}", "{models: [m]}", False),
+        ("{maxTokens: {atLeast: 10}}", "{maxTokens: {atLeast: 11}, tools: true}", True),
+        ("{maxTokens: {atLeast: 10}}", "{maxTokens: {atLeast: 9}}", False),
+        ("{maxTokens: {atLeast: 10}}", "{promptTokens: {atLeast: 10}}", False),
+        ("{tools: true}", "{tools: true, models: [m]}", True),
+        ("{tools: true}", "{tools: false}", False),
+        ("{tools: false}", "{}", False),
     ],
 )
 def test_shadows(first: str, second: str, is_shadowed: bool) -> None:

@@ -74,3 +74,27 @@ def test_answers_have_no_pools() -> None:
         "`timeout` does nothing beside `directResponse`",
         "`rewrite` does nothing beside `directResponse`",
     ]
+
+
+@pytest.mark.parametrize(
+    ("match", "expected"),
+    [
+        ("{promptTokens: {lessThan: 500}, maxTokens: {atLeast: 1, lessThan: 300}, tools: false}", []),
+        ("{promptTokens: {atLeast: 500, lessThan: 500}}", ["no number is at least 500 and less than 500"]),
+        ("{maxTokens: {atLeast: 9, lessThan: 8}}", ["no number is at least 9 and less than 8"]),
+        ("{maxTokens: {lessThan: 1}}", ["no request has less than one token"]),
+        ("{promptTokens: {}}", ["any number of tokens is in this range"]),
+        ("{promptTokens: {lessThan: 0}}", ["`0` is not in 1..100000000"]),
+        ("{maxTokens: 5}", ["expected a mapping, found the text `5`"]),
+        ("{tools: maybe}", ["`maybe` is neither `true` nor `false`"]),
+        ("{uri: {exact: /v1/models}, tools: true}", ["no request to this path has tools"]),
+        (
+            "{method: {exact: GET}, promptTokens: {lessThan: 5}, maxTokens: {lessThan: 5}}",
+            ["no request with this method has a prompt", "no request with this method has a bound on its answer"],
+        ),
+    ],
+)
+def test_complexity(match: str, expected: list[str]) -> None:
+    """A range has something in it, and only calls have prompts, bounds and tools."""
+    text = with_rule(f"name: r, pool: q, match: {match}")
+    assert [found.message for found in load(text, FILE).diagnostics] == expected

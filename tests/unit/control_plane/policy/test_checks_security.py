@@ -89,6 +89,8 @@ def test_pool_tls(tls: str, expected: list[str]) -> None:
             f"xds: {{tls: {{mode: SIMPLE, {SERVER}, envoy: {{caCertificates: c.pem, privateKey: k.pem}}}}}}",
             ["KP313 envoy"],
         ),
+        (f"loadReports: {{anyReporter: true, tls: {{mode: SIMPLE, {SERVER}}}}}", []),
+        (f"loadReports: {{tls: {{mode: SIMPLE, {SERVER}, envoy: {{caCertificates: c.pem}}}}}}", ["KP902 envoy"]),
     ],
 )
 def test_own_ports(ports: str, expected: list[str]) -> None:

@@ -11,7 +11,7 @@ from tests.unit.control_plane.policy.samples import MINIMAL, document
 
 def with_events(events: str) -> str:
     """The smallest policy with a pool whose engines tell."""
-    return MINIMAL.replace("8000}]}}", f"8000}}], kvEvents: {events}}}}}")
+    return MINIMAL.replace("8000}]}}", f"8000}}], kvEvents: {events}, prefixIndex: {{mode: approximate}}}}}}")
 
 
 def events(text: str) -> KvEvents | None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from control_plane.compile.complexity import has_tools
 from control_plane.compile.evaluate import Request
 from control_plane.fleet.model import Health, static_fleet
 from control_plane.policy import Document, load
 from control_plane.scenarios.check import failures
 from control_plane.scenarios.decide import Decided, decide, declared_path, listener_of
+from control_plane.scenarios.model import AskedRequest
 from control_plane.scenarios.put import Outcome, ScenarioError, fleet_with, outcome, request_of
 from control_plane.scenarios.reading import read_scenarios
 from control_plane.sidecar.picker_settings import picker_settings
@@ -100,15 +102,23 @@ def test_bodies_are_made_up_in_the_shape_of_their_path(path: str) -> None:
     """The picker reads each of them, about as long as asked for."""
     file, _ = read_scenarios(
         "policy: p\nscenarios:\n"
-        f"  - {{name: x, request: {{model: m, path: {path}, promptTokens: 500, stream: true}}, expect: {{}}}}\n",
+        f"  - {{name: x, request: {{model: m, path: {path}, promptTokens: 500, maxTokens: 7, stream: true}}, "
+        "expect: {}}\n",
         "s",
     )
     assert file is not None
     request = request_of(file.scenarios.scenarios[0].request)
     parsed = parse_request(RequestFacts(body=request.body, path=path, method="POST"))
     assert isinstance(parsed, ParsedRequest)
-    assert (parsed.model, parsed.stream) == ("m", True)
+    assert (parsed.model, parsed.stream, parsed.max_tokens) == ("m", True, 7)
+    assert not has_tools(request.body)
     assert 480 <= sum(map(len, parsed.prompt_parts)) // 4 <= 520
+
+
+def test_tools_are_offered() -> None:
+    """Where they are asked for, in a form that engines take."""
+    asked = AskedRequest(listener="", model="m", tools=True, body="", to_pool="", max_tokens=None)
+    assert has_tools(request_of(asked).body)
 
 
 def test_a_body_of_ones_own() -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from control_plane.fleet.model import Endpoint, Fleet
+from control_plane.fleet.drains import Drains
+from control_plane.fleet.model import Endpoint, Fleet, Health
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.policy_state import PolicyState
 
@@ -21,11 +22,12 @@ class Bench:
     """A lane over sources that say what the test wants. Mutable: what they found, what was told."""
 
     def __init__(self, **before: Sequence[str]) -> None:
+        self.drains = Drains()
         self.fleet = fleet(before)
         self.state = PolicyState(version="v")
         self.told: list[set[str]] = []
         sources: Any = self
-        self.lane = EndpointsLane(sources, self.state, lambda pools: self.told.append(set(pools)))
+        self.lane = EndpointsLane(sources, self.state, lambda pools: self.told.append(set(pools)), self.drains)
         self.lane.reset(self.fleet, 50)
 
     def found(self, **pools: Sequence[str]) -> None:
@@ -94,3 +96,28 @@ def test_the_start() -> None:
     assert bench.told == [{"a"}]
     bench.lane.attach(None, fleet({"a": A[:6]}))
     assert bench.told == [{"a"}]
+
+
+def test_who_drains() -> None:
+    """Is shown so, in a pool that is held back as well; pools that there are not are nobody's business."""
+    bench = Bench(a=A)
+    bench.found(a=[])
+    bench.drains.begin([("a", A[0])], 0.0, 10.0)
+    bench.lane.restated(frozenset({"a", "nowhere"}))
+    assert bench.told == [{"a"}]
+    assert [each.health for each in bench.lane.fleet.pools["a"]] == [Health.DRAINING] + [Health.HEALTHY] * 7
+    bench.lane.restated(frozenset({"nowhere"}))
+    assert bench.told == [{"a"}]
+
+
+def test_who_drains_is_no_loss() -> None:
+    """It was to go: what the guard counts is what goes unexpectedly."""
+    bench = Bench(a=A)
+    bench.drains.begin([("a", address) for address in A[:5]], 0.0, 10.0)
+    bench.found(a=A[5:])
+    assert bench.served() == {"a": A[5:]}
+    bench = Bench(a=A)
+    bench.drains.begin([("a", A[0])], 0.0, 10.0)
+    bench.found(a=A[5:])
+    assert bench.served() == {"a": A}
+    assert bench.state.fleet_error.startswith("4 of 7 endpoints")

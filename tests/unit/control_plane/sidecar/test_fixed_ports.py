@@ -47,8 +47,9 @@ def test_what_is_as_it_was_stays_untouched() -> None:
         (PLAIN, with_tls(), "5:26", "stays off instead of `SIMPLE`"),
         (with_tls(), PLAIN, "1:1", "stays `SIMPLE` instead of off"),
         (with_tls("xds"), with_tls("xds", "MUTUAL"), "5:22", "stays `SIMPLE` instead of `MUTUAL`"),
+        (PLAIN, with_tls("loadReports"), "5:30", "`controlPlane.loadReports.tls` stays off"),
     ],
-    ids=["on", "off", "mode"],
+    ids=["on", "off", "mode", "load reports"],
 )
 def test_a_switched_port_is_kept_and_told(before: str, after: str, place: str, words: str) -> None:
     """The part of the policy that is about this port is the old one; the warning has its place."""

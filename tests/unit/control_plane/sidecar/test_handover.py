@@ -140,3 +140,36 @@ def test_combined() -> None:
     found = combined(stable, settings("new", p="bc", q="d"))
     assert named(found) == {"p": "ab", "q": "d"}
     assert found.version == "old"
+
+
+def test_withheld_at_once() -> None:
+    """Of what is in force and of what is to be; who waits for an Envoy goes on waiting, others are not touched."""
+    handover, envoys = Handover(settings(p="ab", q="a")), Envoys()
+    handover.want(settings(p="abc", q="a"), 0.0)
+
+    def free(found: PickerSettings) -> dict[str, str]:
+        return {pool.name: "".join(each.address for each in pool.endpoints if each.available) for pool in found.pools}
+
+    assert free(handover.withhold("p", ["a", "c"])) == {"p": "b", "q": "a"}
+    assert free(handover.wanted) == {"p": "b", "q": "a"}
+    assert handover.is_waiting
+    envoys.taken = 1
+    assert free(handover.advance(envoys, 0.1)) == {"p": "b", "q": "a"}
+
+
+def test_who_is_watched_only_waits_to_come_back() -> None:
+    """Envoy does not know it any more: it is there for the picker to watch, and named when Envoy has it again."""
+
+    def pool(state: str) -> PickerSettings:
+        watched = EndpointSettings(address="a", available=not state, state=state)
+        endpoints = (watched, EndpointSettings(address="b"))
+        return PickerSettings(version="v", pools=(PoolSettings(name="p", cluster="pool/p", endpoints=endpoints),))
+
+    handover, envoys = Handover(pool("draining")), Envoys()
+    assert named(handover.want(pool(""), 0.0)) == {"p": "ab"}, "Envoy still has it"
+    assert named(handover.want(pool("removed"), 0.1)) == {"p": "ab"}
+    assert not handover.is_waiting
+    assert named(handover.want(pool(""), 0.2)) == {"p": "b"}
+    assert handover.waiting_pools == {"p"}
+    envoys.taken = handover.number
+    assert named(handover.advance(envoys, 0.3)) == {"p": "ab"}

@@ -16,7 +16,7 @@ from tests.unit.control_plane.sidecar.in_process import FIRST, Clock, named, pol
 KEY = ("dns", "vllm:8000", "AUTO")
 TARGETS = (
     Target(address="10.0.0.1:8000", region="r", zone="z", weight=7, labels={"gpu": "h100"}),
-    Target(address="10.0.0.2:8000"),
+    Target(address="10.0.0.2:8000", draining=True),
 )
 MANY = [f"127.0.0.1:{port}" for port in range(1, 9)]
 FROM_FILE = policy_text(FIRST).replace(f"{{address: {FIRST}}}", "{file: targets.json}")

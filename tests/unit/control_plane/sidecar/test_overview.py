@@ -56,6 +56,7 @@ def test_a_refusal_of_what_is_not_wanted_any_more() -> None:
     refuse(loop, node, ENDPOINTS, "pool/p")
     assert loop.overview.refusals("a") == {"EDS": [("pool/p", "pool/p is bad")]}
     assert loop.overview.refusals("b") == {}
+    assert list(loop.overview.all_refusals()) == [("default", "EDS", "pool/p", "pool/p is bad")]
     assert list(loop.overview.empty_handed()) == [("a", "EDS", "pool/p is bad")]
     accept(loop, other)
     loop.fleet_changed(fleet_of(SECOND), ["p"])

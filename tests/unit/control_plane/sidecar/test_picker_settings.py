@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from control_plane.compile import cluster_name
 from control_plane.compile.endpoints import load_assignment
 from control_plane.compile.localities import Locality
-from control_plane.fleet.model import Fleet, Health, static_fleet
+from control_plane.fleet.model import Endpoint, Fleet, Health, static_fleet
 from control_plane.policy import load
 from control_plane.policy.request_kinds import KINDS
 from control_plane.policy.strategies import STRATEGIES as NAMES
@@ -18,16 +18,22 @@ from control_plane.sidecar.picker_settings import picker_settings, without_addit
 from ext_proc.core.request import KINDS as KINDS_OF_PATHS
 from ext_proc.core.settings import (
     AdmissionSettings,
+    BatchSettings,
+    ChargeSettings,
     EndpointSettings,
     FilterSettings,
+    HealthSettings,
     KvEventSettings,
     PickerSettings,
     PoolSettings,
     PrioritySettings,
+    ProbeSettings,
     ScrapeSettings,
+    WarmupSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
 from ext_proc.core.strategies.table import STRATEGIES
+from ext_proc.signals import orca
 
 POLICY = """\
 kvpilot: v1
@@ -118,6 +124,23 @@ def test_everything_that_the_picker_needs_is_filled_in() -> None:
     assert (second.address, second.weight, second.available) == ("127.0.0.1:2", 100, True)
 
 
+def test_load_headers_and_reports() -> None:
+    """Off by default; own names replace those that are known."""
+    document = load(POLICY, "policy.yaml").document
+    assert document is not None
+    found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+    assert (found.orca, found.any_reporter) == (None, False)
+    said = """
+feedback: {orca: {metrics: {kvUsage: application_utilization}}}
+controlPlane: {loadReports: {anyReporter: true}}
+"""
+    document = load(POLICY + said, "policy.yaml").document
+    assert document is not None
+    found = picker_settings(document.policy, static_fleet(document.policy), document.version)
+    assert found.orca == {**orca.NAMES, "kv_usage": ("application_utilization",)}
+    assert found.any_reporter
+
+
 def test_parameters_of_strategies() -> None:
     """In the picker's units, for every strategy that has some, whichever is used."""
     words = (
@@ -136,6 +159,47 @@ def test_parameters_of_strategies() -> None:
     }
 
 
+def test_charges() -> None:
+    """In milliseconds, the defaults those of the picker; an own key for sessions is among the parameters."""
+    assert charged("{strategy: kv-aware}").charges == ChargeSettings()
+    words = (
+        "{kvAware: {failureCost: 2s, adapterLoad: 40ms, sessionBound: 0.5s}, session: {httpCookieName: sid}, "
+        "strategy: kv-aware}"
+    )
+    pool = charged(words)
+    assert pool.charges == ChargeSettings(failure_ms=2_000, adapter_load_ms=40, session_ms=500)
+    assert pool.parameters["session"] == session.Parameters(cookie="sid")
+
+
+@pytest.mark.parametrize(
+    ("there", "node", "far_ms"),
+    [
+        ("zone: a", ("", "a"), 0),
+        ("zone: b", ("", "a"), 5),
+        ("zone: b", ("", ""), 0),
+        ("region: r", ("", "a"), 0),
+        ("region: r, zone: b", ("r", "a"), 5),
+        ("region: r, zone: a", ("r", "a"), 0),
+        ("region: s, zone: a", ("r", "a"), 70),
+        ("region: s", ("r", "a"), 70),
+    ],
+)
+def test_distance(there: str, node: tuple[str, str], far_ms: float) -> None:
+    """Another region is further than another zone; where one side does not say where it is, nothing is charged."""
+    words = "{strategy: kv-aware, kvAware: {otherZoneCost: 5ms, otherRegionCost: 70ms}}"
+    far, unknown = charged(words, there, node).endpoints
+    assert (far.far_ms, unknown.far_ms) == (far_ms, 0)
+
+
+def charged(picker: str, place: str = "zone: a", node: tuple[str, str] = ("", "")) -> PoolSettings:
+    """The pool with these words at its picker, its first endpoint at this place, seen from a node."""
+    text = POLICY.replace("{strategy: least-request}", picker).replace("zone: a", place)
+    document = load(text, "policy.yaml").document
+    assert document is not None
+    (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version, *node).pools
+    return pool
+
+
 def test_a_shadow() -> None:
     """By its name; without one there is none."""
     for words, shadow in (("", ""), (", shadow: random", "random")):
@@ -146,11 +210,22 @@ def test_a_shadow() -> None:
         assert (pool.strategy, pool.shadow, pool.shadow_own) == ("least-request", shadow, None)
 
 
+def test_predictions_are_checked_unless_it_is_said() -> None:
+    """`checkPredictions: false` lets them stand."""
+    for words, checks in (("", True), (", checkPredictions: true", True), (", checkPredictions: false", False)):
+        text = POLICY.replace("{strategy: least-request}", "{strategy: kv-aware" + words + "}")
+        document = load(text, "policy.yaml").document
+        assert document is not None
+        (pool,) = picker_settings(document.policy, static_fleet(document.policy), document.version).pools
+        assert pool.distrusts is checks
+
+
 def test_filters() -> None:
     """In the policy's order."""
     words = (
         "{filters: [{kinds: [embedding, chat], labels: {gpu: l4}}, "
-        "{minPromptTokens: 9, maxPromptTokens: 10, adapterLoaded: true}]}"
+        "{minPromptTokens: 9, maxPromptTokens: 10, adapterLoaded: true}, "
+        "{zone: a, modelLoaded: true, batch: {maxInFlight: 5}}]}"
     )
     document = load(POLICY.replace("{strategy: least-request}", words), "policy.yaml").document
     assert document is not None
@@ -158,6 +233,7 @@ def test_filters() -> None:
     assert pool.filters == (
         FilterSettings(kinds=frozenset({"embedding", "chat"}), labels={"gpu": "l4"}),
         FilterSettings(minimum_tokens=9, maximum_tokens=10, adapter=True),
+        FilterSettings(zone="a", model=True, batch=BatchSettings(header="x-batch-id", max_in_flight=5)),
     )
 
 
@@ -198,6 +274,108 @@ def test_an_unhealthy_or_draining_endpoint_is_not_available() -> None:
         fleet = Fleet(pools={"chat": (replace(one, health=health), two)})
         (pool,) = picker_settings(document.policy, fleet, "v").pools
         assert [endpoint.available for endpoint in pool.endpoints] == [available, True]
+        assert pool.endpoints[0].state == ("" if available else health.value)
+
+
+def test_who_was_drained_is_not_there() -> None:
+    """The picker forgets it, as Envoy does: what comes back is cold."""
+    document = load(POLICY, "policy.yaml").document
+    assert document is not None
+    one, two = static_fleet(document.policy).pools["chat"]
+    fleet = Fleet(pools={"chat": (replace(one, health=Health.DRAINED), two)})
+    (pool,) = picker_settings(document.policy, fleet, "v").pools
+    assert [endpoint.address for endpoint in pool.endpoints] == [two.address]
+
+
+TOKENS = """\
+kvpilot: v1
+listeners: [{name: openai, address: 127.0.0.1:8080}]
+models:
+  - {name: llama, pool: chat, rewrite: {model: meta/llama}, tokenizer: {file: t.json}}
+  - {name: sql, aliases: [s], pool: chat SQL}
+pools: {chat: {endpoints: [{address: 127.0.0.1:1}], kvEvents: {port: 1}, prefixIndex: INDEX}}
+"""
+
+
+def test_tokens() -> None:
+    """Who is tokenised how; engines' blocks count where all prompts are, and the policy does not say otherwise."""
+    for sql, index, expected in (
+        ("", "{}", (False, "meta/llama", "auto")),
+        (", tokenizer: {from: engine}", "{}", (True, "meta/llama", "auto")),
+        (", tokenizer: {from: engine}", "{mode: precise, baseModel: base}", (True, "base", "precise")),
+        (", tokenizer: {from: engine}", "{mode: approximate}", (False, "meta/llama", "approximate")),
+    ):
+        document = load(TOKENS.replace(" SQL", sql).replace("INDEX", index), "policy.yaml").document
+        assert document is not None
+        found = picker_settings(document.policy, static_fleet(document.policy), "v")
+        (pool,) = found.pools
+        assert pool.kv_events is not None
+        assert (pool.kv_events.is_exact, pool.base_model, pool.prefix_mode) == expected
+        assert pool.models == ("llama", "sql")
+        assert found.tokenizers == {"llama": "file", **({"sql": "engine"} if sql else {})}
+        assert found.tokens_within_s == 0.1
+
+
+def test_warmup() -> None:
+    """The pool's slow start is the picker's, too."""
+    pools = "pools: {p: {endpoints: [{address: 127.0.0.1:1}], trafficPolicy: {loadBalancer: {LB}}}}"
+    text = f"kvpilot: v1\nlisteners: [{{name: o, address: 127.0.0.1:8080}}]\nmodels: [{{name: m, pool: p}}]\n{pools}\n"
+    for written, expected in (
+        ("", None),
+        ("warmup: {duration: 30s}", WarmupSettings(duration_s=30.0, minimum=0.1, aggression=1.0)),
+        (
+            "warmup: {duration: 1m, minimumPercent: 5, aggression: 2}",
+            WarmupSettings(duration_s=60, minimum=0.05, aggression=2),
+        ),
+    ):
+        document = load(text.replace("LB", written), "policy.yaml").document
+        assert document is not None
+        (pool,) = picker_settings(document.policy, static_fleet(document.policy), "v").pools
+        assert pool.warmup == expected
+
+
+def test_health() -> None:
+    """What counts against an endpoint; one that is asked seldom is not silent before three answers are missing."""
+    pools = "pools: {p: {endpoints: [{address: 127.0.0.1:1}], MORE}}"
+    text = f"kvpilot: v1\nlisteners: [{{name: o, address: 127.0.0.1:8080}}]\nmodels: [{{name: m, pool: p}}]\n{pools}\n"
+    everything_off = (
+        "health: {attempts: false, scrapes: false, heartbeatTimeout: off, maxKvUsage: off, stuckAfter: off, "
+        "failures: 5, successes: 1}"
+    )
+    off = HealthSettings(
+        attempts=False, scrapes=False, heartbeat_s=None, max_kv_usage=None, stuck_s=None, failures=5, successes=1
+    )
+    for written, expected in (
+        ("", HealthSettings()),
+        ("health: {maxKvUsage: 90%, stuckAfter: 1m}", HealthSettings(max_kv_usage=0.9, stuck_s=60.0)),
+        (everything_off, off),
+        ("health: {probe: {}}", HealthSettings(probe=ProbeSettings())),
+        (
+            "health: {probe: {path: /r, interval: 1s, timeout: 3s, models: false}}",
+            HealthSettings(probe=ProbeSettings(path="/r", interval_s=1.0, timeout_s=3.0, models=False)),
+        ),
+        ("engine: sglang", HealthSettings(stuck_s=None)),
+        ("scrape: {interval: 1m}", HealthSettings(heartbeat_s=180.0)),
+        ("scrape: {interval: 1m}, health: {heartbeatTimeout: 5m}", HealthSettings(heartbeat_s=300.0)),
+        ("scrape: off, health: {heartbeatTimeout: 5s}", HealthSettings(heartbeat_s=5.0)),
+    ):
+        document = load(text.replace("MORE", written), "policy.yaml").document
+        assert document is not None
+        (pool,) = picker_settings(document.policy, static_fleet(document.policy), "v").pools
+        assert pool.health == expected
+
+
+def test_what_is_inferred_is_none_of_the_pickers_business() -> None:
+    """It comes from there: an endpoint that Envoys are told to avoid may be named all the same."""
+    text = (
+        "kvpilot: v1\nlisteners: [{name: o, address: 127.0.0.1:8080}]\nmodels: [{name: m, pool: p}]\n"
+        "pools: {p: {endpoints: [{address: 127.0.0.1:1}]}}\n"
+    )
+    document = load(text, "policy.yaml").document
+    assert document is not None
+    endpoint = Endpoint(pool="p", address="127.0.0.1:1", inferred=Health.UNHEALTHY)
+    (pool,) = picker_settings(document.policy, Fleet(pools={"p": (endpoint,)}), "v").pools
+    assert [each.available for each in pool.endpoints] == [True]
 
 
 LOCAL = """\

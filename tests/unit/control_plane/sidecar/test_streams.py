@@ -95,3 +95,20 @@ def test_two_streams_of_one_id() -> None:
     assert streams.close(one) is first
     assert streams.close(one) is None
     assert (streams.of(one), [stream.node for stream in streams]) == (None, [other])
+
+
+def test_who_has_taken_a_resource() -> None:
+    """All that were offered it have answered for this version of it; who has no such thing, or only starts, counts."""
+    found, newer = snapshot(), snapshot("changed")
+    streams, stream = offered(found)
+    assert streams.have_taken(CLUSTERS, "pool/p"), "it holds nothing yet"
+    take(streams, stream, found, CLUSTERS)
+    assert streams.have_taken(CLUSTERS, "pool/p")
+    assert streams.have_taken(CLUSTERS, "pool/unknown")
+    stream.offer("v2", variant_of(NODE), newer)
+    assert not streams.have_taken(CLUSTERS, "pool/p")
+    version = newer.resources(CLUSTERS)["pool/p"].version
+    streams.refused(stream, CLUSTERS, {"pool/p": version}, "no")
+    assert streams.have_taken(CLUSTERS, "pool/p")
+    take(streams, stream, newer, CLUSTERS)
+    assert streams.have_taken(CLUSTERS, "pool/p")

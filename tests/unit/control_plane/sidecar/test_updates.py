@@ -1,7 +1,10 @@
 """Other endpoints cost one resource; other files cost everything, but no edit."""
 
+from dataclasses import replace
+
 from control_plane.compile import Node
 from control_plane.compile.materials import materials_of
+from control_plane.fleet.model import Fleet, Health
 from control_plane.xds.kinds import CLUSTERS
 from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, THIRD
 from tests.unit.control_plane.sidecar.slow_loops import (
@@ -59,6 +62,32 @@ def test_endpoints_of_a_pool_that_the_candidate_declares_otherwise() -> None:
     loop.fleet_changed(fleet_of(SECOND, THIRD), ["p"])
     assert addresses_of(served(loop, canary)) == {SECOND, THIRD}
     assert addresses_of(served(loop, rest)) == {FIRST}
+
+
+def test_who_drains_does_so_under_every_policy() -> None:
+    """Also in a pool that the candidate declares otherwise, where both have the endpoint."""
+    loop = started(FIRST, SECOND, more=CANARY)
+    canary, rest = connect(loop, Node(id="canary-1")), connect(loop, Node(id="other"))
+    offer(loop, SECOND, THIRD, more=CANARY)
+    second, third = fleet_of(SECOND, THIRD).pools["p"]
+    loop.fleet_changed(Fleet(pools={"p": (replace(second, health=Health.DRAINED), third)}), ["p"])
+    assert addresses_of(served(loop, canary)) == {THIRD}
+    assert addresses_of(served(loop, rest)) == {FIRST}
+
+
+def test_who_is_avoided_is_so_under_every_policy() -> None:
+    """What the picker found out about an endpoint is told to all Envoys that have it."""
+    loop = started(FIRST, SECOND, more=CANARY)
+    connect(loop, Node(id="canary-1"))
+    offer(loop, SECOND, THIRD, more=CANARY)
+    second, third = fleet_of(SECOND, THIRD).pools["p"]
+    loop.fleet_changed(Fleet(pools={"p": (replace(second, inferred=Health.UNHEALTHY), third)}), ["p"])
+    inputs = loop.inputs(loop.stable.version)
+    assert inputs is not None
+    assert [(one.address, one.inferred) for one in inputs.fleet.pools["p"]] == [
+        (FIRST, Health.HEALTHY),
+        (SECOND, Health.UNHEALTHY),
+    ]
 
 
 def test_other_files() -> None:

@@ -1,5 +1,6 @@
 """The door of one pool: who goes in, who waits, who is refused, and what the refused are told."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,32 @@ def visitor(priority: str = "", tenant: str = "", tokens: int = 100, kind: str =
     """A request with these headers."""
     named = {"x-priority": priority, "x-tenant": tenant, "x-max-wait-ms": wait}
     return Visitor(kind=kind, tokens=tokens, headers={name: value for name, value in named.items() if value})
+
+
+def test_whose_priority_counts() -> None:
+    """That of the route, the header's, the model's, the kind's, the usual one."""
+    models = PrioritySettings(name="books", models=frozenset({"llama"}))
+    admission = Admission(settings(priorities=(*PRIORITIES, models), route_priorities={"rule/free": 3}))
+
+    def priority(route: str = "", header: str = "", model: str = "", kind: str = "") -> str:
+        about = replace(visitor(header, kind=kind), route=route, model=model)
+        return admission.settings.priorities[admission.priority_of(about)].name
+
+    assert priority("rule/free", "high", "llama", "embedding") == "spare"
+    assert priority("rule/other", "high", "llama", "embedding") == "high"
+    assert priority("", "no such", "llama", "embedding") == "books"
+    assert priority("", "", "qwen", "embedding") == "batch"
+    assert priority() == "normal"
+
+
+def test_headers_that_are_not_looked_at() -> None:
+    """Clients choose neither priority nor tenant nor how long they wait."""
+    admission = Admission(settings(priority_header="", tenant_header="", wait_header=""))
+    about = visitor("high", tenant="a", wait="1")
+    assert admission.priority_of(about) == 1
+    answer = admission.arrive(about, 0.0, 0, is_free=False)
+    assert isinstance(answer, Wait)
+    assert (answer.waiter.tenant, answer.waiter.deadline) == ("", 30.0)
 
 
 class Door:
@@ -281,3 +308,40 @@ def test_everybody_has_one_fate(steps: list[Any]) -> None:
         assert len(door.admission) == len(there) <= 5
         assert door.admission.waiting_tokens <= 1_000
     assert set(door.drained()) == there
+
+
+def test_whoever_was_tried_keeps_its_turn() -> None:
+    """A newcomer that is refused after all, because making room for it is not enough, costs nobody what it had left."""
+    door = Door(max_waiting_tokens=2_300)
+    for tenant, tokens in (("a", 600), ("a", 600), ("b", 700)):
+        door.waits(visitor("batch", tenant, tokens))
+    assert door.admission.admit_next(0.0).ticket == 0
+    door.waits(visitor("normal", "x", 1_000))
+    assert isinstance(door.arrive(visitor("normal", "y", 2_000)), Reject)
+    # What is left of the turn of `a` is not enough for its next one.
+    assert door.drained() == [3, 2, 1]
+
+
+_COMING = st.tuples(
+    st.sampled_from("abc"), st.sampled_from([1, 300, 600, 700, 900]), st.sampled_from(["high", "normal", "batch"])
+)
+
+
+@given(st.lists(_COMING, max_size=14), st.integers(0, 6), st.sampled_from("abcd"), st.integers(1, 2_500))
+def test_a_refused_newcomer_changes_nothing(
+    there: list[tuple[str, int, str]], served: int, tenant: str, tokens: int
+) -> None:
+    """Who has no room, although others were tried for it, leaves the order of all as it would have been."""
+
+    def door() -> Door:
+        made = Door(max_waiting=9, max_waiting_tokens=3_000)
+        for name, size, priority in there:
+            made.arrive(visitor(priority, name, size))
+        for _ in range(min(served, len(made.admission))):
+            made.admission.admit_next(0.0)
+        return made
+
+    alone, asked = door(), door()
+    if isinstance(asked.arrive(visitor("normal", tenant, tokens)), Reject):
+        assert asked.admission.waiting_tokens == alone.admission.waiting_tokens
+        assert asked.drained() == alone.drained()

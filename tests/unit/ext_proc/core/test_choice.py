@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ext_proc.core.history import History
 from ext_proc.core.pool import deciders, prepared
 from ext_proc.core.settings import AdmissionSettings, EndpointSettings, FilterSettings, PoolSettings
 from ext_proc.core.strategies.view import Ranking, Request, View
+from ext_proc.core.truth import Truth
 from ext_proc.core.wanted import Wanted
 
 PODS = tuple(
@@ -105,3 +107,33 @@ def test_the_record() -> None:
     assert (record.model, record.request.engine_model, record.request.has_session) == ("big", "m", True)
     assert (record.left_out_count, record.left_out[0][0]) == (1, "x")
     assert record.predicted.cached_tokens == 0
+
+
+def test_what_the_index_is_worth() -> None:
+    """Where engines do not find what is believed, it counts less, and the reason says so; the belief itself is kept."""
+    strategy = Seeing(needs_prompt=True)
+    truth = Truth("p")
+    choice = replace(choice_of(strategy), truth=truth)
+    choice.naming(random.Random(1))
+    assert strategy.seen[0].prompt is not None
+    assert strategy.seen[0].prompt.uncached.tolist() == [100, 1, 100]
+    truth.judge.trust = 0.5
+    naming = choice.naming(random.Random(1))
+    assert strategy.seen[1].prompt is not None
+    assert strategy.seen[1].prompt.uncached.tolist() == [100, 51, 100]
+    assert strategy.seen[1].prompt.held is not None
+    assert strategy.seen[1].prompt.held.tolist() == [0, 99, 0]
+    record = choice.record("id", naming, None, wall_offset_s=0.0)
+    assert record.reason.endswith("; what is believed cached counts 50%: engines do not find it")
+    assert (record.predicted.cached_tokens, record.predicted.held_tokens) == (0, 0)
+
+
+def test_tokens_of_a_block_are_the_prompts_own() -> None:
+    """Two of three blocks of a prompt of 100 tokens in blocks of 40: the last 20 are to be computed."""
+    strategy = Seeing(needs_prompt=True)
+    choice = choice_of(strategy)
+    choice = replace(choice, wanted=replace(choice.wanted, block_tokens=40.0, size=777))
+    naming = choice.naming(random.Random(1))
+    assert strategy.seen[0].prompt is not None
+    assert strategy.seen[0].prompt.uncached.tolist() == [100, 20, 100]
+    assert choice.record("id", naming, None, wall_offset_s=0.0).request.size == 777

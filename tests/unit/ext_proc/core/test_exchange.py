@@ -274,6 +274,15 @@ def test_a_pick_that_has_to_wait() -> None:
     assert exchange.handle(StreamClosed()) == (Release(decision_id="d1"),)
 
 
+def test_a_moment_and_then_a_wait() -> None:
+    """Of a moment Envoy is not told; what comes of it may be a wait, and an end of the stream gives its ticket back."""
+    exchange = Exchange(Judge(Waiting(-1, 0.0)))
+    assert exchange.handle(FIRST_BODY) == (Hold(ticket=-1, for_s=0.0),)
+    assert exchange.handle(Decided(WAITING)) == (HOLD,)
+    assert exchange.handle(StreamClosed()) == (Abandon(ticket=7),)
+    assert exchange.handle(Decided(WAITING)) == (Abandon(ticket=7),)
+
+
 @pytest.mark.parametrize(
     ("answer", "action"), [(REJECTED, Refuse(rejected=REJECTED)), (UNPICKED, CONTINUE_BODY)], ids=["refused", "left"]
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core import fair_queue
-from ext_proc.core.fair_queue import QUANTUM_TOKENS, FairQueue, Waiter
+from ext_proc.core.fair_queue import LEAST_TOKENS, QUANTUM_TOKENS, FairQueue, Waiter
 
 
 def waiter(ticket: int, tenant: str = "a", tokens: int = 100, priority: int = 0) -> Waiter:
@@ -50,10 +50,17 @@ def test_priorities_are_strict() -> None:
 def test_tenants_take_turns_by_tokens() -> None:
     """A tenant with long prompts gets as many tokens as one with short ones, not as many requests."""
     long = [waiter(n, "long", QUANTUM_TOKENS) for n in range(10)]
-    short = [waiter(n, "short", QUANTUM_TOKENS // 8) for n in range(10, 90)]
+    short = [waiter(n, "short", QUANTUM_TOKENS // 4) for n in range(10, 90)]
     order = drained(queue(*long, *short))
-    served = Counter(each.tenant for each in order[:36])
-    assert served == {"long": 4, "short": 32}
+    served = Counter(each.tenant for each in order[:20])
+    assert served == {"long": 4, "short": 16}
+
+
+def test_short_prompts_are_not_for_nothing() -> None:
+    """A tenant with a flood of one-word prompts lets another one in after four of them, not after a thousand."""
+    flood = [waiter(n, "flood", 1) for n in range(20)]
+    order = drained(queue(*flood, waiter(20, "late", 1), waiter(21, "late", 40)))
+    assert [each.ticket for each in order[:7]] == [0, 1, 2, 3, 20, 21, 4]
 
 
 def test_credit_ends_with_the_line() -> None:
@@ -83,6 +90,29 @@ def test_a_newcomer_pushes_out_the_lowest_newest() -> None:
     assert made.sheddable(waiter(9, "z", priority=2), in_tokens=False) == low[1]
     assert made.sheddable(waiter(9, "b", priority=2), in_tokens=False) is None
     assert made.sheddable(waiter(9, "a", priority=2), in_tokens=False) is None
+
+
+def test_who_comes_back_stands_as_it_stood() -> None:
+    """Taking out the last one of a line and putting it back changes neither whose turn it is nor what is left of it."""
+    made = queue(waiter(0, "a", 500), waiter(1, "a", 500), waiter(2, "b", 500), waiter(3, "b", 500), waiter(4, "b", 24))
+    assert made.pop().ticket == 0
+    (last,) = (each for each in made if each.tenant == "a")
+    assert made.sheddable(waiter(9, "z", 1), in_tokens=False) == waiter(4, "b", 24)
+    made.take_last(last)
+    made.push(last)
+    assert [each.ticket for each in made] == [1, 2, 3, 4]
+    assert [each.ticket for each in drained(made)] == [1, 2, 3, 4]
+
+
+def test_who_does_not_come_back_loses_its_turn() -> None:
+    """After `settle` the line is gone, and with it what was left of its turn."""
+    made = queue(waiter(0, "a", 500), waiter(1, "a", 500), waiter(2, "b", 500), waiter(3, "b", 500))
+    assert made.pop().ticket == 0
+    (last,) = (each for each in made if each.tenant == "a")
+    made.take_last(last)
+    made.settle([last])
+    made.push(waiter(5, "a", 500))
+    assert [each.ticket for each in drained(made)] == [2, 3, 5]
 
 
 def test_nobody_is_pushed_out_for_something_lower() -> None:
@@ -127,19 +157,19 @@ def test_nobody_is_lost_or_served_twice(drawn: list[tuple[str, int, int]]) -> No
 )
 def test_bound_of_fairness(first: list[int], second: list[int], start: int) -> None:
     """Over any time in which two tenants always have something waiting, neither gets more tokens than the other by more
-    than the quantum and two of the longest prompts."""
+    than the quantum and two of the longest prompts; a short prompt counts as much as `LEAST_TOKENS`."""
     made = queue(
         *(waiter(n, "a", tokens) for n, tokens in enumerate(first)),
         *(waiter(100 + n, "b", tokens) for n, tokens in enumerate(second)),
         *(waiter(200 + n, "c", 700) for n in range(30)),
     )
-    bound = QUANTUM_TOKENS + 2 * max(*first, *second)
+    bound = QUANTUM_TOKENS + 2 * max(LEAST_TOKENS, *first, *second)
     for _ in range(start):
         made.pop()
     got: Counter[str] = Counter()
     while {"a", "b"} <= {each.tenant for each in made}:
         each = made.pop()
-        got[each.tenant] += each.tokens
+        got[each.tenant] += max(LEAST_TOKENS, each.tokens)
         assert abs(got["a"] - got["b"]) <= bound
 
 

@@ -1,12 +1,14 @@
 """The fleet: what an event changes where, and that endpoints that left are forgotten in time."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ext_proc.core.away import MAX_AWAY_S
 from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.events import (
     AttemptEnded,
@@ -16,6 +18,7 @@ from ext_proc.core.events import (
     CacheCleared,
     Event,
     FirstToken,
+    LoadReported,
     Picked,
     RequestEnded,
     Scraped,
@@ -24,6 +27,7 @@ from ext_proc.core.events import (
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.record import Candidates, Record
 from ext_proc.core.slots import INITIAL_CAPACITY
+from ext_proc.core.speed import Pace
 
 A, B = "10.0.0.1:80", "10.0.0.2:80"
 
@@ -78,20 +82,35 @@ def test_status_of_an_endpoint() -> None:
     assert it.status(A, 1.0) == {
         "address": A,
         "health": "healthy",
+        "state": "unknown",
+        "why": "",
         "in_flight": 1,
         "waiting": 1.0,
         "running": 0.0,
         "queued_tokens": 30,
         "decoding": 0,
         "index_blocks": 3,
+        "speed_factor": 1.0,
         "scrape_age_s": None,
+        "told": {},
     }
     it.apply(FirstToken(decision_id="d", address=A, at=1.0, ttft_ms=1_000), None)
     it.apply(Scraped(address=A, at=1.0, running=4, waiting=2, kv_tokens=2 * BLOCK_TOKENS), None)
     status = it.status(A, 1.25)
     assert (status["running"], status["waiting"], status["decoding"], status["scrape_age_s"]) == (4.0, 2.0, 1, 0.25)
+    assert status["told"]["waiting"] == {"value": 2, "age_s": 0.25, "source": "scrape"}
     with pytest.raises(KeyError):
         it.status(B, 0.0)
+
+
+def test_what_runs_at_an_endpoint() -> None:
+    """The picker's own, and what the engine says beyond that; nothing of an endpoint that is not known."""
+    it = fleet(A)
+    assert it.load(B, 0.0) is None
+    assert it.load(A, 0.0) == (0, 0.0, None)
+    it.apply(picked(), None)
+    it.apply(Scraped(address=A, at=1.0, running=3, waiting=1), None)
+    assert it.load(A, 1.25) == (1, 3.0, 0.25)
 
 
 def test_a_scrape_tells_the_capacity_of_the_index() -> None:
@@ -100,6 +119,76 @@ def test_a_scrape_tells_the_capacity_of_the_index() -> None:
     it.apply(Scraped(address=A, at=0, running=0, waiting=0, kv_tokens=2 * BLOCK_TOKENS), None)
     it.apply(picked(), None)
     assert it.status(A, 0.0)["index_blocks"] == 2
+
+
+def test_of_each_number_the_newest_counts() -> None:
+    """A report after a scrape, an answer after that, and a scrape that was overtaken; strangers' reports do nothing."""
+    it = fleet(A)
+    it.apply(Scraped(address=A, at=1.0, running=4, waiting=2, kv_usage=0.5), None)
+    it.apply(LoadReported(address=A, at=2.0, running=6, waiting=3, models=("m",), adapters=("l",)), None)
+    it.apply(LoadReported(address=A, at=2.2, source="orca", waiting=5), None)
+    it.apply(Scraped(address=A, at=1.5, running=0, waiting=0, kv_usage=0.6), None)
+    it.apply(LoadReported(address=B, at=2.5, running=9, waiting=9, models=("m",), draining=True), None)
+    status = it.status(A, 2.5)
+    assert (status["running"], status["waiting"]) == (6.0, 5.0)
+    assert {name: (told["value"], told["age_s"], told["source"]) for name, told in status["told"].items()} == {
+        "kv_usage": (0.6, 1.0, "scrape"),
+        "running": (6, 0.5, "report"),
+        "waiting": (5, 0.3, "orca"),
+    }
+    assert it.models.names(it.slots.acquire(A)) == frozenset({"m", "l"})
+    assert it.adapters.members("l", it.slots.capacity).sum() == 1
+
+
+_SAYINGS = st.tuples(
+    st.sampled_from(["scrape", "report", "orca"]),
+    st.integers(0, 9),
+    st.none() | st.integers(0, 50),
+    st.none() | st.integers(0, 50),
+)
+
+
+@given(st.lists(_SAYINGS, max_size=20))
+def test_whoever_tells_last_counts(sayings: list[tuple[str, int, int | None, int | None]]) -> None:
+    """Without requests of its own the picker believes, of each number, what was told with the latest time, in whatever
+    order sources interleave."""
+    it = fleet(A)
+    for source, tenths, running, waiting in sayings:
+        at = tenths / 10
+        if source == "scrape":
+            event: Event = Scraped(address=A, at=at, running=running or 0, waiting=waiting or 0)
+        else:
+            kind: Literal["report", "orca"] = "report" if source == "report" else "orca"
+            event = LoadReported(address=A, at=at, source=kind, running=running, waiting=waiting)
+        it.apply(event, None)
+    status = it.status(A, 0.95)
+    for name, position in (("running", 2), ("waiting", 3)):
+        said = [
+            (tenths, number, saying[position] or 0)
+            for number, saying in enumerate(sayings)
+            for tenths in (saying[1],)
+            if saying[0] == "scrape" or saying[position] is not None
+        ]
+        assert status[name] == (max(said)[2] if said else 0)
+        assert all(told["age_s"] >= 0 for told in status["told"].values())
+
+
+def test_cache_events_tell_how_many_blocks_there_are() -> None:
+    """As a number like others, with age and source."""
+    it = fleet(A)
+    it.apply(BlocksStored(address=A, at=1.0, blocks=(1, 2, 3)), None)
+    it.apply(BlocksRemoved(address=A, at=2.0, blocks=(3,)), None)
+    assert it.status(A, 2.5)["told"] == {"cached_blocks": {"value": 2, "age_s": 0.5, "source": "events"}}
+
+
+def test_an_endpoint_is_believed_for_as_long_as_it_is_seldom_heard() -> None:
+    """Scraped every 4 s: 6 s later its numbers are as good as new; scraped every 0.2 s they are not."""
+    it = fleet(A, B)
+    for n in range(4):
+        it.apply(Scraped(address=A, at=4.0 * n, running=4, waiting=2, kv_usage=0.5), None)
+        it.apply(Scraped(address=B, at=11.4 + 0.2 * n, running=4, waiting=2, kv_usage=0.5), None)
+    assert (it.status(A, 18.0)["waiting"], it.status(A, 18.0)["running"]) == (2.0, 4.0)
+    assert it.status(B, 18.0)["running"] < 3.0
 
 
 def test_a_request_that_moved_is_indexed_where_it_runs() -> None:
@@ -132,6 +221,23 @@ def test_an_endpoint_that_comes_back_in_time_keeps_everything() -> None:
     it.want({A, B})
     it.apply(StreamEnded(decision_id="d", at=5.0), None)
     assert it.status(A, 5.0)["index_blocks"] == 3
+
+
+@pytest.mark.parametrize(("away_s", "factor"), [(5.0, 2.0), (MAX_AWAY_S + 1, 1.0)])
+def test_how_fast_an_endpoint_is_outlives_a_moment_away(away_s: float, factor: float) -> None:
+    """And nothing else: its cache may be empty. After that it is an endpoint like the others."""
+    it = fleet(A, B)
+    it.apply(picked(), None)
+    slot = it.slots.get(A)
+    assert slot is not None
+    it.ledger.speed.resume(slot, Pace(2.0, 30.0, 10.0))
+    it.want({B}, 1.0)
+    it.apply(StreamEnded(decision_id="d", at=5.0), None)
+    it.want({B, "10.0.0.3:80"}, 5.0)
+    assert it.status("10.0.0.3:80", 5.0)["speed_factor"] == 1.0
+    it.want({A, B}, 5.0 + away_s)
+    status = it.status(A, 5.0 + away_s)
+    assert (status["speed_factor"], status["index_blocks"]) == (factor, 0)
 
 
 def test_nothing_is_inherited_with_a_slot() -> None:
@@ -295,3 +401,15 @@ def test_what_an_endpoint_tells_of_its_cache_is_what_it_holds() -> None:
     assert [mask for mask, _ in it.index.match((7, 8, 9)).runs] == [1]
     it.apply(CacheCleared(address=A, at=3.0), None)
     assert it.status(A, 3.0)["index_blocks"] == 0
+
+
+def test_an_endpoint_whose_events_are_not_believed() -> None:
+    """The index begins anew with it, of the size that it told."""
+    it = fleet(A)
+    it.apply(Scraped(address=A, at=0, running=0, waiting=0, kv_tokens=2 * BLOCK_TOKENS), None)
+    it.apply(BlocksStored(address=A, at=0, blocks=(8, 9)), None)
+    it.disbelieve(A)
+    it.disbelieve(B)
+    assert it.status(A, 0.0)["index_blocks"] == 0
+    it.apply(picked(), None)
+    assert it.status(A, 0.0)["index_blocks"] == 2

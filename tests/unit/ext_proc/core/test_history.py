@@ -30,6 +30,7 @@ def test_it_starts_with_a_guess() -> None:
     history = History()
     assert (history.turn, history.mean_uncached, history.gap_s) == (0, START_MEAN_TOKENS, START_GAP_S)
     assert not history.is_everybodys((1, 2))
+    assert history.as_dict() == {"uncached_tokens": 1_000, "gap_ms": 1_000}
 
 
 def test_means_follow_what_comes() -> None:

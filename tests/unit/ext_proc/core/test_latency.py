@@ -133,3 +133,61 @@ def test_an_endpoint_that_leaves_is_forgotten() -> None:
     latencies.reset(0)
     assert latencies.seconds(SLOTS, 0.0).tolist() == [START_LATENCY_S] * 3
     assert latencies.error_rate(SLOTS, 0.0).tolist() == [0.0] * 3
+
+
+def test_excess_is_above_what_is_usual_and_above_chance() -> None:
+    """By hand: 4 of 20 failed here, none of 40 elsewhere; expected are 20 · 4 ÷ 61, and two deviations are chance."""
+    latencies = Latencies(3)
+    for slot in range(3):
+        for number in range(20):
+            latencies.ended(slot, 0.0, is_error=slot == 0 and number >= 16)
+    total, weight = sum(0.95**n for n in range(4)), sum(0.95**n for n in range(20))
+    expected = weight * total / (3 * weight + 1)
+    excess = (total - expected - 2 * math.sqrt(expected + 0.25)) / (weight + 1)
+    assert latencies.excess_errors(SLOTS, 0.0).tolist() == pytest.approx([excess, 0, 0])
+    assert latencies.excess_errors(SLOTS[:1], 0.0).tolist() == [0]
+
+
+def test_one_error_is_chance() -> None:
+    """On an endpoint of which nothing else is known, and among many good ends of others."""
+    latencies = Latencies(3)
+    latencies.ended(0, 0.0, is_error=True)
+    assert not latencies.excess_errors(SLOTS, 0.0).any()
+    for _ in range(100):
+        latencies.ended(1, 0.0, is_error=False)
+    assert not latencies.excess_errors(SLOTS, 0.0).any()
+
+
+def test_what_is_forgiven_is_not_held_against_anybody() -> None:
+    """The share of errors is what it was; what comes later is held again."""
+    latencies = Latencies(3)
+    for slot in range(3):
+        for _ in range(20):
+            latencies.ended(slot, 0.0, is_error=slot == 0)
+    rate = float(latencies.error_rate(SLOTS, 0.0)[0])
+    latencies.forgive(0)
+    assert not latencies.excess_errors(SLOTS, 0.0).any()
+    assert float(latencies.error_rate(SLOTS, 0.0)[0]) == rate > 0.5
+    for _ in range(5):
+        latencies.ended(0, 0.0, is_error=True)
+    assert latencies.excess_errors(SLOTS, 0.0)[0] > 0
+
+
+def test_errors_are_over_some_time_after_the_last() -> None:
+    """Until then somebody has to look; before the first one nobody has."""
+    latencies = Latencies(3)
+    latencies.ended(1, 5.0, is_error=False)
+    assert not latencies.may_have_errors(5.0)
+    latencies.ended(1, 6.0, is_error=True)
+    assert latencies.may_have_errors(6.0 + 9 * HALF_LIFE_S)
+    assert not latencies.may_have_errors(6.0 + 10 * HALF_LIFE_S)
+
+
+def test_the_usual_answer_follows_the_answers() -> None:
+    """From the start's guess to what the latest ones took."""
+    latencies = Latencies(3)
+    latencies.lasted(1_000.0)
+    assert latencies.usual_answer_ms == pytest.approx(0.95 * 5_000 + 0.05 * 1_000)
+    for _ in range(200):
+        latencies.lasted(1_000.0)
+    assert latencies.usual_answer_ms == pytest.approx(1_000, rel=0.01)

@@ -32,6 +32,18 @@ def new_ledger(*, max_reservations: int = 100) -> tuple[Ledger, Slots]:
     return Ledger(slots, max_reservations=max_reservations), slots
 
 
+def _start(address: str, at: float) -> AttemptStarted:
+    return AttemptStarted(decision_id="d", address=address, at=at)
+
+
+def _first(at: float, ttft_ms: float, address: str = A) -> FirstToken:
+    return FirstToken(decision_id="d", address=address, at=at, ttft_ms=ttft_ms)
+
+
+def _end(at: float, ttft_ms: float, attempts: int = 1) -> RequestEnded:
+    return RequestEnded(decision_id="d", at=at, status=200, served=A, attempts=attempts, ttft_ms=ttft_ms)
+
+
 def account(ledger: Ledger, slots: Slots, address: str = A) -> tuple[int, int, int, int]:
     """In flight, queued tokens, decoding, their tokens."""
     slot = slots.acquire(address)
@@ -126,6 +138,33 @@ def test_an_unknown_endpoint_takes_the_load_away() -> None:
     assert account(ledger, slots) == (1, 100, 0, 0)
     ledger.apply(StreamEnded(decision_id="d", at=1.0))
     assert account(ledger, slots) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("events", "ttft_ms"),
+    [
+        ([_start(A, 10.06), _first(10.3, 40)], 40),
+        ([_start(A, 10.06), _first(10.05, 50)], 50),
+        ([_start(A, 10.06), _end(10.1, 20)], 20),
+        ([_first(10.3, 40)], 40),
+        ([_first(10.02, 40)], 20),
+        ([_start(B, 10.05), _first(10.3, 90, B)], 40),
+        ([_start(A, 10.05), _start(A, 10.5), _first(10.8, 600)], 100),
+        ([_start(A, 10.05), _start(A, 10.5), _end(10.8, 600, attempts=2)], None),
+    ],
+)
+def test_records_come_later_than_what_they_tell(
+    events: list[Event], ttft_ms: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy tells of a start after its flush interval and of a first token up to a quarter of a second late, but how
+    long it took to the microsecond. Further tries begin when they are told."""
+    ledger, _ = new_ledger()
+    learned: list[float] = []
+    monkeypatch.setattr(ledger.speed, "learn", lambda _, ms, **__: learned.append(ms))
+    ledger.apply(picked(at=10.0))
+    for event in events:
+        ledger.apply(event)
+    assert learned == ([] if ttft_ms is None else [pytest.approx(ttft_ms)])
 
 
 def test_the_same_pick_twice_is_one() -> None:

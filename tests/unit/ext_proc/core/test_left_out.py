@@ -10,7 +10,14 @@ from ext_proc.core.left_out import MAX_LEFT_OUT
 from ext_proc.core.picker import Named, Picker
 from ext_proc.core.record import Record
 from ext_proc.core.request import RequestFacts
-from ext_proc.core.settings import AdmissionSettings, EndpointSettings, FilterSettings, PickerSettings, PoolSettings
+from ext_proc.core.settings import (
+    AdmissionSettings,
+    BatchSettings,
+    EndpointSettings,
+    FilterSettings,
+    PickerSettings,
+    PoolSettings,
+)
 
 NAMES = [f"10.0.0.{n}:8000" for n in range(1, 5)]
 
@@ -30,10 +37,11 @@ def picker_of(endpoints: tuple[EndpointSettings, ...], **pool: Any) -> Picker:
     return Picker(PickerSettings(version="v", pools=(made,)))
 
 
-def decided(picker: Picker, prompt: str = "hello") -> Record:
-    """The record of one request."""
+def decided(picker: Picker, prompt: str = "hello", **headers: str) -> Record:
+    """The record of one request; header names have `_` for `-`."""
+    named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
     body = json.dumps({"model": "m", "prompt": prompt}).encode()
-    asked = RequestFacts(body=body, path="/v1/completions", cluster="p")
+    asked = RequestFacts(body=body, path="/v1/completions", cluster="p", headers=named_headers)
     named = picker.decide(asked, 100.0, random.Random(1))
     assert isinstance(named, Named)
     record = picker.decisions.get(named.decision_id)
@@ -49,11 +57,11 @@ def test_nobody() -> None:
 
 def test_unavailable_and_further_away() -> None:
     """What discovery keeps out, and who stands in another zone."""
-    record = decided(picker_of(pods(a={"available": False}, c={"priority": 2}, d={"priority": 1})))
+    record = decided(picker_of(pods(a={"available": False, "state": "draining"}, c={"priority": 2}, d={"priority": 1})))
     assert record.endpoints[0] == NAMES[1]
     assert record.left_out_count == 3
     assert dict(record.left_out) == {
-        NAMES[0]: "unavailable: discovery says unhealthy or draining",
+        NAMES[0]: "draining",
         NAMES[2]: "priority 2, priority 0 has somebody",
         NAMES[3]: "priority 1, priority 0 has somebody",
     }
@@ -69,6 +77,18 @@ def test_ejected() -> None:
     )
     record = decided(picker)
     assert record.left_out == ((NAMES[0], "ejected after failures"),)
+
+
+def test_batches() -> None:
+    """Who is not the batch's own, and of those who is for other requests altogether."""
+    filters = (FilterSettings(labels={"gpu": "h100"}), FilterSettings(batch=BatchSettings()))
+    labelled = pods(a={"labels": {"gpu": "h100"}}, b={"labels": {"gpu": "h100"}})
+    record = decided(picker_of(labelled, filters=filters), x_batch_id="nightly")
+    (own,) = {NAMES[0], NAMES[1]} - dict(record.left_out).keys()
+    assert record.endpoints[0] == own
+    other = {NAMES[0]: NAMES[1], NAMES[1]: NAMES[0]}[own]
+    both = "filters[0] and filters[1]"
+    assert dict(record.left_out) == {other: "filters[1]", NAMES[2]: both, NAMES[3]: both}
 
 
 def test_filters_by_their_place_in_the_policy() -> None:

@@ -99,22 +99,26 @@ def test_trust_is_only_asked_for_in_doubt() -> None:
     """Without hard evidence against anybody there is none; soft evidence says nothing about others."""
     health = Health(64)
     health.proved(1, 0.0)
-    assert made(0, 0).trusted(health) is None
+    assert made(0, 0).trusted(health, 0) is None
     for _ in range(SOFT_LIMIT):
         health.judge(0, Evidence.SOFT, started_at=0.0, now=0.0)
-    assert made(0, 0).trusted(health) is None
+    assert made(0, 0).trusted(health, 0) is None
 
 
 def test_trust_goes_to_the_latest_proofs() -> None:
-    """Who proved itself about as late as the latest, of the nearest level that has such."""
+    """Who proved itself about as late as the latest, of the nearest level beyond the given one, else of all."""
     health = broken(0)
     found = made(0, 1, 1, 1, 2)
-    assert found.trusted(health) is None
+    assert found.trusted(health, 0) is None
     for slot, at in ((1, 1.0), (2, 2.0), (3, 2.0 + PROOF_WINDOW_S), (4, 2.0 + PROOF_WINDOW_S)):
         health.proved(slot, at)
-    trusted = found.trusted(health)
+    for beyond in (0, 2):
+        trusted = found.trusted(health, beyond)
+        assert trusted is not None
+        assert (trusted.priority, trusted.slots.tolist(), trusted.weights.tolist()) == (1, [2, 3], [3.0, 4.0])
+    trusted = found.trusted(health, 1)
     assert trusted is not None
-    assert (trusted.priority, trusted.slots.tolist(), trusted.weights.tolist()) == (1, [2, 3], [3.0, 4.0])
+    assert trusted.slots.tolist() == [4]
 
 
 def _checked(found: list[Group], health: Health, available: set[int], now: float) -> None:
@@ -154,3 +158,41 @@ def test_somebody_may_be_named_and_every_healthy_one_is_in_reach(
         assert [group.priority for group in current] == sorted({group.priority for group in current})
         if current:
             _checked(current, health, available, now)
+
+
+def degraded(health: Health, *slots: int) -> Health:
+    """`health`, with what was found of these."""
+    for slot in slots:
+        health.found(slot, is_down=False, is_degraded=True)
+    return health
+
+
+def test_degraded_ones_come_after_all_levels() -> None:
+    """As Envoy has it: the healthy ones of every level before the degraded ones of any."""
+    levels = made(0, 0, 1, 1)
+    assert groups(levels, degraded(broken(), 0, 2)) == [(0, [1], -1), (1, [3], -1), (0, [0], -1), (1, [2], -1)]
+    assert groups(made(0, 0, 1, 1), degraded(broken(), 0, 1)) == [(1, [2, 3], -1), (0, [0, 1], -1)]
+
+
+def test_when_more_than_half_are_degraded_nobody_is() -> None:
+    """Then it is the load."""
+    assert groups(made(0, 0, 0), degraded(broken(), 0, 1)) == [(0, [0, 1, 2], -1)]
+
+
+def test_degraded_and_ejected_ones() -> None:
+    """Nobody is named who is ejected; who is due is tried in the first group, whatever that is."""
+    levels = made(0, 0, 0, 0)
+    assert groups(levels, degraded(broken(1), 0, 1)) == [(0, [2, 3], -1), (0, [0], -1)]
+    assert groups(levels, degraded(broken(2, 3), 0, 1)) == [(0, [0, 1], -1)]
+    assert groups(levels, degraded(broken(2), 0, 1), BACK_OFF_S) == [(0, [2, 3], 2), (0, [0, 1], -1)]
+
+
+def test_who_is_down_is_not_named() -> None:
+    """Unless more than half are: then not all of them, and of a pool that is down as a whole everybody."""
+    health = broken()
+    health.found(0, is_down=True, is_degraded=False)
+    assert groups(made(0, 0, 1), health) == [(0, [1], -1), (1, [2], -1)]
+    health.found(1, is_down=True, is_degraded=False)
+    assert [sorted(slots) for _, slots, _ in groups(made(0, 0, 0), health)] == [[0, 2]]
+    health.found(2, is_down=True, is_degraded=False)
+    assert groups(made(0, 0, 0), health) == [(0, [0, 1, 2], -1)]

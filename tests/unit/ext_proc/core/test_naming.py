@@ -1,12 +1,14 @@
 """Naming: the list of one request over levels, on trial and in doubt."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.decision import MAX_NAMED
+from ext_proc.core.domains import Domains
 from ext_proc.core.events import AttemptEnded, Event, RequestEnded, Scraped
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.health import BACK_OFF_S
@@ -85,9 +87,49 @@ def test_a_nearer_level_comes_first(strategy: str) -> None:
         assert named[2] in {0, 2}
 
 
-def test_a_full_level_names_nobody_else() -> None:
-    """With three of its own a level keeps its requests."""
-    assert set(Pool(0, 0, 0, 1).named()) == {0, 1, 2}
+def test_the_last_try_leaves_the_level() -> None:
+    """A level of which nobody is known to be gone yet may be gone as a whole; the first two tries stay there."""
+    assert Pool(0, 0, 0, 1, 2).named(turn=1) == [1, 2, 3]
+    assert Pool(0, 0, 0, 0).named(turn=1) == [1, 2, 3]
+    naming = Pool(*[0] * 20, 1).name()
+    assert naming.addresses[-1] == naming.candidates.addresses[-1] == _address(20)
+    assert len(set(naming.candidates.addresses)) == MAX_CANDIDATES
+
+
+def test_the_last_try_is_beyond_the_level_and_trusted() -> None:
+    """In doubt, who answered lately in the next level goes before who answered lately in this one."""
+    pool = Pool(0, 0, 0, 0, 1, 1)
+    pool.scraped(2, 5)
+    pool.refused(3)
+    assert pool.named(turn=0) == [0, 1, 5]
+    pool = Pool(0, 0, 0, 0, 1, 1)
+    pool.scraped(2)
+    pool.refused(3)
+    assert pool.named(turn=0) == [0, 1, 2], "nobody there has answered"
+
+
+def test_names_are_of_different_machines() -> None:
+    """Two machines of two endpoints: the second name is of the other one, whatever the turn; the first is as ever."""
+    pool = Pool(0, 0, 0, 0)
+    machines = [EndpointSettings(address=f"10.0.0.{n // 2}:{80 + n % 2}") for n in range(4)]
+    pool.fleet.want({each.address for each in machines})
+    pool.levels = levels(machines, pool.fleet.slots)
+    named = [pool.name(turn=turn).addresses for turn in range(3)]
+    assert named == [
+        ("10.0.0.0:80", "10.0.0.1:80", "10.0.0.0:81"),
+        ("10.0.0.0:81", "10.0.0.1:80", "10.0.0.1:81"),
+        ("10.0.0.1:80", "10.0.0.0:80", "10.0.0.1:81"),
+    ]
+
+
+def test_another_machine_is_not_sought_beyond_the_record() -> None:
+    """The eighth of a level stays out where the last name is from elsewhere: it would be named and not be recorded."""
+    pool = Pool(*[0] * 8, 1)
+    machines = {pool.fleet.slots.acquire(_address(number)): str(number // 7) for number in range(9)}
+    pool.levels = replace(pool.levels, domains=Domains(machines, {}))
+    naming = pool.name()
+    assert [_number(address) for address in naming.addresses] == [0, 1, 8]
+    assert set(naming.addresses) <= set(naming.candidates.addresses)
 
 
 def test_the_list_reaches_over_several_levels() -> None:
@@ -169,10 +211,15 @@ _STEP = st.tuples(st.sampled_from(["refused", "scraped", "picked"]), st.integers
 def test_lists_keep_the_rules(
     strategy: str, priorities: list[int], steps: list[tuple[str, int, float]], seed: int
 ) -> None:
-    """Distinct; beside a healthy one only the first is half open and none is ejected; full if enough are healthy; in
-    doubt one is trusted if anybody is."""
+    """Distinct; beside a healthy one only the first is half open and none is ejected; full if enough are healthy, and
+    then not all of one level if there are more; in doubt one is trusted if anybody is."""
     pool, now = Pool(*priorities, strategy=strategy), 0.0
     health, slots = pool.fleet.health, pool.fleet.slots
+    every = pool.levels.slots.tolist()
+    shared = Domains(
+        {slot: str(slot % (1 + seed % 4)) for slot in every}, {slot: ("", str(slot // 4)) for slot in every}
+    )
+    pool.levels = replace(pool.levels, domains=shared)
     for kind, number, wait in steps:
         now += wait
         number %= len(priorities)
@@ -189,7 +236,12 @@ def test_lists_keep_the_rules(
         assert {states[slot] for slot in named[1:]} <= {"healthy"}
         assert states[named[0]] in ("healthy", "half-open")
         assert len(named) >= min(MAX_NAMED, len(healthy))
-    trusted = pool.levels.trusted(health)
-    assert trusted is None or not set(named).isdisjoint(trusted.slots.tolist())
+    trusted = health.trusted(pool.levels.slots)
+    sure = set() if trusted is None else set(pool.levels.slots[trusted].tolist())
+    assert not sure or sure & set(named)
+    priority_of = {slots.acquire(_address(number)): priority for number, priority in enumerate(priorities)}
+    behind = [slot for slot in healthy if priority_of[slot] > priority_of[named[0]]]
+    if len(named) == MAX_NAMED and behind and not sure:
+        assert priority_of[named[-1]] > priority_of[named[0]]
     assert set(naming.addresses) <= set(naming.candidates.addresses)
     assert len(naming.candidates.addresses) <= MAX_CANDIDATES

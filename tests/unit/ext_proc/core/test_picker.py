@@ -235,6 +235,25 @@ def test_never_names_the_unavailable() -> None:
     assert set(named.endpoints) == set(pods(3)) - {home}
 
 
+def test_who_is_sound() -> None:
+    """Known, and nothing is held against it."""
+    one, other = pods(2)
+    picker = Picker(settings(one, other))
+    picker.apply(AttemptEnded(decision_id="?", address=one, at=1.0, status=503, flags=("UF",), failure="refused"))
+    assert [picker.is_sound(each, 1.0) for each in (one, other, "10.9.9.9:1")] == [False, True, False]
+
+
+def test_who_is_out() -> None:
+    """Of each pool who failed, and how many it could name: who is not available is no loss."""
+    one, other, third = pods(3)
+    made = settings(one, other, third)
+    endpoints = tuple(replace(each, available=each.address != third) for each in made.pools[0].endpoints)
+    picker = Picker(replace(made, pools=(replace(made.pools[0], endpoints=endpoints),)))
+    assert picker.out(1.0) == [(made.pools[0].name, [], 2)]
+    picker.apply(AttemptEnded(decision_id="?", address=one, at=1.0, status=503, flags=("UF",), failure="refused"))
+    assert picker.out(1.0) == [(made.pools[0].name, [one], 2)]
+
+
 def test_an_ejected_endpoint_is_not_named() -> None:
     """After a refused connection its conversations go elsewhere, and stay there when it is back, empty."""
     caller = Caller(Picker(settings(*pods(3))))

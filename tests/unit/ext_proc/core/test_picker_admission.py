@@ -3,7 +3,8 @@
 import json
 import math
 import random
-from collections import Counter, defaultdict
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -309,17 +310,20 @@ def test_a_new_policy_keeps_who_waits() -> None:
 
 
 def test_a_pool_that_loses_all_endpoints() -> None:
-    """Who waits goes on waiting: they usually come back by a restart. Who comes is told that there are none."""
+    """Who waits is told what newcomers are told: there is nobody, and when to come back."""
     caller = Caller(settings(1, admission()))
     caller.named(facts())
-    ticket = caller.waits(facts())
-    caller.picker.apply_settings(settings(0, admission()))
-    assert caller.released() == []
+    tickets = [caller.waits(facts(priority)) for priority in ("low", "high")]
+    unavailable = replace(settings(1, None).pools[0].endpoints[0], available=False)
+    caller.picker.apply_settings(settings(1, admission(), endpoints=(unavailable,)))
     refused = caller.ask(facts())
     assert isinstance(refused, Rejected)
-    assert refused.status == 503
+    assert (refused.status, refused.retry_after_s) == (503, 1)
+    assert caller.released() == [Released(ticket=ticket, answer=refused) for ticket in tickets]
+    assert (caller.picker.waiting, caller.status["waiting_tokens"], caller.status["left"]) == (0, 0, 0)
     caller.picker.apply_settings(settings(2, admission()))
-    assert caller.tickets() == [ticket]
+    assert caller.released() == []
+    caller.named(facts())
 
 
 def test_the_end_of_the_picker() -> None:
@@ -359,38 +363,6 @@ def test_a_failure_inside_costs_one_pick() -> None:
     assert [each.ticket for each in released] == tickets
     assert released[0].answer == Unpicked("internal error")
     assert isinstance(released[1].answer, Named)
-
-
-def test_ten_thousand_drain_in_order() -> None:
-    """Three priorities and twenty tenants: priorities strictly, each tenant in the order of coming, tokens evenly."""
-    caller = Caller(settings(4, admission(max_in_flight=4, max_waiting=10_000)))
-    for _ in range(16):
-        caller.named(facts())
-    rng = random.Random(3)
-    asked: dict[int, tuple[str, str, int]] = {}
-    for n in range(10_000):
-        priority, tenant = ("high", "normal", "low")[n % 3], f"tenant-{rng.randrange(20)}"
-        text = "x" * rng.randrange(40, 4_000)
-        asked[caller.waits(facts(priority, tenant, text))] = (priority, tenant, max(1, len(text) // 4))
-    assert caller.status["waiting"] == {"high": 3_334, "normal": 3_333, "low": 3_333}
-    order: list[int] = []
-    while caller.picker.waiting:
-        caller.now += 0.001
-        caller.end(next(iter(caller.running)))
-        order += caller.tickets()
-        assert len(caller.running) == 16
-    assert sorted(order) == sorted(asked)
-    assert [asked[ticket][0] for ticket in order] == ["high"] * 3_334 + ["normal"] * 3_333 + ["low"] * 3_333
-    lines: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for ticket in order:
-        lines[asked[ticket][:2]].append(ticket)
-    assert all(line == sorted(line) for line in lines.values())
-    # Half of the first priority: everybody still has requests waiting, and all have got about the same.
-    tokens: Counter[str] = Counter()
-    for ticket in order[:1_600]:
-        tokens[asked[ticket][1]] += asked[ticket][2]
-    assert len(tokens) == 20
-    assert max(tokens.values()) - min(tokens.values()) <= 1_024 + 2 * 1_000 + 1_024
 
 
 def test_a_thousand_clients_that_give_up() -> None:
@@ -456,6 +428,63 @@ def test_nobody_waits_while_a_place_is_free(
         assert sum(loads.values()) <= count * most + count - 1
         assert not there or (sum(loads.values()) >= count * most and len(loads) == count)
         assert caller.picker.waiting == len(there)
+
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["ask", "ask", "end", "drain", "remove", "back", "fail", "pass"]), st.integers(0, 3)),
+    max_size=50,
+)
+
+
+@pytest.mark.parametrize("strategy", ["kv-aware", "round-robin", "session"])
+@hypothesis_settings(deadline=None, max_examples=150)
+@given(CHANGES, st.sampled_from((0.0, math.inf)))
+def test_who_waited_is_not_sent_where_nobody_may_be(
+    strategy: str, steps: list[tuple[str, int]], headroom: float
+) -> None:
+    """Endpoints drain, leave and fail while requests wait: nobody who was let in, at once or later, is sent to one that
+    may not be named, nor to an ejected one while another is sound; and nobody waits for a pool without endpoints."""
+    made = settings(4, admission(max_in_flight=1, headroom=headroom), strategy=strategy)
+    there = {each.address: each for each in made.pools[0].endpoints}
+    everybody = dict(there)
+    caller = Caller(made)
+    caller.now = 1_000.0
+
+    def check(answer: object, health: dict[str, str]) -> None:
+        if isinstance(answer, Named):
+            usable = {address for address, each in there.items() if each.available}
+            # While the only half-open one is being tried all the others are left, the ejected ones too.
+            is_one_sound = any(health[address] == "healthy" for address in usable)
+            assert set(answer.endpoints) <= usable
+            assert not is_one_sound or "ejected" not in {health[address] for address in answer.endpoints}
+
+    for what, number in steps:
+        address = sorted(everybody)[number]
+        caller.now += 0.01
+        if what == "drain" and address in there:
+            there[address] = replace(there[address], available=not there[address].available)
+        elif what == "remove":
+            there.pop(address, None)
+        elif what == "back":
+            there[address] = everybody[address]
+        elif what == "fail":
+            refused = AttemptEnded(
+                decision_id="d", address=address, at=caller.now, status=503, flags=("UF",), failure="refused"
+            )
+            caller.picker.apply(refused)
+        elif what == "end" and caller.running:
+            caller.end(sorted(caller.running)[number % len(caller.running)])
+        elif what == "pass":
+            caller.now += number
+        caller.picker.apply_settings(replace(made, pools=(replace(made.pools[0], endpoints=tuple(there.values())),)))
+        rows = caller.picker.status(caller.now)["p"]["endpoints"]
+        health = {row["address"]: row["health"] for row in rows}
+        if what == "ask":
+            check(caller.ask(facts(text=f"text {number}")), health)
+        for each in caller.released():
+            check(each.answer, health)
+        if not any(each.available for each in there.values()):
+            assert caller.picker.waiting == 0
 
 
 def test_waiting_is_not_held_against_the_endpoint() -> None:

@@ -27,7 +27,7 @@ def test_what_is_prepared() -> None:
     pool = pool_of(replace(SETTINGS, endpoints=pods, filters=(FilterSettings(),)))
     assert [priority for priority, _ in pool.levels.parts] == [0, 1]
     assert len(pool.levels.slots) == 3
-    assert pool.unavailable == (PODS[0].address,)
+    assert pool.unavailable == ((PODS[0].address, ""),)
     assert list(pool.endpoints) == [pod.address for pod in PODS]
     assert len(pool.filters) == 1
     assert pool.remembers is pool.strategy

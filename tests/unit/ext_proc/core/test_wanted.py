@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from ext_proc.core.blocks import block_hashes, tokens_of
+from ext_proc.core.counted import Counted
 from ext_proc.core.decision import Rejected, Unpicked
 from ext_proc.core.pool import Pool, deciders, prepared
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.slots import Slots
+from ext_proc.core.token_blocks import token_block_hashes, token_bytes
+from ext_proc.core.token_sizes import TokenSizes
 from ext_proc.core.wanted import NO_ENDPOINT_RETRY_AFTER_S, Asking, read, wanted_of
 
 PODS = (EndpointSettings(address="10.0.0.1:8000"),)
@@ -26,6 +29,9 @@ def pools(settings: PoolSettings = POOL) -> dict[str, Pool]:
     return {settings.cluster: prepared(settings, who, Slots())}
 
 
+POOL_BY_CLUSTER = pools()
+
+
 def facts(model: str = "big", **changes: Any) -> RequestFacts:
     """A completion."""
     body = json.dumps({"model": model, "prompt": TEXT, "max_tokens": 7, "user": "u"}).encode()
@@ -35,7 +41,7 @@ def facts(model: str = "big", **changes: Any) -> RequestFacts:
 
 def asking_of(asked: RequestFacts) -> Asking:
     """A request that a pool is asked about."""
-    found = read(asked, SETTINGS, pools())
+    found = read(asked, SETTINGS, pools(), TokenSizes())
     assert isinstance(found, Asking), found
     return found
 
@@ -49,20 +55,20 @@ def asking_of(asked: RequestFacts) -> Asking:
 )
 def test_nobody_is_asked(asked: RequestFacts, reason: str) -> None:
     """What is no affair of a pool is left to Envoy."""
-    assert read(asked, SETTINGS, pools()) == Unpicked(reason)
+    assert read(asked, SETTINGS, pools(), TokenSizes()) == Unpicked(reason)
 
 
 def test_an_empty_pool() -> None:
     """503, and when to come back."""
     empty = pools(replace(POOL, endpoints=(replace(PODS[0], available=False),)))
-    answer = read(facts(), SETTINGS, empty)
+    answer = read(facts(), SETTINGS, empty, TokenSizes())
     assert isinstance(answer, Rejected)
     assert (answer.status, answer.error.code, answer.retry_after_s) == (503, "no_endpoint", NO_ENDPOINT_RETRY_AFTER_S)
 
 
 def test_a_request_that_no_engine_would_take() -> None:
     """Its client is told, whatever pools there are."""
-    answer = read(facts(body=b'{"model": "big", "prompt": }'), SETTINGS, {})
+    answer = read(facts(body=b'{"model": "big", "prompt": }'), SETTINGS, {}, TokenSizes())
     assert isinstance(answer, Rejected)
     assert (answer.status, answer.error.code) == (400, "invalid_json")
 
@@ -94,3 +100,25 @@ def test_what_is_wanted() -> None:
     assert (request.model, request.max_tokens, request.session, request.user) == ("big", 7, "s", "u")
     assert request.headers == {"x-a": "b"}
     assert wanted_of(asking, needs_prompt=False) == replace(wanted, blocks=(), waited_s=0.0)
+
+
+def test_tokens_in_place_of_the_text() -> None:
+    """Where they are known: the length is exact, blocks are of tokens, and the base model has no name in them."""
+    ids = tuple(range(130))
+    counted = Counted(token_bytes(ids))
+    base = {**POOL_BY_CLUSTER, "pool/p": pools(replace(POOL, base_model="big"))["pool/p"]}
+    for known, name in ((POOL_BY_CLUSTER, "big"), (base, "")):
+        asking = read(facts(counted=counted), SETTINGS, known, TokenSizes())
+        assert isinstance(asking, Asking)
+        wanted = wanted_of(asking, needs_prompt=True)
+        assert wanted.blocks == token_block_hashes(ids, name)
+        assert (wanted.tokens, wanted.size, wanted.block_tokens) == (130, 0, 64.0)
+        assert wanted.request.counted_by == "tokens"
+
+
+def test_why_not_tokens() -> None:
+    """The record says it; nobody says anything where nobody was asked."""
+    assert wanted_of(asking_of(facts()), needs_prompt=False).request.counted_by == "text"
+    late = wanted_of(asking_of(facts(counted=Counted(None, "late"))), needs_prompt=True)
+    assert late.request.counted_by == "text: late"
+    assert late.blocks == wanted_of(asking_of(facts()), needs_prompt=True).blocks

