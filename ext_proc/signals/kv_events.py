@@ -36,6 +36,7 @@ from ext_proc.signals.kv_wire import (
     replay_request,
     replayed,
 )
+from ext_proc.signals.rounds import Ending
 
 MAX_QUEUED: Final = 1_000
 """Messages that wait in a socket while the picker is busy, ten seconds of an engine's steps. Beyond, ZMQ drops them,
@@ -90,7 +91,7 @@ class KvEvents:
         self._bound: dict[str, asyncio.Task[None]] = {}
         self._bound_at: dict[str, str] = {}
         self._replays: dict[tuple[str, int], asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending = Ending()
         self._failing: dict[str, str] = {}
 
     def start(self) -> None:
@@ -108,7 +109,7 @@ class KvEvents:
                 self._add(address, source)
         wanted = {source.bind for source in sources.values() if source.bind}
         for bind in [bind for bind in self._bound if bind not in wanted]:
-            self._end(self._bound.pop(bind))
+            self._ending.end(self._bound.pop(bind))
             self._bound_at.pop(bind, None)
             self._failing.pop(bind, None)
         for bind in wanted - self._bound.keys():
@@ -142,7 +143,7 @@ class KvEvents:
     async def stop(self) -> None:
         """Ends all listening; harmless when called twice."""
         self.set_sources({})
-        await asyncio.gather(*self._ending, return_exceptions=True)
+        await self._ending.wait()
         if self._context is not None:
             self._context.destroy(linger=0)
             self._context = None
@@ -163,14 +164,9 @@ class KvEvents:
         self._feeds.pop(address).blocks.forget()
         self._failing.pop(address, None)
         for task in self._listening.pop(address, ()):
-            self._end(task)
+            self._ending.end(task)
         for key in [key for key in self._replays if key[0] == address]:
-            self._end(self._replays.pop(key))
-
-    def _end(self, task: "asyncio.Task[None]") -> None:
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        task.cancel()
+            self._ending.end(self._replays.pop(key))
 
     # --- live -------------------------------------------------------------------------------------------------------
 
@@ -280,7 +276,7 @@ class KvEvents:
             return
         before = self._replays.pop((address, rank), None)
         if before is not None and before is not asyncio.current_task():
-            self._end(before)
+            self._ending.end(before)
         self._replays[address, rank] = asyncio.create_task(
             self._replay(address, rank, wishes[-1]), name=f"kv replay of {address}"
         )

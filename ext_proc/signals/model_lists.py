@@ -10,7 +10,6 @@ and only those of pools where somebody wants to know. A list that does not come 
 is still the best guess. That an engine answers says nothing about its health here; the metrics do.
 """
 
-import asyncio
 import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -20,8 +19,9 @@ import msgspec
 from ext_proc.core.events import ModelsListed
 from ext_proc.core.loaded_models import MAX_NAMES
 from ext_proc.core.request import MAX_MODEL_CHARACTERS
-from ext_proc.signals.fetch import PageClient, PageError, PageMissingError
+from ext_proc.signals.fetch import PageError, PageMissingError
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
+from ext_proc.signals.rounds import PodPages, Rounds
 
 PATH: Final = "/v1/models"
 
@@ -36,9 +36,6 @@ TIMEOUT_S: Final = 2.0
 
 MAX_LIST_BYTES: Final = 1 << 18
 """Some hundred bytes a model, so a thousand of them; reading it takes less than a millisecond."""
-
-# Pauses vary by this share of themselves, so that endpoints do not fall into step.
-_JITTER: Final = 0.1
 
 
 class _Status(msgspec.Struct):
@@ -76,7 +73,7 @@ def _is_loaded(entry: _Entry) -> bool:
 
 
 class ModelLists:
-    """Mutable: one task per address, the client. All on one event loop."""
+    """Mutable: the rounds, the client. All on one event loop."""
 
     def __init__(
         self,
@@ -92,51 +89,25 @@ class ModelLists:
         time."""
         self._on_event = on_event
         self._clock = clock
-        self._rng = rng
         self._interval_s = interval_s
-        self._pod_tls = pod_tls
-        self._pod_token = pod_token
-        self._client: PageClient | None = None
-        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._pages = PodPages(pod_tls, pod_token)
+        self._rounds: Rounds[str] = Rounds(self._ask, lambda pool: interval_s, rng, "models")
 
     def set_endpoints(self, pools: Mapping[str, str]) -> None:
         """Asks exactly these from now on: address → pool. Needs a running event loop; who stays is not disturbed."""
-        wanted = set(pools.items())
-        for key in [key for key in self._tasks if key not in wanted]:
-            self._drop(key)
-        if wanted and self._client is None:
-            self._client = PageClient(timeout_s=TIMEOUT_S)
-        for address, pool in sorted(wanted - self._tasks.keys()):
-            task = asyncio.create_task(self._follow(address, pool), name=f"models of {address}")
-            self._tasks[address, pool] = task
+        if pools:
+            self._pages.open(TIMEOUT_S)
+        self._rounds.set(sorted(pools.items()))
 
     async def stop(self) -> None:
         """Ends all asking; harmless when called twice."""
-        for key in list(self._tasks):
-            self._drop(key)
-        await asyncio.gather(*self._ending, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
-
-    def _drop(self, key: tuple[str, str]) -> None:
-        task = self._tasks.pop(key)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        task.cancel()
-
-    async def _follow(self, address: str, pool: str) -> None:
-        # Spread, so that a thousand endpoints are not asked at once; but the first answer is wanted soon.
-        await asyncio.sleep(self._rng.random() * min(self._interval_s, 1.0))
-        while True:
-            pause_s = await self._ask(address, pool)
-            await asyncio.sleep(pause_s * (1 + self._rng.uniform(-_JITTER, _JITTER)))
+        await self._rounds.stop()
+        await self._pages.close()
 
     async def _ask(self, address: str, pool: str) -> float:
         """Tells what was listed, if anything; gives the seconds until the next question."""
         try:
-            names = names_in(await self._page(address, pool))
+            names = names_in(await self._pages.get(pool, address, PATH))
         except PageMissingError:
             return max(self._interval_s, MISSING_S)
         except PageError as error:
@@ -145,11 +116,3 @@ class ModelLists:
             return self._interval_s
         self._on_event(ModelsListed(address=address, at=self._clock(), models=names))
         return self._interval_s
-
-    async def _page(self, address: str, pool: str) -> bytes:
-        assert self._client is not None, "there are endpoints"
-        tls, token = self._pod_tls(pool), self._pod_token(pool)
-        if (tls is not None and tls.context is None) or token is None:
-            raise PageError("what its pool is spoken to with is missing")
-        scheme = "http" if tls is None else "https"
-        return await self._client.get(f"{scheme}://{address}{PATH}", tls=tls, token=token)

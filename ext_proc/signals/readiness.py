@@ -16,18 +16,16 @@ from typing import Final
 
 from ext_proc.core.events import Probed
 from ext_proc.core.settings import ProbeSettings
-from ext_proc.signals.fetch import PageClient, PageError, PageMissingError
+from ext_proc.signals.fetch import PageError, PageMissingError
 from ext_proc.signals.model_lists import PATH, names_in
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
+from ext_proc.signals.rounds import PodPages, Rounds
 
 MAX_TIMEOUT_S: Final = 60.0
 """Of the client; each pool has a bound of its own below it."""
 
 # How a refused connection is worded by the operating system and by asyncio.
 _REFUSED: Final = ("refused", "connect call failed")
-
-# Pauses vary by this share of themselves, so that endpoints do not fall into step.
-_JITTER: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ class Ask:
 
 
 class Readiness:
-    """Mutable: one task per address, the client. All on one event loop."""
+    """Mutable: the rounds, the client. All on one event loop."""
 
     def __init__(
         self,
@@ -55,47 +53,25 @@ class Readiness:
         time."""
         self._on_event = on_event
         self._clock = clock
-        self._rng = rng
-        self._pod_tls = pod_tls
-        self._pod_token = pod_token
-        self._client: PageClient | None = None
-        self._tasks: dict[tuple[str, Ask], asyncio.Task[None]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._pages = PodPages(pod_tls, pod_token)
+        self._rounds: Rounds[Ask] = Rounds(self._ask, lambda ask: ask.probe.interval_s, rng, "readiness")
 
     def set_endpoints(self, asked: Mapping[str, Ask]) -> None:
         """Asks exactly these from now on. Needs a running event loop; who stays as it is is not disturbed."""
-        wanted = dict.fromkeys(asked.items())
-        for key in [key for key in self._tasks if key not in wanted]:
-            self._drop(key)
-        if wanted and self._client is None:
-            self._client = PageClient(timeout_s=MAX_TIMEOUT_S)
-        for key in wanted:
-            if key not in self._tasks:
-                self._tasks[key] = asyncio.create_task(self._follow(*key), name=f"readiness of {key[0]}")
+        if asked:
+            self._pages.open(MAX_TIMEOUT_S)
+        self._rounds.set(asked.items())
 
     async def stop(self) -> None:
         """Ends all asking; harmless when called twice."""
-        for key in list(self._tasks):
-            self._drop(key)
-        await asyncio.gather(*self._ending, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._rounds.stop()
+        await self._pages.close()
 
-    def _drop(self, key: tuple[str, Ask]) -> None:
-        task = self._tasks.pop(key)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        task.cancel()
-
-    async def _follow(self, address: str, ask: Ask) -> None:
-        interval_s = ask.probe.interval_s
-        # Spread, so that a thousand endpoints are not asked at once; but the first answer is wanted soon.
-        await asyncio.sleep(self._rng.random() * min(interval_s, 1.0))
-        while True:
-            fault, is_refused = await self._fault(address, ask)
-            self._on_event(Probed(address=address, at=self._clock(), fault=fault, is_refused=is_refused))
-            await asyncio.sleep(interval_s * (1 + self._rng.uniform(-_JITTER, _JITTER)))
+    async def _ask(self, address: str, ask: Ask) -> float:
+        """Tells how an endpoint is; gives the seconds until the next question."""
+        fault, is_refused = await self._fault(address, ask)
+        self._on_event(Probed(address=address, at=self._clock(), fault=fault, is_refused=is_refused))
+        return ask.probe.interval_s
 
     async def _fault(self, address: str, ask: Ask) -> tuple[str, bool]:
         """Why an endpoint is not ready, nothing if it is; and whether nobody even listens there."""
@@ -120,10 +96,5 @@ class Readiness:
         return "" if ask.model in names else f"it does not serve {ask.model}"
 
     async def _page(self, address: str, ask: Ask, path: str) -> bytes:
-        assert self._client is not None, "there are endpoints"
-        tls, token = self._pod_tls(ask.pool), self._pod_token(ask.pool)
-        if (tls is not None and tls.context is None) or token is None:
-            raise PageError("what its pool is spoken to with is missing")
-        scheme = "http" if tls is None else "https"
         async with asyncio.timeout(ask.probe.timeout_s):
-            return await self._client.get(f"{scheme}://{address}{path}", tls=tls, token=token)
+            return await self._pages.get(ask.pool, address, path)

@@ -24,9 +24,10 @@ from ext_proc.core.events import Scraped, ScrapeFailed
 from ext_proc.core.settings import ScrapeSettings
 from ext_proc.signals.engines.adapter import Adapter, Page
 from ext_proc.signals.engines.table import adapter_of
-from ext_proc.signals.fetch import PageClient, PageError, PageMissingError, PageRefusedError
+from ext_proc.signals.fetch import PageError, PageMissingError, PageRefusedError
 from ext_proc.signals.numbers import Scrape, merged
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
+from ext_proc.signals.rounds import JITTER, Ending, PodPages
 
 IDLE_AFTER: Final = 5
 """So many scrapes in a row without any request make an endpoint idle: a second of silence, not a gap between two."""
@@ -36,9 +37,6 @@ DETAIL_INTERVAL_S: Final = 1.0
 
 MISSING_S: Final = 60.0
 """A page that an engine does not have is asked for again after this time: the engine may have been exchanged."""
-
-# Pauses vary by this share of themselves, so that endpoints do not fall into step.
-_JITTER: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +110,14 @@ class Scraper:
         self._clock = clock
         self._rng = rng
         self._timing = timing or ScrapeTiming()
-        self._pod_tls = pod_tls
-        self._pod_token = pod_token
-        self._client: PageClient | None = None
+        self._pages = PodPages(pod_tls, pod_token)
         self._watches: dict[str, _Watch] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending = Ending()
         self._failing: dict[str, str] = {}
 
     def start(self) -> None:
         """Opens the client; needs a running event loop."""
-        self._client = PageClient(timeout_s=self._timing.timeout_s)
+        self._pages.open(self._timing.timeout_s)
 
     def set_endpoints(
         self,
@@ -155,17 +151,12 @@ class Scraper:
         """Ends all scraping; harmless when called twice."""
         for address in list(self._watches):
             self._drop(address)
-        await asyncio.gather(*self._ending, return_exceptions=True)
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        await self._ending.wait()
+        await self._pages.close()
 
     def _drop(self, address: str) -> None:
-        task = self._watches.pop(address).task
+        self._ending.end(self._watches.pop(address).task)
         self._failing.pop(address, None)
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-        task.cancel()
 
     async def _follow(self, target: Target) -> None:
         pace = _Pace()
@@ -195,7 +186,7 @@ class Scraper:
             pause = max(pause, min(interval_s * 2.0 ** min(pace.failures, 16), timing.max_backoff_s))
         elif pace.idle >= IDLE_AFTER:
             pause = max(pause, timing.idle_interval_s)
-        jittered = pause * (1 + self._rng.uniform(-_JITTER, _JITTER))
+        jittered = pause * (1 + self._rng.uniform(-JITTER, JITTER))
         return max(jittered, pace.retry_after_s)
 
     def _round_s(self, interval_s: float | None) -> float:
@@ -224,7 +215,7 @@ class Scraper:
             if page.is_detail:
                 pace.detailed_at = self._clock()
             try:
-                scrape = merged(scrape, page.read(await self._get(target, page)))
+                scrape = merged(scrape, page.read(await self._pages.get(target.pool, target.host, page.path)))
             except PageRefusedError as error:
                 refused.append(_refusal(page, error))
                 wait_s = max(wait_s, error.retry_after_s)
@@ -245,16 +236,6 @@ class Scraper:
 
     def _wants_details(self, pace: _Pace) -> bool:
         return pace.detailed_at is None or self._clock() - pace.detailed_at >= DETAIL_INTERVAL_S
-
-    async def _get(self, target: Target, page: Page) -> bytes:
-        assert self._client is not None, "start() comes first"
-        tls, token = self._pod_tls(target.pool), self._pod_token(target.pool)
-        if tls is not None and tls.context is None:
-            raise PageError("the certificates for its pool are missing")
-        if token is None:
-            raise PageError("the token file for its pool is missing")
-        scheme = "http" if tls is None else "https"
-        return await self._client.get(f"{scheme}://{target.host}{page.path}", tls=tls, token=token)
 
 
 def target_of(address: str, engine: str, pool: str = "", settings: ScrapeSettings | None = None) -> Target | None:
