@@ -129,6 +129,10 @@ class Standing:
     due: BoolArray
     due_since: FloatArray
 
+    def among(self, some: BoolArray) -> "Standing":
+        """The same of `some` alone; nobody else may be named."""
+        return Standing(self.sound & some, self.due & some, self.due_since)
+
 
 class Health:
     """The judge.

@@ -11,7 +11,7 @@ mostly dead there are many of them, and one request must not meet two.
 Nothing here loops over endpoints: the arrays of a pool are sorted by level once, and a level is a slice of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,32 +52,25 @@ class Levels:
         """Who may be named, level by level; only the first group may hold one on trial. At least one, if any exist."""
         standing = health.standing(self.slots, now)
         degraded = health.degraded(self.slots)
-        if degraded is not None:
-            yield from self._well_first(standing or _all_alike(len(self.slots)), degraded)
-            return
-        is_first = True
-        for priority, part in self.parts:
-            if standing is None:
-                yield Group(priority, self.slots[part], self.weights[part])
-                continue
-            chosen, trial = standing.sound[part], _NOBODY
-            if is_first:
-                chosen, trial = _with_one_on_trial(standing, part)
-            if chosen.any():
-                is_first = False
-                slots = self.slots[part]
-                on_trial = _NOBODY if trial == _NOBODY else int(slots[trial])
-                yield Group(priority, slots[chosen], self.weights[part][chosen], on_trial)
+        if degraded is None:
+            return self._among(((standing, ""),))
+        alike = standing or _all_alike(len(self.slots))
+        # The levels without those who are degraded, then the levels of these: as Envoy does with health of its own.
+        return self._among(
+            ((alike.among(~degraded), ""), (alike.among(degraded), "degraded; nobody who is not may be named"))
+        )
 
-    def _well_first(self, standing: Standing, degraded: BoolArray) -> Iterator[Group]:
-        """The levels without those who are degraded, then the levels of these: as Envoy does with health of its own."""
+    def _among(self, stages: Iterable[tuple[Standing | None, str]]) -> Iterator[Group]:
+        """The levels of each stage in turn, with what the record is to say of it; no standing: all are alike."""
         is_first = True
-        for among, note in ((~degraded, ""), (degraded, "degraded; nobody who is not may be named")):
-            some = Standing(standing.sound & among, standing.due & among, standing.due_since)
+        for standing, note in stages:
             for priority, part in self.parts:
-                chosen, trial = some.sound[part], _NOBODY
+                if standing is None:
+                    yield Group(priority, self.slots[part], self.weights[part])
+                    continue
+                chosen, trial = standing.sound[part], _NOBODY
                 if is_first:
-                    chosen, trial = _with_one_on_trial(some, part)
+                    chosen, trial = _with_one_on_trial(standing, part)
                 if chosen.any():
                     is_first = False
                     slots = self.slots[part]
