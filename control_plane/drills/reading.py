@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from control_plane.drills.model import MAX_REQUESTS, POD_FAULTS, PROCESS_FAULTS, Drill, Step
-from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import Diagnostic, Mark, quoted
 from control_plane.policy.model import Policy
-from control_plane.policy.nodes import compose, split_lines
-from control_plane.policy.reader import Reader, RefusedError, nearest_mark
+from control_plane.policy.one_block import read_block
+from control_plane.policy.reader import Reader, nearest_mark
 
 _ONLY = {"factor": ("slow",), "code": ("status",), "afterChunks": ("cut",), "count": ("restart",)}
 """Key of a step → the faults that look at it."""
@@ -43,15 +42,8 @@ class Place:
 
 def read_drill(text: str, file: str) -> tuple[DrillFile | None, tuple[Diagnostic, ...]]:
     """The drill in `text`, None with findings where something is wrong. Never raises."""
-    reader = Reader(file, split_lines(text))
-    root, problems = compose(text)
-    for problem in problems:
-        reader.report_problem(problem)
-    if root is None:
-        return None, reader.diagnostics()
-    try:
-        found = BlockOf(Drill).read(reader, root, "")
-    except RefusedError:
+    found, reader = read_block(text, file, Drill)
+    if found is None:
         return None, reader.diagnostics()
     if found.load.rate * found.duration_s > MAX_REQUESTS:
         message = f"these are more than {MAX_REQUESTS:,} requests"

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from control_plane.policy.blocks import BlockOf
 from control_plane.policy.diagnostics import Diagnostic, Mark
-from control_plane.policy.nodes import compose, split_lines
-from control_plane.policy.reader import Reader, RefusedError, nearest_mark
+from control_plane.policy.one_block import read_block
+from control_plane.policy.reader import nearest_mark
 from control_plane.scenarios.model import Scenarios
 
 
@@ -24,14 +23,7 @@ class ScenarioFile:
 
 def read_scenarios(text: str, file: str) -> tuple[ScenarioFile | None, tuple[Diagnostic, ...]]:
     """The scenarios in `text`, None with findings where something is wrong. Never raises."""
-    reader = Reader(file, split_lines(text))
-    root, problems = compose(text)
-    for problem in problems:
-        reader.report_problem(problem)
-    if root is None:
+    found, reader = read_block(text, file, Scenarios)
+    if found is None or reader.has_errors:
         return None, reader.diagnostics()
-    try:
-        found = BlockOf(Scenarios).read(reader, root, "")
-    except RefusedError:
-        return None, reader.diagnostics()
-    return (None if reader.has_errors else ScenarioFile(found, reader.marks)), reader.diagnostics()
+    return ScenarioFile(found, reader.marks), reader.diagnostics()
