@@ -9,6 +9,7 @@ await server.stop()
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from control_plane.xds.delta import DeltaDialect
 from control_plane.xds.errors import RefusedRequestError
 from control_plane.xds.identity import Identity, identity_of
 from control_plane.xds.kinds import short_name
+from control_plane.xds.load_stats_server import LoadStatsService
 from control_plane.xds.observer import Observer, Unobserved
 from control_plane.xds.past import Past
 from control_plane.xds.requests import DeltaRequest, SotwRequest
@@ -30,7 +32,7 @@ from control_plane.xds.snapshot import Snapshot
 from control_plane.xds.sotw import SotwDialect
 from control_plane.xds.stream import Stream, address_of, host_of
 from control_plane.xds.wire import IDENTIFIER, RequestReader, ResponseWriter
-from ext_proc.transport.binding import bind
+from ext_proc.transport.binding import listen
 from protos.messages import Messages
 
 SERVICE: Final = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -89,7 +91,8 @@ class XdsServer:
     monotonic seconds. `left_out` says in words what a node is not given, for the status; `places` where in the
     policy a resource comes from, for the log. `observer` is told how Envoys take it and may refuse one; `objection` is
     asked of open streams with each `publish`: a text ends them with PERMISSION_DENIED. `rng` spreads the ends of
-    streams. Mutable: the open streams, the rows of those that have gone, and what was served before.
+    streams; `load_stats` is served on the same port. Mutable: the open streams, the rows of those that have gone, and
+    what was served before.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class XdsServer:
         rng: random.Random | None = None,
         identifier: Callable[[Node], str] = lambda node: IDENTIFIER,
         objection: Callable[[Node, Identity | None], str | None] = lambda node, identity: None,
+        load_stats: LoadStatsService | None = None,
     ) -> None:
         self._left_out = left_out
         self._identifier = identifier
@@ -119,6 +123,10 @@ class XdsServer:
         self._hosts = Hosts()
         self._past = Past()
         self._streams: set[Stream] = set()
+        self._nodes: Counter[tuple[str, str]] = Counter()
+        self._load_stats = load_stats
+        if load_stats is not None:
+            load_stats.is_known = self.is_serving
         self._slices = Slices[Stream, Snapshot](self._give)
         self._departed = ledger.Departed()
         self._server: Any = None
@@ -132,12 +140,9 @@ class XdsServer:
         """
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._methods()),))
-        try:
-            bound = bind(server, addresses, credentials)
-        except (OSError, ValueError):
-            await server.stop(None)
-            raise
-        await server.start()
+        if self._load_stats is not None:
+            server.add_generic_rpc_handlers((self._load_stats.handler(),))
+        bound = await listen(server, addresses, credentials)
         self._server, self._ticker = server, asyncio.create_task(self._tick_forever(), name="xds-ticker")
         return bound
 
@@ -150,6 +155,8 @@ class XdsServer:
         self._slices.stop()
         for stream in list(self._streams):
             stream.end()
+        if self._load_stats is not None:
+            self._load_stats.stop()
         server, self._server = self._server, None
         if server is not None:
             await server.stop(STOP_GRACE_S)
@@ -191,6 +198,16 @@ class XdsServer:
                 self._tell_answers(stream)
             if stream.ends_at <= now:
                 stream.end()
+
+    def is_serving(self, node: str, host: str) -> bool:
+        """Whether an Envoy of this id has a stream from that host."""
+        return (node, host) in self._nodes
+
+    def _count(self, node: Node, host: str, more: int) -> None:
+        key = node.id, host
+        self._nodes[key] += more
+        if not self._nodes[key]:
+            del self._nodes[key]
 
     def status(self) -> list[ledger.Row]:
         """One JSON-able row per Envoy, connected ones first; `ledger` has the shape."""
@@ -249,6 +266,7 @@ class XdsServer:
         self._slices.drop(stream)
         self._hosts.leave(host)
         if stream.node is not None:
+            self._count(stream.node, host, -1)
             self._departed.left(stream.row(connected=False))
             self._tell(self._observer.disconnected, stream.node)
 
@@ -291,6 +309,7 @@ class XdsServer:
             _log.error("%s refused from %s: %s", node.id, stream.address, refusal)
             raise RefusedRequestError("PERMISSION_DENIED", refusal)
         stream.node = node
+        self._count(node, host_of(stream.address), 1)
         _log.info("%s connected from %s (%s)", node.id, stream.address, stream.session.dialect.name)
         snapshot = self._wanted(stream)
         if snapshot is not None:
