@@ -9,7 +9,8 @@ With `localityLbSetting.enabled`, nearest first (the order of Istio's locality f
 
 Ranks that no endpoint has are closed up afterwards, because Envoy wants priorities without gaps. Envoy moves load to
 the next priority as soon as less than about 72 % of one is healthy (its overprovisioning factor of 1.4, which
-`overprovisioningFactor` changes).
+`overprovisioningFactor` changes). While requests move between places step by step, what has a share of them is one
+priority, with weights in proportion to the shares.
 
 Where a rule of `distribute` names the node's place, its shares hold instead: one priority, a weight for each locality
 that it names, and nothing for the others (Istio, "Locality weighted distribution").
@@ -60,18 +61,53 @@ class Placement:
 
 
 def placements(
-    weights: Mapping[Locality, int], node: Locality, setting: LocalityLbSetting
+    weights: Mapping[Locality, int],
+    node: Locality,
+    setting: LocalityLbSetting,
+    shares: Mapping[Locality, int] | None = None,
 ) -> dict[Locality, Placement]:
     """How an Envoy at `node` uses each locality, of which `weights` says what its endpoints weigh together.
 
     Localities that are missing in the result get nothing. Unless a `distribute` rule says otherwise a locality weighs
     what its endpoints do, so that a policy that first draws a locality still gives each endpoint its share.
+
+    `shares` are percent of the requests, by the place in which a locality is: while requests move between places
+    (`control_plane.fleet.zones`) those that have some come first, in one priority, and weigh accordingly. The others
+    follow in their order.
     """
-    shares = _distributed(weights, node, setting)
-    if shares is not None:
-        return {locality: Placement(0, weight) for locality, weight in shares.items()}
+    distributed = _distributed(weights, node, setting)
+    if distributed is not None:
+        return {locality: Placement(0, weight) for locality, weight in distributed.items()}
     order = priorities(weights, node, setting)
+    if shares and any(shares.values()):
+        return _shifted(weights, order, shares)
     return {locality: Placement(order[locality], weights[locality]) for locality in order}
+
+
+def _shifted(
+    weights: Mapping[Locality, int], order: Mapping[Locality, int], shares: Mapping[Locality, int]
+) -> dict[Locality, Placement]:
+    together: dict[int, int] = {}
+    for locality, weight in weights.items():
+        together[order[locality]] = together.get(order[locality], 0) + weight
+    used = {order[locality] for locality, share in shares.items() if share}
+    later = {place: number for number, place in enumerate(sorted(set(order.values()) - used), start=1)}
+    return {
+        locality: Placement(later[place], weights[locality])
+        if place in later
+        else Placement(0, max(1, shares.get(locality, 0) * SHARE_UNITS * weights[locality] // together[place]))
+        for locality, place in order.items()
+    }
+
+
+def places(localities: Iterable[Locality], node: Locality, setting: LocalityLbSetting) -> dict[Locality, str]:
+    """The place of each locality as an Envoy at `node` sees it, nearest first: localities of one priority are one.
+
+    Its name is stable, whichever localities there are: that of the node, `REGION/*`, what `failover` names, or `*`.
+    """
+    ranks = {locality: _rank(locality, node, setting) for locality in set(localities)}
+    names = [node.path, f"{node.region}/*", *(failover.to for failover in setting.failover), "*"]
+    return {locality: names[rank] for locality, rank in sorted(ranks.items(), key=lambda item: (item[1], item[0]))}
 
 
 def _distributed(

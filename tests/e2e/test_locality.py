@@ -1,4 +1,7 @@
-"""Locality failover with picks: requests stay in the zone while it has pods, and come back when it has them again."""
+"""Locality failover with picks: requests stay in the zone while it has pods, and come back when it has them again.
+
+All at once; `test_zones.py` has the way back step by step.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -14,7 +17,9 @@ from tests.kit.fleet import QUICK
 from tests.kit.mesh import Mesh, PolicyText, mesh
 from tests.kit.waiting import eventually
 
-FAILOVER = "trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true, failover: [{from: za, to: zb}]}}}"
+FAILOVER = (
+    "trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true, failover: [{from: za, to: zb}], shift: off}}}"
+)
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.compile.localities import SHARE_UNITS, Locality, Placement, placements, priorities
+from control_plane.compile.localities import places as places_of
 from control_plane.policy.load_balancing import Distribute
 from control_plane.policy.model import Failover, LocalityLbSetting
 
@@ -143,3 +144,68 @@ def test_shares_are_weights_that_envoy_takes(weights: dict[Locality, int], patte
     found = placements(weights, HERE, setting)
     assert all(placement.weight >= 1 and placement.priority == 0 for placement in found.values())
     assert sum(placement.weight for placement in found.values()) <= 100 * SHARE_UNITS + len(found)
+
+
+def test_places_have_stable_names() -> None:
+    """Nearest first; a name does not depend on which localities there are."""
+    zone_b, west, eu = Locality("us-east", "us-east-1b"), Locality("us-west", "us-west-1a"), Locality("eu", "eu-1")
+    found = places_of([eu, west, Locality(), zone_b, HERE], HERE, TO_WEST)
+    assert list(found.items()) == [
+        (HERE, "us-east/us-east-1a"),
+        (zone_b, "us-east/*"),
+        (west, "us-west"),
+        (Locality(), "*"),
+        (eu, "*"),
+    ]
+    assert places_of([west], HERE, TO_WEST) == {west: "us-west"}
+
+
+@given(st.sets(places), places, settings_on)
+def test_a_place_is_a_priority(found: set[Locality], node: Locality, setting: LocalityLbSetting) -> None:
+    """Localities are one place where they have one priority, and the order is the same."""
+    if node:
+        order, names = priorities(found, node, setting), places_of(found, node, setting)
+        assert list(dict.fromkeys(order[locality] for locality in names)) == sorted(set(order.values()))
+        for one in found:
+            for other in found:
+                assert (order[one] == order[other]) == (names[one] == names[other])
+
+
+def test_shares_are_one_priority() -> None:
+    """Places with a share come first, together, and weigh as much as it says; the others follow in their order."""
+    zone_b, west, eu = Locality("us-east", "us-east-1b"), Locality("us-west", "us-west-1a"), Locality("eu", "eu-1")
+    weights = {HERE: 300, zone_b: 100, west: 100, eu: 50}
+    shares = {HERE: 60, zone_b: 0, west: 40, eu: 0}
+    assert placements(weights, HERE, TO_WEST, shares) == {
+        HERE: Placement(0, 60 * SHARE_UNITS),
+        west: Placement(0, 40 * SHARE_UNITS),
+        zone_b: Placement(1, 100),
+        eu: Placement(2, 50),
+    }
+    gone = placements(weights, HERE, TO_WEST, {HERE: 0, zone_b: 0, west: 100, eu: 0})
+    assert {locality: placement.priority for locality, placement in gone.items()} == {
+        west: 0,
+        HERE: 1,
+        zone_b: 2,
+        eu: 3,
+    }
+
+
+def test_a_place_of_two_localities_has_one_share() -> None:
+    """They divide it by what their endpoints weigh."""
+    b, c = Locality("us-east", "b"), Locality("us-east", "c")
+    placed = placements({b: 300, c: 100}, HERE, ON, {b: 100, c: 100})
+    assert placed == {b: Placement(0, 75 * SHARE_UNITS), c: Placement(0, 25 * SHARE_UNITS)}
+
+
+@given(st.dictionaries(places, st.integers(1, 1_000), min_size=1), places, settings_on, st.data())
+def test_shares_leave_no_gaps(
+    weights: dict[Locality, int], node: Locality, setting: LocalityLbSetting, data: st.DataObject
+) -> None:
+    """Priorities begin at 0 and have none, whichever places have a share; nobody is left out."""
+    shares = {locality: data.draw(st.integers(0, 100)) for locality in weights}
+    placed = placements(weights, node, setting, shares)
+    assert placed.keys() == weights.keys()
+    found = {placement.priority for placement in placed.values()}
+    assert found == set(range(len(found)))
+    assert min(placement.weight for placement in placed.values()) >= 1

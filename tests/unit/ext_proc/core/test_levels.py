@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.health import BACK_OFF_S, PROOF_WINDOW_S, SOFT_LIMIT, Evidence, Health
-from ext_proc.core.levels import Group, Levels, levels
-from ext_proc.core.settings import EndpointSettings
+from ext_proc.core.evidence import Evidence
+from ext_proc.core.health import BACK_OFF_S, PROOF_WINDOW_S, SOFT_LIMIT, Health
+from ext_proc.core.levels import Group, Levels, levels, lot_of, turn_lot
+from ext_proc.core.settings import EndpointSettings, ShareSettings
 from ext_proc.core.slots import Slots
 
 
@@ -174,6 +175,19 @@ def test_degraded_ones_come_after_all_levels() -> None:
     assert groups(made(0, 0, 1, 1), degraded(broken(), 0, 1)) == [(1, [2, 3], -1), (0, [0, 1], -1)]
 
 
+def test_a_degraded_level_is_left_step_by_step() -> None:
+    """Where requests move by shares it serves its own until they have moved; one that has somebody better does not."""
+    slots = Slots()
+    endpoints = [EndpointSettings(address=f"10.0.0.{n}:1", priority=n // 2) for n in range(4)]
+    gradual = levels(endpoints, slots, is_gradual=True)
+    assert groups(gradual, degraded(broken(), 0, 1)) == [(0, [0, 1], -1), (1, [2, 3], -1)]
+    assert groups(gradual, degraded(broken(0), 1)) == [(0, [1], -1), (1, [2, 3], -1)]
+    assert groups(gradual, degraded(broken(), 0)) == [(0, [1], -1), (1, [2, 3], -1), (0, [0], -1)]
+    assert groups(gradual, degraded(broken(0, 1))) == [(1, [2, 3], -1)]
+    far = [group.slots.tolist() for group in gradual.groups(degraded(broken(), 0, 1), 0.0, start=1)]
+    assert far == [[2, 3], [0, 1]]
+
+
 def test_when_more_than_half_are_degraded_nobody_is() -> None:
     """Then it is the load."""
     assert groups(made(0, 0, 0), degraded(broken(), 0, 1)) == [(0, [0, 1, 2], -1)]
@@ -196,3 +210,80 @@ def test_who_is_down_is_not_named() -> None:
     assert [sorted(slots) for _, slots, _ in groups(made(0, 0, 0), health)] == [[0, 2]]
     health.found(2, is_down=True, is_degraded=False)
     assert groups(made(0, 0, 0), health) == [(0, [0, 1, 2], -1)]
+
+
+def sharing(*percents: int, priorities: Sequence[int] = (0, 1, 2)) -> Levels:
+    """Two endpoints for each of three levels, which have these shares of the requests."""
+    slots = Slots()
+    endpoints = [EndpointSettings(address=f"10.0.0.{n}:80", priority=priorities[n // 2]) for n in range(6)]
+    shares = [ShareSettings(priority=p, percent=s, why=f"to {p}") for p, s in zip(priorities, percents, strict=True)]
+    return levels(endpoints, slots, shares)
+
+
+def test_lots_fall_on_levels_by_their_shares() -> None:
+    """The nearest levels have the low lots; a step of a shift moves only the requests of that step."""
+    found = sharing(60, 30, 10)
+    assert [found.start(lot)[0] for lot in (0.0, 59.9, 60.0, 89.9, 90.0, 99.99)] == [0, 0, 1, 1, 2, 2]
+    assert [found.start(lot)[1] for lot in (0.0, 60.0, 90.0)] == ["", "to 1", "to 2"]
+    less = sharing(40, 50, 10)
+    for lot in range(100):
+        was, now = found.start(lot)[0], less.start(lot)[0]
+        assert (was, now) == ((0, 1) if 40 <= lot < 60 else (was, was))
+    assert [sharing(0, 100, 0).start(lot)[0] for lot in (0.0, 99.0)] == [1, 1]
+
+
+def test_without_shares_all_begin_at_the_nearest() -> None:
+    """Also where those of levels that there are make nothing, or not all."""
+    assert made(0, 1).starts == ()
+    assert made(0, 1).start(99.0) == (0, "")
+    assert sharing(0, 0, 0).start(99.0) == (0, "")
+    half = levels(
+        [EndpointSettings(address="10.0.0.1:80"), EndpointSettings(address="10.0.0.2:80", priority=5)],
+        Slots(),
+        [ShareSettings(priority=0, percent=10), ShareSettings(priority=5, percent=10)],
+    )
+    assert [half.start(lot)[0] for lot in (49.0, 51.0)] == [0, 1]
+
+
+def test_the_level_of_the_lot_comes_first() -> None:
+    """Then the others, nearest first; a level without anybody sound is passed over."""
+
+    def priorities(health: Health, start: int) -> list[int]:
+        return [group.priority for group in sharing(40, 30, 30).groups(health, 0.0, start)]
+
+    assert priorities(broken(), 1) == [1, 0, 2]
+    assert priorities(broken(), 2) == [2, 0, 1]
+    assert priorities(broken(2, 3), 1) == [0, 2]
+    assert priorities(broken(0, 1, 2, 3), 1) == [2]
+
+
+def test_a_trial_of_a_nearer_level_comes_first() -> None:
+    """Or nobody would find out that the level is well again: alone, once, and not one of a further level."""
+    health = broken(0, 1)
+    found = sharing(0, 100, 0)
+    now = BACK_OFF_S
+    assert [(g.priority, g.slots.tolist(), g.on_trial) for g in found.groups(health, now, 1)] == [
+        (0, [0], 0),
+        (1, [2, 3], -1),
+        (2, [4, 5], -1),
+    ]
+    health.picked(0, now)
+    assert next(found.groups(health, now, 1)).slots.tolist() == [1]
+    health.picked(1, now)
+    assert next(found.groups(health, now, 1)).slots.tolist() == [2, 3]
+    assert next(found.groups(broken(4), BACK_OFF_S, 1)).slots.tolist() == [2, 3]
+
+
+@given(st.lists(st.integers(0, 99), min_size=1, max_size=50), st.integers(0, 100))
+def test_every_lot_has_a_level(lots: list[int], first: int) -> None:
+    """Whatever the shares, and as many as they say."""
+    found = sharing(first, 100 - first, 0)
+    assert all(found.start(lot)[0] == (lot >= first) for lot in lots)
+
+
+def test_lots() -> None:
+    """From 0 to below 100, spread evenly by turns as by hashes."""
+    turns = [turn_lot(turn) for turn in range(50)]
+    for count in (10, 20, 50):
+        assert abs(sum(lot < 20 for lot in turns[:count]) - count / 5) <= 1
+    assert (lot_of(0), lot_of(2**31), lot_of(2**64 - 1) < 100) == (0.0, 50.0, True)
