@@ -1,7 +1,7 @@
 """Asks an engine for the tokens of a prompt, over HTTP: bounded in time and size.
 
-    engine = EngineTokens()
-    ids = await engine.ask("10.0.0.1:8000", "vllm", tls, question_of("chat", body, "llama"))
+    engine = EngineTokens(pod_tls, pod_token, timeout_s=2.0)
+    ids = await engine.ask("pool", "10.0.0.1:8000", "vllm", question_of("chat", body, "llama", "vllm"))
     await engine.close()
 
 vLLM's and SGLang's `/tokenize` take conversations and plain prompts; llama.cpp's takes text only, so a conversation
@@ -11,16 +11,14 @@ goes to its `/apply-template` first.
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import aiohttp
 import msgspec
 
 from ext_proc.core.request import Kind
 from ext_proc.core.token_blocks import token_bytes
-from ext_proc.signals.pod_tls import PodTls
+from ext_proc.signals.fetch import PageError, PageMissingError, PageRefusedError
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf
+from ext_proc.signals.rounds import PodPages
 from ext_proc.tokens.asked import LLAMACPP, SGLANG, thinking_of
-
-MAX_ANSWER_BYTES: Final = 4 << 20
-"""Of ids in JSON: half a million of them, which take some 30 ms to read. Nobody asks for more."""
 
 # Of a request's body, what decides its tokens.
 _OF_CHATS: Final = (
@@ -29,12 +27,9 @@ _OF_CHATS: Final = (
 )  # fmt: skip
 # In vLLM's questions these belong to the variables of the template.
 _OF_TEMPLATES: Final = ("documents", "reasoning_effort")
-_MISSING: Final = frozenset({404, 405, 501})
 _REFUSED: Final = frozenset({400, 413, 422})
-_CHUNK_BYTES: Final = 1 << 16
 _NOT_THAT: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# Below uvicorn's 5 s of keep-alive.
-_KEEP_ALIVE_S: Final = 4.0
+_MAX_WORDS: Final = 100
 
 
 class _Tokens(msgspec.Struct):
@@ -84,32 +79,29 @@ def question_of(kind: Kind, body: Mapping[str, Any], model: str, engine: str) ->
 class EngineTokens:
     """Mutable: its connections. Needs a running event loop; whoever made it closes it."""
 
-    def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"accept-encoding": "identity"},
-        )
+    def __init__(self, pod_tls: PodTlsOf, pod_token: PodTokenOf, timeout_s: float) -> None:
+        """As engines are asked for their numbers; no single answer takes longer than `timeout_s`."""
+        self._pages = PodPages(pod_tls, pod_token)
+        self._pages.open(timeout_s)
 
     async def close(self) -> None:
         """Ends all connections."""
-        await self._session.close()
+        await self._pages.close()
 
-    async def ask(self, address: str, engine: str, tls: PodTls | None, question: Mapping[str, Any]) -> bytes:
+    async def ask(self, pool: str, address: str, engine: str, question: Mapping[str, Any]) -> bytes:
         """The ids of a prompt (`question_of`) as `token_bytes`; raises AskError. Takes as long as the engine."""
         if engine == LLAMACPP:
-            question = await self._of_llamacpp(address, tls, question)
-        answer = await self._post(address, tls, "/tokenize", question)
+            question = await self._of_llamacpp(pool, address, question)
+        answer = await self._post(pool, address, "/tokenize", question)
         try:
             return token_bytes(_TOKENS.decode(answer).tokens)
         except _NOT_THAT as error:
             raise AskError("`/tokenize` gave no list of token ids", is_lasting=True) from error
 
-    async def _of_llamacpp(self, address: str, tls: PodTls | None, question: Mapping[str, Any]) -> dict[str, Any]:
+    async def _of_llamacpp(self, pool: str, address: str, question: Mapping[str, Any]) -> dict[str, Any]:
         text, has_special = question.get("prompt"), question.get("add_special_tokens", True)
         if text is None:
-            rendered = await self._post(address, tls, "/apply-template", question)
+            rendered = await self._post(pool, address, "/apply-template", question)
             try:
                 text = _RENDERED.decode(rendered).prompt
             except _NOT_THAT as error:
@@ -118,32 +110,13 @@ class EngineTokens:
             has_special = True
         return {"content": text, "add_special": has_special, "parse_special": True}
 
-    async def _post(self, address: str, tls: PodTls | None, path: str, body: Mapping[str, Any]) -> bytes:
-        options: dict[str, Any] = {}
-        if tls is not None:
-            if tls.context is None:
-                raise AskError("the files for TLS to the pool are missing")
-            options = {"ssl": tls.context, **({"server_hostname": tls.server_name} if tls.server_name else {})}
-        url = f"{'http' if tls is None else 'https'}://{address}{path}"
-        headers = {"content-type": "application/json"}
-        data = msgspec.json.encode(body)
+    async def _post(self, pool: str, address: str, path: str, body: Mapping[str, Any]) -> bytes:
         try:
-            async with self._session.post(
-                url, data=data, headers=headers, allow_redirects=False, **options
-            ) as response:
-                if response.status != 200:
-                    status = response.status
-                    words = f"`{path}`: HTTP {status}"
-                    raise AskError(words, is_lasting=status in _MISSING, is_of_request=status in _REFUSED)
-                return await _content(response)
-        except (aiohttp.ClientError, OSError) as error:
-            raise AskError(f"`{path}`: {str(error)[:100] or type(error).__name__}") from error
-
-
-async def _content(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        content += chunk
-        if len(content) > MAX_ANSWER_BYTES:
-            raise AskError(f"it gave more than {MAX_ANSWER_BYTES:,} bytes")
-    return bytes(content)
+            return await self._pages.ask(pool, address, path, body)
+        except PageRefusedError as error:
+            is_missing = isinstance(error, PageMissingError)
+            raise AskError(
+                f"`{path}`: {error}", is_lasting=is_missing, is_of_request=error.status in _REFUSED
+            ) from error
+        except PageError as error:
+            raise AskError(f"`{path}`: {str(error)[:_MAX_WORDS]}") from error

@@ -1,6 +1,6 @@
 """Puts the tokens of prompts before their picks: what of the settings they allow, and requests that wait for them.
 
-    counting = Counting(clock, someone, pod_tls, reapply)
+    counting = Counting(clock, someone, pod_tls, pod_token, reapply)
     match counting.begin(facts):
         case Waiting(ticket): counting.when_done(ticket, go_on)     # or: counting.abandon(ticket)
         case facts: ...                                             # with what was counted
@@ -17,7 +17,7 @@ from ext_proc.core.counted import NOT_COUNTED, Counted
 from ext_proc.core.decision import Waiting
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import PickerSettings, PoolSettings
-from ext_proc.signals.pod_tls import PodTlsOf
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf
 from ext_proc.tokens.prompts import Prompts
 
 
@@ -29,10 +29,11 @@ class Counting:
         clock: Callable[[], float],
         someone: Callable[[str], str | None],
         pod_tls: PodTlsOf,
+        pod_token: PodTokenOf,
         reapply: Callable[[PickerSettings], None],
     ) -> None:
         """`reapply` takes the wished settings again, whenever tokens allow more of them, or less."""
-        self.prompts = Prompts(clock, someone=someone, pod_tls=pod_tls, changed=self._changed)
+        self.prompts = Prompts(clock, someone=someone, pod_tls=pod_tls, pod_token=pod_token, changed=self._changed)
         self._reapply = reapply
         self._wished: PickerSettings | None = None
         self._allowed: frozenset[str] = frozenset()

@@ -1,6 +1,6 @@
 """Finds the token ids of requests before they are picked for, without holding up anybody for long.
 
-    prompts = Prompts(clock, someone=picker.someone, pod_tls=..., changed=...)
+    prompts = Prompts(clock, someone=picker.someone, pod_tls=..., pod_token=..., changed=...)
     prompts.apply_settings(settings)
     prompts.set_models({"llama": model_tokens(...)})
     found = prompts.count(facts)          # Counted at once, or a task that will give it
@@ -28,9 +28,10 @@ from ext_proc.core.counted import NOT_COUNTED, Counted
 from ext_proc.core.request import KINDS, Kind, RequestFacts
 from ext_proc.core.settings import PickerSettings, PoolSettings
 from ext_proc.core.token_blocks import token_bytes
-from ext_proc.signals.pod_tls import PodTls, PodTlsOf, plaintext
+from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 from ext_proc.tokens.asked import Chat, Ids, Plain, Untold, asked_for
 from ext_proc.tokens.asking import AskError, EngineTokens, question_of
+from ext_proc.tokens.converted import as_chat
 from ext_proc.tokens.errors import BudgetExceededError, TemplateError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Prompts:
         *,
         someone: Callable[[str], str | None] = _nobody,
         pod_tls: PodTlsOf = plaintext,
+        pod_token: PodTokenOf = no_token,
         changed: Callable[[], None] = _unheard,
         local_time: Callable[[], datetime] = datetime.now,
         cpu_time: Callable[[], float] = time.thread_time,
@@ -149,6 +151,7 @@ class Prompts:
         self._clock = clock
         self._someone = someone
         self._pod_tls = pod_tls
+        self._pod_token = pod_token
         self._changed = changed
         self._local_time = local_time
         self._cpu_time = cpu_time
@@ -215,6 +218,11 @@ class Prompts:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return NOT_COUNTED  # the picker's own reader says what is wrong with it
         try:
+            if kind in ("responses", "messages"):
+                chat = as_chat(kind, body, _engine_of(pool))
+                if isinstance(chat, Untold):
+                    return self._by_text(chat.why)
+                kind, body = "chat", chat
             if by == "file":
                 return self._by_file(asked.model, kind, body, pool, len(facts.body))
             return self._by_engine(asked, kind, body, pool, len(facts.body))
@@ -329,18 +337,18 @@ class Prompts:
         address = self._someone(pool.cluster)
         if self._clock() < fares.resumes_at or address is None:
             return self._by_text(self.why_not(asked.model))
-        work = self._told_by(asked.model, address, engine, self._pod_tls(pool.name), question, key)
+        work = self._told_by(asked.model, pool.name, address, engine, question, key)
         return self._begin(work, size)
 
     async def _told_by(
-        self, model: str, address: str, engine: str, tls: PodTls | None, question: Mapping[str, Any], key: bytes
+        self, model: str, pool: str, address: str, engine: str, question: Mapping[str, Any], key: bytes
     ) -> bytes:
         self.counts.asked += 1
         if self._client is None:
-            self._client = EngineTokens()
+            self._client = EngineTokens(self._pod_tls, self._pod_token, ENGINE_S)
         try:
             async with asyncio.timeout(ENGINE_S):
-                ids = await self._client.ask(address, engine, tls, question)
+                ids = await self._client.ask(pool, address, engine, question)
         except AskError as error:
             self._fared(model, error)
             raise

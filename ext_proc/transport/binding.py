@@ -17,6 +17,17 @@ PROBE_TIMEOUT_S = 1.0
 """A server on this machine accepts a connection at once; one that does not is in the way all the same."""
 
 
+async def listen(server: Any, addresses: Iterable[str], credentials: Any = None) -> list[str]:
+    """Starts a `grpc.aio` server on all `addresses`, and gives what `bind` does; where that raises, it is stopped."""
+    try:
+        bound = bind(server, addresses, credentials)
+    except BaseException:
+        await server.stop(None)
+        raise
+    await server.start()
+    return bound
+
+
 def bind(server: Any, addresses: Iterable[str], credentials: Any = None) -> list[str]:
     """Lets a `grpc.aio` server listen on all `addresses` and gives the bound ones, ports filled in.
 

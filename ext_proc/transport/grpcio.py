@@ -18,7 +18,7 @@ from typing import Any, Final
 import grpc
 
 from ext_proc.core.exchange import Code, ExchangeError
-from ext_proc.transport.binding import bind
+from ext_proc.transport.binding import listen
 from ext_proc.transport.health import Health
 from ext_proc.transport.interface import ExchangeHandler, LogHandler, StreamHandler
 from ext_proc.wire_health import HealthWire, ServingStatus
@@ -102,12 +102,7 @@ class GrpcTransport:
         """
         server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers(self._handlers())
-        try:
-            bound = bind(server, addresses, credentials)
-        except BaseException:
-            await server.stop(None)
-            raise
-        await server.start()
+        bound = await listen(server, addresses, credentials)
         self._server = server
         self.health.set_serving(True)
         return bound

@@ -8,6 +8,10 @@ Two published rules together:
 - *Bounded loads* (Mirrokni, Thorup and Zadimoghaddam 2017): nobody takes more than a factor of its share of the load;
   what is above goes to the key's next place. At a factor of 1.25 that is at most a quarter more than the mean.
 
+That is for sessions which are new. A session that is known (`ext_proc.core.sessions`) stays where it is at home, as
+long as that may be named; where home has too much to do a request goes to the next place, and the one after it comes
+home again. A half-open endpoint is tried by one request of a session that would have its first place there.
+
 The key is a request header, a cookie or the body's `user`; by default the listener's session header, else `user`.
 A request without a key goes where the least load is.
 """
@@ -18,12 +22,17 @@ from dataclasses import dataclass
 import numpy as np
 import xxhash
 
+from ext_proc.core.sessions import NOBODY
 from ext_proc.core.slots import FloatArray, HashArray, IntArray
 from ext_proc.core.strategies import least_request
 from ext_proc.core.strategies.view import Ranking, Request, View, best_first
 
 # A place is below 750 ÷ weight; loads of those above the bound come behind all places.
 _LAST = 1e6
+
+# Before all places, which are positive: a session's home, and before it who has to be tried.
+_HOME = 0.0
+_TRIAL = -1.0
 
 # A share that is a whole number may come out a little above it (1.1 × 50 does), and would be rounded up by a whole
 # request. Weights and percentages are integers: what is really above a whole number is so by far more.
@@ -71,11 +80,20 @@ class Session:
             waiting, running = view.fleet.gauges.foreign(view.slots, view.now)
             load = in_flight + waiting + running
         places = places_of(view.fleet.slots.hashes[view.slots], key, view.weights)
+        own, word = int(np.argmin(places)), "the session's own"
+        home = _home(view)
+        if home not in (NOBODY, own):
+            places[home] = _HOME
+            if int(view.slots[own]) == view.on_trial:
+                places[own], word = _TRIAL, "half open, and tried by this one request"
+            else:
+                own, word = home, "where the session is"
         share = self._parameters.load_factor * (load.sum() + 1) * view.weights / view.weights.sum()
         cost = np.where(load + 1 > np.ceil(share * _ROUNDING), _LAST + load, places)
         order = best_first(cost)
         best = int(order[0])
-        word = "the session's own" if best == int(np.argmin(places)) else "next, since its own has too much to do"
+        if best != own:
+            word = "next, since its own has too much to do"
         return Ranking(order, cost, f"session: {view.address(best)} is {word}", _terms(view, in_flight))
 
 
@@ -100,6 +118,14 @@ def places_of(hashes: HashArray, key: str, weights: FloatArray) -> FloatArray:
     unit = ((mixed >> _TO_UNIT).astype(np.float64) + 0.5) * 2.0**-53
     places: FloatArray = -np.log(unit) / weights
     return places
+
+
+def _home(view: View) -> int:
+    """The position of the session's home; NOBODY where that is not among those of the view."""
+    if view.home == NOBODY:
+        return NOBODY
+    positions = np.flatnonzero(view.slots == view.home)
+    return int(positions[0]) if len(positions) else NOBODY
 
 
 def _cookie(header: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """Questions to engines: what is sent, and whatever may come back."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from ext_proc.signals.pod_tls import PodTls
-from ext_proc.tokens.asking import MAX_ANSWER_BYTES, AskError, EngineTokens, question_of
+from ext_proc.signals.fetch import MAX_PAGE_BYTES
+from ext_proc.signals.pod_tls import PodTls, no_token, plaintext
+from ext_proc.tokens.asking import AskError, EngineTokens, question_of
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "temperature": 1, "tools": [], "model": "alias"}
 
@@ -24,13 +26,14 @@ class Engine:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Any request."""
         self.got.append((request.path, json.loads(await request.read())))
+        assert request.headers["authorization"] == "Bearer of p"
         return self.answers[request.path]()
 
 
 @pytest.fixture
 async def engine() -> AsyncIterator[tuple[Engine, str, EngineTokens]]:
     """An engine, its address, and who asks it."""
-    here, client = Engine(), EngineTokens()
+    here, client = Engine(), EngineTokens(plaintext, lambda pool: f"of {pool}", 5.0)
     server = TestServer(web.Application())
     server.app.router.add_route("*", "/{tail:.*}", here.handle)
     await server.start_server()
@@ -76,7 +79,7 @@ async def test_vllm(engine: Started) -> None:
     here, address, client = engine
     here.answers["/tokenize"] = lambda: web.json_response({"count": 2, "tokens": [1, 70_000]})
     question = question_of("chat", CHAT, "llama", "vllm")
-    assert await client.ask(address, "vllm", None, question) == b"\x01\0\0\0\x70\x11\x01\0"
+    assert await client.ask("p", address, "vllm", question) == b"\x01\0\0\0\x70\x11\x01\0"
     assert here.got == [("/tokenize", question)]
 
 
@@ -85,8 +88,8 @@ async def test_llamacpp(engine: Started) -> None:
     here, address, client = engine
     here.answers["/apply-template"] = lambda: web.json_response({"prompt": "<s>hi"})
     here.answers["/tokenize"] = lambda: web.json_response({"tokens": [1]})
-    await client.ask(address, "llamacpp", None, question_of("chat", CHAT, "llama", "llamacpp"))
-    await client.ask(address, "llamacpp", None, question_of("completion", {"prompt": "x"}, "llama", "llamacpp"))
+    await client.ask("p", address, "llamacpp", question_of("chat", CHAT, "llama", "llamacpp"))
+    await client.ask("p", address, "llamacpp", question_of("completion", {"prompt": "x"}, "llama", "llamacpp"))
     assert [path for path, _ in here.got] == ["/apply-template", "/tokenize", "/tokenize"]
     assert here.got[1][1] == {"content": "<s>hi", "add_special": True, "parse_special": True}
     assert here.got[2][1] == {"content": "x", "add_special": True, "parse_special": True}
@@ -110,7 +113,7 @@ async def test_llamacpp(engine: Started) -> None:
         (lambda: web.json_response({}), True),
         (lambda: web.Response(body=b"[" * 100_000), True),
         (lambda: web.Response(body=b"\xff"), True),
-        (lambda: web.Response(body=b" " * (MAX_ANSWER_BYTES + 1)), False),
+        (lambda: web.Response(body=b" " * (MAX_PAGE_BYTES + 1)), False),
     ],
 )
 async def test_what_is_no_answer(engine: Started, answer: Callable[[], web.Response], is_lasting: bool) -> None:
@@ -118,17 +121,53 @@ async def test_what_is_no_answer(engine: Started, answer: Callable[[], web.Respo
     here, address, client = engine
     here.answers["/tokenize"] = answer
     with pytest.raises(AskError) as raised:
-        await client.ask(address, "vllm", None, {"prompt": "x"})
+        await client.ask("p", address, "vllm", {"prompt": "x"})
     assert raised.value.is_lasting is is_lasting
 
 
-async def test_nobody_there() -> None:
-    """Nor is a refused connection, or TLS without its files, more than an error."""
-    client = EngineTokens()
+async def test_a_request_that_is_not_taken(engine: Started) -> None:
+    """Says nothing about the next one; a wrong token does."""
+    here, address, client = engine
+    for status, is_of_request, is_lasting in ((400, True, False), (401, False, True), (503, False, False)):
+        here.answers["/tokenize"] = lambda status=status: web.Response(status=status)  # type: ignore[misc]
+        with pytest.raises(AskError, match=f"`/tokenize`: HTTP {status}") as raised:
+            await client.ask("p", address, "vllm", {"prompt": "x"})
+        assert (raised.value.is_of_request, raised.value.is_lasting) == (is_of_request, is_lasting)
+
+
+@pytest.mark.parametrize(
+    ("tls", "token", "words"),
+    [
+        (None, "", "cannot connect"),
+        (PodTls(context=None), "", "the certificates for its pool are missing"),
+        (None, None, "the token file for its pool is missing"),
+    ],
+)
+async def test_nobody_there(tls: PodTls | None, token: str | None, words: str) -> None:
+    """Nor is a refused connection, or a pool without its files, more than an error."""
+    client = EngineTokens(lambda pool: tls, lambda pool: token, 5.0)
     try:
-        with pytest.raises(AskError):
-            await client.ask("127.0.0.1:1", "vllm", None, {"prompt": "x"})
-        with pytest.raises(AskError, match="missing"):
-            await client.ask("127.0.0.1:1", "vllm", PodTls(context=None), {"prompt": "x"})
+        with pytest.raises(AskError, match=words) as raised:
+            await client.ask("p", "127.0.0.1:1", "vllm", {"prompt": "x"})
+        assert not raised.value.is_lasting
     finally:
         await client.close()
+
+
+async def test_an_engine_that_is_late() -> None:
+    """It is asked again for the next prompt."""
+
+    async def never(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    server = TestServer(web.Application())
+    server.app.router.add_route("*", "/{tail:.*}", never)
+    await server.start_server()
+    client = EngineTokens(plaintext, no_token, 0.05)
+    try:
+        with pytest.raises(AskError, match=r"no answer within 0\.05 s"):
+            await client.ask("p", f"{server.host}:{server.port}", "vllm", {"prompt": "x"})
+    finally:
+        await client.close()
+        await server.close()

@@ -10,7 +10,7 @@ from ext_proc.core.counted import NOT_COUNTED, Counted
 from ext_proc.core.decision import Waiting
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, KvEventSettings, PickerSettings, PoolSettings
-from ext_proc.signals.pod_tls import plaintext
+from ext_proc.signals.pod_tls import no_token, plaintext
 from ext_proc.tokens.counting import Counting
 from ext_proc.tokens.status import prefix_status
 from tests.unit.ext_proc.tokens.test_prompts import model
@@ -28,7 +28,7 @@ SETTINGS = PickerSettings(version="1", pools=(POOL,), models={"m": "m"}, tokeniz
 
 def counting(reapply: Callable[[PickerSettings], None] = lambda settings: None) -> Counting:
     """One that asks nobody."""
-    return Counting(lambda: 0.0, lambda cluster: None, plaintext, reapply)
+    return Counting(lambda: 0.0, lambda cluster: None, plaintext, no_token, reapply)
 
 
 def will_give(made: Counting, monkeypatch: pytest.MonkeyPatch, gives: "asyncio.Future[Counted]") -> None:

@@ -137,7 +137,7 @@ async def test_by_the_text_with_a_reason(prompts: Prompts, monkeypatch: pytest.M
         "never": facts({"model": "m", "messages": [{"role": "a"}]}, "/v1/chat/completions"),
         "token id": facts({"model": "m", "prompt": [2**40]}),
         "no prompt": facts({"model": "m"}),
-        "responses": facts({"model": "m", "input": "x"}, "/v1/responses"),
+        "responses": facts({"model": "m", "input": "x", "tools": [{}]}, "/v1/responses"),
     }
     for reason, request in reasons.items():
         found = prompts.count(request)
@@ -250,7 +250,7 @@ class Asked:
         self.questions: list[tuple[str, dict[str, Any]]] = []
         self.answer: Callable[[], bytes] = lambda: struct.pack("<2I", 8, 9)
 
-    async def ask(self, address: str, engine: str, tls: object, question: dict[str, Any]) -> bytes:
+    async def ask(self, pool: str, address: str, engine: str, question: dict[str, Any]) -> bytes:
         """As `EngineTokens.ask`."""
         self.questions.append((address, question))
         await asyncio.sleep(0)
@@ -273,7 +273,7 @@ def refuses(*, lasting: bool) -> Callable[[], bytes]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The engines of all `Prompts`."""
     made = Asked()
-    monkeypatch.setattr(EngineTokens, "__new__", lambda cls: made)
+    monkeypatch.setattr(EngineTokens, "__new__", lambda cls, *given: made)
     return made
 
 
@@ -281,6 +281,21 @@ async def counted(prompts: Prompts, text: str) -> Counted:
     """A prompt's tokens, however long it takes."""
     found = prompts.count(facts({"model": "alias", "prompt": text}))
     return found if isinstance(found, Counted) else await found
+
+
+async def test_other_apis_are_chats(prompts: Prompts, asked: Asked) -> None:
+    """Where they say the same: from files, and from an engine."""
+    hi = [{"role": "user", "content": "hi"}]
+    chat = prompts.count(facts({"model": "m", "messages": hi}, "/v1/chat/completions"))
+    for path, body in (("/v1/responses", {"input": "hi"}), ("/v1/messages", {"messages": hi, "max_tokens": 5})):
+        assert ids_of(prompts.count(facts({"model": "m", **body}, path))) == ids_of(chat)
+    by_engine = Prompts(Clock(), someone=lambda cluster: "e")
+    by_engine.apply_settings(settings("engine"))
+    found = by_engine.count(facts({"model": "m", "input": "hi"}, "/v1/responses"))
+    assert isinstance(found, asyncio.Task)
+    assert ids_of(await found) == [8, 9]
+    assert asked.questions == [("e", {"model": "m", "messages": hi})]
+    await by_engine.stop()
 
 
 async def test_engines_are_asked_once(asked: Asked) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from ext_proc.transport.binding import bind
+from ext_proc.transport.binding import bind, listen
 from ext_proc.transport.interface import AddressInUseError, BindError
 
 
@@ -103,3 +103,20 @@ async def test_no_directory(server: Any, tmp_path: Path) -> None:
     """A socket in a directory that does not exist is said to lack it."""
     with pytest.raises(BindError, match="no directory"):
         bind(server, [f"unix:{tmp_path}/none/s"])
+
+
+async def test_listening(server: Any) -> None:
+    """A server that could be bound is started as well; one that could not is stopped."""
+    (bound,) = await listen(server, ["127.0.0.1:0"])
+    host, _, port = bound.rpartition(":")
+    with socket.create_connection((host, int(port))):
+        pass
+    stopped: list[object] = []
+
+    class Other:
+        async def stop(self, grace_s: float | None) -> None:
+            stopped.append(grace_s)
+
+    with pytest.raises(AddressInUseError):
+        await listen(Other(), [bound])
+    assert stopped == [None]

@@ -1,0 +1,119 @@
+"""Where sessions are at home, kept for a restart: they stay with their pods, although the picker was away.
+
+kept = KeptSessions(state_dir / "sessions.json", time.monotonic, time.time)
+kept.load()                                             # blocks; in a thread
+picker = Picker(..., session_key=kept.key)
+kept.restore(picker.sessions)
+await kept.follow()                                     # until cancelled
+await kept.stop()                                       # the last time
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from control_plane.sidecar import kept_files
+from ext_proc.core.kept_sessions import KEY_BYTES, MAX_BYTES, Kept, as_json, kept_in
+from ext_proc.core.sessions import Sessions, Snapshot
+
+log = logging.getLogger("kvpilot")
+
+LOOK_EVERY_S: Final = 1.0
+"""How soon a change is written; a look compares two numbers."""
+
+REST_LOOKS: Final = 2
+ROWS_A_LOOK: Final = 8_192
+"""Looks from one writing to the next, and one more for so many sessions: they begin all the time, and a full table of
+them has a million bytes."""
+
+REFRESH_LOOKS: Final = 300
+"""Looks after which it is written without a change, so that sessions which only go on do not look unused."""
+
+
+class KeptSessions:
+    """Mutable: the key, what was read, what was written last, and whether the disk takes it; on one event loop."""
+
+    def __init__(self, path: Path | None, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
+        """`clock` is the sessions' own, `wall_clock` gives Unix time. No path: nothing is kept."""
+        self._path = path
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._kept = Kept(secrets.token_bytes(KEY_BYTES))
+        self._sessions: Sessions | None = None
+        self._writing: asyncio.Task[int] | None = None
+        self._written = 0
+        self._is_failing = False
+
+    @property
+    def key(self) -> bytes:
+        """By which sessions are hashed."""
+        return self._kept.key
+
+    def load(self) -> None:
+        """Reads what an earlier process kept. Blocks; never raises: what is not as expected counts as nothing."""
+        if self._path is None:
+            return
+        try:
+            value = kept_files.read(self._path, MAX_BYTES)
+            if value is not None:
+                self._kept = kept_in(value, self._wall_clock())
+        except (ValueError, RecursionError) as error:
+            log.warning("%s is left out: %s", self._path, error)
+
+    def restore(self, sessions: Sessions) -> None:
+        """Puts it into a table that was made with `key`, before the first pick; from now on this one is kept."""
+        homes, self._kept = self._kept.homes, Kept(self._kept.key)
+        if homes:
+            known = sessions.restore(homes, self._clock())
+            log.info("%d of %d sessions are where they were before", known, len(homes))
+        self._sessions, self._written = sessions, sessions.changes
+
+    async def follow(self) -> None:
+        """Writes the table when it has changed, until cancelled."""
+        looks, rest = 0, 0
+        while self._path is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            looks += 1
+            if (looks >= rest and self._is_new) or (looks >= REFRESH_LOOKS and self._written):
+                rows = await self._save(self._path)
+                looks, rest = 0, REST_LOOKS + rows // ROWS_A_LOOK
+
+    async def stop(self) -> None:
+        """Writes what is new, the last time."""
+        if self._writing is not None:
+            await self._writing
+        if self._path is not None and self._is_new:
+            await self._save(self._path)
+
+    @property
+    def _is_new(self) -> bool:
+        return self._sessions is not None and self._sessions.changes != self._written
+
+    async def _save(self, path: Path) -> int:
+        """How many sessions there were to be written."""
+        self._writing = asyncio.create_task(self._write(path), name="keep sessions")
+        # Whoever is cancelled meanwhile must not leave a half-written file to the next writer.
+        return await asyncio.shield(self._writing)
+
+    async def _write(self, path: Path) -> int:
+        assert self._sessions is not None, "restored before"
+        changes, snapshot = self._sessions.changes, self._sessions.snapshot(self._clock())
+        try:
+            await asyncio.to_thread(_write, path, snapshot, self._kept.key, self._wall_clock())
+        except OSError as error:
+            if not self._is_failing:
+                log.error("%s: sessions cannot be kept for a restart: %s", path, error)
+            self._is_failing = True
+        else:
+            self._is_failing, self._written = False, changes
+        return len(snapshot.rows)
+
+
+def _write(path: Path, snapshot: Snapshot, key: bytes, wall_s: float) -> None:
+    rest = partial(time.sleep, 0)  # lets the event loop have the interpreter
+    kept_files.write(path, kept_files.encoded(as_json(snapshot, key, wall_s, rest)))
