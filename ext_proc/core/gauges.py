@@ -135,11 +135,24 @@ class Gauges:
         unknown = np.maximum(0, in_flight - elsewhere)
         return trust * waiting + (1 - trust) * unknown, running_trust * running
 
+    def queues(self, slots: IntArray, now: float) -> tuple[float, float] | None:
+        """Requests waiting and running on `slots` together, as they were told, by those that told lately; None without
+        any. Own picks since then are not in it: where they are is not known."""
+        trust = _trust(self._waiting_until[slots], now)
+        if not trust.any():
+            return None
+        return float((trust * self._waiting[slots]).sum()), float((trust * self._running[slots]).sum())
+
     def foreign(self, slots: IntArray, now: float) -> tuple[FloatArray, FloatArray]:
         """Requests of others, waiting and running, on `slots`."""
         trust = _trust(self._waiting_until[slots], now)
         running_trust = _trust(self._running_until[slots], now) if self._apart else trust
         return trust * self._foreign_waiting[slots], running_trust * self._foreign_running[slots]
+
+    def foreign_at(self, slot: int, now: float) -> tuple[float, float]:
+        """`foreign` of one slot."""
+        waiting = _weight(float(self._waiting_until[slot]), now) * float(self._foreign_waiting[slot])
+        return waiting, _weight(float(self._running_until[slot]), now) * float(self._foreign_running[slot])
 
 
 def _weight(until: float, now: float) -> float:

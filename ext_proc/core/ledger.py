@@ -10,14 +10,16 @@ comes for a request that has ended, or was never known, changes nothing.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ext_proc.core.backlog import Backlog
+from ext_proc.core.claims import Claims
 from ext_proc.core.events import AttemptStarted, Event, FirstToken, Picked, RequestEnded, StreamEnded
+from ext_proc.core.gauges import Gauges
 from ext_proc.core.index import PrefixIndex
-from ext_proc.core.slots import Slots, grown
+from ext_proc.core.slots import FloatArray, Slots, grown
 from ext_proc.core.speed import Speed
 
 # Four times what one Envoy with raised breakers keeps open (16,384 streams); beyond, the oldest is given up.
@@ -32,16 +34,21 @@ RECORD_SLACK_S = 0.001
 
 _NOWHERE = -1
 
+_Number = TypeVar("_Number", float, FloatArray)
+
 
 class Sent(NamedTuple):
     """What an endpoint had when a request was sent there: what its first token teaches about depends on it.
 
-    `wait_ms` is the work before it, `work_ms` its own, `requests` and `held` are those of `Speed`; `due_at` and `place`
-    are its place in `Backlog`.
+    `wait_ms` is the work before it, `work_ms` its own, `step_ms` what a first token takes beside it; `requests` and
+    `held` are those of `Speed`; `due_at` and `place` are its place in `Backlog`. `claimed_ms` is by how much others'
+    requests would make the first token later, as the endpoint told.
     """
 
     wait_ms: float
     work_ms: float
+    step_ms: float
+    claimed_ms: float
     requests: float
     held: float
     due_at: float
@@ -63,6 +70,7 @@ class Reservation:
     max_age_s: float
     blocks: tuple[int, ...]
     is_guess: bool
+    is_whole: bool = False
     is_started: bool = False
     is_decoding: bool = False
     sent: Sent | None = None
@@ -71,19 +79,26 @@ class Reservation:
 class Ledger:
     """The account.
 
-    Mutable: the arrays by slot, the open reservations, and their queues by age, and `backlog` and `speed`, which learn
-    from the same events; `apply` and `expire` are the writers.
+    Mutable: the arrays by slot, the open reservations, and their queues by age, and `backlog`, `speed` and `claims`,
+    which learn from the same events; `apply` and `expire` are the writers.
     """
 
     def __init__(
-        self, slots: Slots, index: PrefixIndex | None = None, *, max_reservations: int = MAX_RESERVATIONS
+        self,
+        slots: Slots,
+        index: PrefixIndex | None = None,
+        gauges: Gauges | None = None,
+        *,
+        max_reservations: int = MAX_RESERVATIONS,
     ) -> None:
         self._slots = slots
         self.index = PrefixIndex() if index is None else index
+        self.gauges = Gauges(slots.capacity) if gauges is None else gauges
         self.mean_output = START_OUTPUT_TOKENS
         self._mean_square = 2 * START_OUTPUT_TOKENS**2
         self.speed = Speed(slots.capacity)
         self.backlog = Backlog(slots.capacity)
+        self.claims = Claims(slots.capacity)
         self._max_reservations = max_reservations
         self._open: OrderedDict[str, Reservation] = OrderedDict()
         # Reservations of one maximum age end in the order in which they were made: a queue for each age (there is one
@@ -116,12 +131,19 @@ class Ledger:
             self.held_tokens = grown(self.held_tokens, capacity, 0)
             self.picked_at = grown(self.picked_at, capacity, 0.0)
             self.speed.grow(capacity)
+            self.claims.grow(capacity)
             self.backlog.grow(capacity)
 
     def forget(self, slot: int) -> None:
         """Drops what was learned about an endpoint that left, once nothing runs there."""
         self.speed.reset(slot)
+        self.claims.reset(slot)
         self.backlog.reset(slot)
+
+    def others_ms(self, waiting: _Number, running: _Number, factor: _Number) -> _Number:
+        """By how much so many requests of others make a first token later, if they are like own ones."""
+        speed = self.speed
+        return factor * (waiting * (self.claims.usual_tokens * speed.token_ms) + (waiting + running) * speed.request_ms)
 
     def apply(self, event: Event) -> None:
         """Accounts for one event."""
@@ -162,6 +184,7 @@ class Ledger:
             max_age_s=event.max_age_s,
             blocks=event.blocks,
             is_guess=event.is_guess,
+            is_whole=event.is_whole,
         )
         self._open[event.decision_id] = reservation
         self._by_age.setdefault(event.max_age_s, OrderedDict())[event.decision_id] = reservation
@@ -222,8 +245,12 @@ class Ledger:
             requests, held = float(self.in_flight[slot]), float(self.held_tokens[slot])
             work_ms = factor * speed.prefill_ms(reservation.uncached_tokens, reservation.prompt_tokens)
             wait_ms = self.backlog.left_ms(slot, at) if speed.is_learned else self.backlog.owed_at(slot)
-            due_at, place = self.backlog.enter(slot, at, work_ms, factor * speed.step_ms(requests, held))
-            reservation.sent = Sent(wait_ms, work_ms, requests, held, due_at, place)
+            step_ms = factor * speed.step_ms(requests, held)
+            due_at, place = self.backlog.enter(slot, at, work_ms, step_ms)
+            claimed_ms = self.others_ms(*self.gauges.foreign_at(slot, at), factor) if self.gauges.has_foreign else 0.0
+            own_ms = wait_ms + work_ms + step_ms
+            self.claims.sent(slot, own_ms, claimed_ms, reservation.uncached_tokens, len(self._slots))
+            reservation.sent = Sent(wait_ms, work_ms, step_ms, claimed_ms, requests, held, due_at, place)
         if slot != _NOWHERE:
             self.index.begin(slot, reservation.blocks, float(self.decoding[slot]) * self._mean_age())
         self._count(reservation, +1)
@@ -248,14 +275,20 @@ class Ledger:
         self.backlog.leave(slot, sent.work_ms, is_done=True)
         reservation.sent = None
         if at > reservation.attempt_at:
+            ttft_ms = (at - reservation.attempt_at) * 1e3
+            if not self.speed.is_learned:
+                self.claims.unanswered(slot)
+            elif not reservation.is_whole:  # its first byte is its last, and tells nothing of others
+                self.claims.answered(slot, sent.wait_ms + sent.work_ms + sent.step_ms, sent.claimed_ms, ttft_ms)
             self.speed.learn(
                 slot,
-                (at - reservation.attempt_at) * 1e3,
+                ttft_ms,
                 wait_ms=sent.wait_ms,
                 uncached=reservation.uncached_tokens,
                 tokens=reservation.prompt_tokens,
                 requests=sent.requests,
                 held=sent.held,
+                is_whole=reservation.is_whole,
             )
 
     def _learn_late(self, event: RequestEnded) -> None:

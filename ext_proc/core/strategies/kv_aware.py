@@ -12,7 +12,8 @@ with λ arrivals per millisecond and utilisation ρ).
 Times are predicted from what was learned of these endpoints (`ext_proc.core.speed`), each with its own factor; before
 enough was learned, from a guess, whose ratios make the cost one in tokens: then the account of work has no clock to go
 by, and everything counts as waiting that has no first token yet. Scraped load of others is added to n, and to the wait
-as the usual prefill for each waiting request. *charges* are those beside work (`ext_proc.core.charges`).
+as the usual prefill for each waiting request, all as far as it has proved true (`ext_proc.core.claims`). *charges* are
+those beside work (`ext_proc.core.charges`).
 
 *burden* is what counts of the prefill. A part of it may copy a popular prefix: one that at least `COMMON_FAN_OUT`
 distinct prompts continue (`ext_proc.core.index`). Whoever comes with that prefix later finds it there, so they bear
@@ -124,6 +125,8 @@ def rank(view: View, rng: random.Random) -> Ranking:
     wait = backlog.wait_ms(slots, view.now) if speed.is_learned else backlog.owed_ms(slots)
     if view.fleet.gauges.has_foreign:
         waiting, running = view.fleet.gauges.foreign(slots, view.now)
+        worth = ledger.claims.believed(slots, ledger.others_ms(waiting, running, factor))
+        waiting, running = worth * waiting, worth * running
         wait = wait + waiting * factor * (view.mean_uncached * speed.token_ms)
         load = load + waiting + running
     prefill = factor * _alone_ms(prompt.tokens, prompt.uncached, speed)

@@ -15,8 +15,9 @@ def estimated(gauges: Gauges, in_flight: int, now: float, slot: int = 0) -> tupl
 
 
 def foreign(gauges: Gauges, now: float, slot: int = 0) -> tuple[float, float]:
-    """The others' waiting and running on one slot."""
+    """The others' waiting and running on one slot, asked for in both ways."""
     waiting, running = gauges.foreign(np.array([slot]), now)
+    assert gauges.foreign_at(slot, now) == pytest.approx((waiting[0], running[0]))
     return float(waiting[0]), float(running[0])
 
 
@@ -152,3 +153,14 @@ def test_nothing_is_ever_negative(words: list[tuple[float, int | None, int | Non
         assert waiting is None or found[0] == waiting
         assert running is None or found[1] == running
     assert min(*estimated(gauges, own, now), *foreign(gauges, now)) >= 0
+
+
+def test_queues_as_they_were_told() -> None:
+    """Own picks since then are not in them; old numbers fade, and nobody is nothing."""
+    gauges = Gauges(8)
+    slots = np.array([0, 1, 2])
+    assert gauges.queues(slots, 0.0) is None
+    gauges.told(0, 10.0, running=8, waiting=2, in_flight=0, decoding=0)
+    gauges.told(1, 10.0, running=1, waiting=1, in_flight=0, decoding=0)
+    assert gauges.queues(slots, 10.0) == (3, 9)
+    assert gauges.queues(slots, 10.0 + FRESH_S + HALF_LIFE_S) == (1.5, 4.5)

@@ -1,5 +1,6 @@
 """The ledger: playbooks, and that nothing is ever counted twice or left over, whatever the order of events."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,3 +246,46 @@ def test_conserves_under_any_order_of_events(events: list[Event | float]) -> Non
     assert not any(array.any() for array in (ledger.in_flight, ledger.queued_tokens, ledger.decoding))
     assert not ledger.decoding_tokens.any()
     assert ledger.expire(1e9) == 0
+
+
+def claiming_ledger(rows: int) -> tuple[Ledger, Slots, int]:
+    """One that has learned from so many first tokens of 100 ms; then A says that ten requests of others wait there."""
+    ledger, slots = new_ledger()
+    for number in range(rows):
+        ledger.apply(picked("d", at=float(number)))
+        ledger.apply(_first(number + 0.2, ttft_ms=100))
+        ledger.apply(_end(number + 0.3, ttft_ms=100))
+    slot = slots.acquire(A)
+    ledger.gauges.told(slot, float(rows), running=4, waiting=10, in_flight=0, decoding=0)
+    return ledger, slots, slot
+
+
+def test_first_tokens_check_what_was_claimed() -> None:
+    """Ten requests of others wait before this one, and it does not wait: they are not there."""
+    ledger, _, slot = claiming_ledger(20)
+    for number in range(3):
+        ledger.apply(picked("d", at=20.0 + number))
+        ledger.apply(_first(20.2 + number, ttft_ms=100))
+        ledger.apply(_end(20.3 + number, ttft_ms=100))
+    assert ledger.claims.worth[slot] == 0
+    ledger.forget(slot)
+    assert ledger.claims.worth[slot] < 1
+
+
+def test_first_tokens_confirm_what_was_claimed() -> None:
+    """Whoever waits as long as that much work takes has found it."""
+    ledger, _, slot = claiming_ledger(20)
+    claimed_ms = float(ledger.others_ms(10.0, 4.0, 1.0))
+    for number in range(3):
+        ledger.apply(picked("d", at=20.0 + number))
+        ledger.apply(_end(20.3 + number, ttft_ms=100 + claimed_ms))
+    assert ledger.claims.worth[slot] == pytest.approx(1.0, abs=0.1)
+
+
+def test_nothing_is_checked_before_times_are_known() -> None:
+    """A guess cannot tell who is late; the trial is to come."""
+    ledger, _, slot = claiming_ledger(2)
+    ledger.apply(picked("d", at=2.0))
+    ledger.apply(_first(2.2, ttft_ms=100))
+    assert ledger.claims.worth[slot] == 1
+    assert ledger.claims.believed(np.array([slot]), np.array([1e6])).tolist() == [0]
