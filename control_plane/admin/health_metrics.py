@@ -16,6 +16,29 @@ def endpoints(pools: Mapping[str, Any]) -> Iterator[Metric]:
     yield family
 
 
+def hardware(reads: Mapping[str, int], failing: int) -> Iterator[Metric]:
+    """How exporters of hardware numbers could be read; nothing while nobody asks them."""
+    if not reads:
+        return
+    family = CounterMetricFamily("kvpilot_gpu_reads", "pages of GPU exporters", labels=["result"])
+    for result in ("ok", "failed"):
+        family.add_metric([result], reads.get(result, 0))
+    yield family
+    yield GaugeMetricFamily(
+        "kvpilot_gpu_exporters_failing", "GPU exporters that could not be read the last time", failing
+    )
+
+
+def trials(counts: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
+    """How often kvpilot itself asked endpoints for a token, and what came of it."""
+    family = CounterMetricFamily(
+        "kvpilot_trials", "endpoints that failed and were asked for a token, by answer", labels=["pool", "result"]
+    )
+    for (pool, result), count in sorted(counts.items()):
+        family.add_metric([pool, result], count)
+    yield family
+
+
 def changes(counts: Mapping[str, int]) -> Iterator[Metric]:
     """How often endpoints came into a state, by engines' own numbers."""
     family = CounterMetricFamily(

@@ -1,8 +1,10 @@
 """Rules about what counts against an endpoint."""
 
+from control_plane.policy.checks_gpu import label_of_nobody, share_that_is_always_used
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.endpoint_health import COUNTING_ENGINES, EndpointHealth
+from control_plane.policy.gpu_health import GpuHealth
 from control_plane.policy.model import Pool
 from control_plane.policy.reader import BlockRule, Reader
 
@@ -27,6 +29,7 @@ def _memory_that_is_always_used(health: EndpointHealth, path: str, reader: Reade
 
 
 HEALTH_RULES: dict[type, tuple[BlockRule, ...]] = {
-    Pool: (_without_scrapes, _engine_that_does_not_count),
+    Pool: (_without_scrapes, label_of_nobody, _engine_that_does_not_count),
     EndpointHealth: (_memory_that_is_always_used,),
+    GpuHealth: (share_that_is_always_used,),
 }

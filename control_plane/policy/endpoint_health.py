@@ -3,6 +3,7 @@
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import OrWord
 from control_plane.policy.declare import Block, block, setting
+from control_plane.policy.gpu_health import GpuHealth
 from control_plane.policy.health_checks import CHECK_PATH
 from control_plane.policy.scalars import Boolean, Integer, Percent
 from control_plane.policy.units import Duration
@@ -58,6 +59,17 @@ class Probe(Block):
 
 
 @block()
+class Trial(Block):
+    """How an endpoint that failed is asked for one token, before a request is risked there."""
+
+    timeout_s: float = setting(
+        Duration("10ms", "60s"),
+        default=5.0,
+        doc="An answer that takes longer is no sign of life.",
+    )
+
+
+@block()
 class EndpointHealth(Block):
     """What counts against an endpoint, for picks and, mirrored, for Envoy.
 
@@ -93,10 +105,20 @@ class EndpointHealth(Block):
         "long and its counters stood still. A long prompt alone in an engine must be computed within it.",
     )
     probe: Probe | None = setting(
-        BlockOf(Probe),
+        OrWord(BlockOf(Probe), "off", "endpoints are not asked"),
         default=None,
-        absent=(None, "endpoints are not asked"),
         doc="An endpoint is unhealthy that is not ready, or does not say so in time; at once where nobody listens.",
+    )
+    gpu: GpuHealth | None = setting(
+        OrWord(BlockOf(GpuHealth), "off", "hardware is not looked at"),
+        default=None,
+        doc="An endpoint is unhealthy whose GPU has failed, and degraded while one is too hot.",
+    )
+    trial: Trial | None = setting(
+        OrWord(BlockOf(Trial), "off", "its pages or time must do"),
+        default=Trial(),
+        doc="Whether kvpilot itself asks an endpoint that was ejected, or answered with an error, for one token of the "
+        "pool's model; no request is sent there before that is answered.",
     )
     failures: int = setting(
         Integer(1, MAX_IN_A_ROW), default=3, doc="How often in a row something must be found before it counts."

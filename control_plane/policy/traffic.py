@@ -57,7 +57,9 @@ class Retries(Block):
     )
     retriable_status_codes: tuple[int, ...] = setting(
         ListOf(Integer(400, 599)),
-        default=(503,),
+        # Before the first byte the client has nothing of the answer, and another engine may well give one. What fails
+        # on several endpoints is rather the request's fault, and is not held against them.
+        default=(500, 502, 503),
         doc="Statuses that are tried again, given `retriable-status-codes` in `retryOn`.",
     )
     retriable_headers: tuple[str, ...] = setting(

@@ -116,6 +116,16 @@ class Signs:
                     Finding("heartbeat", is_bad=True, is_hard=True, why=f"nothing was heard of it for {age_s:.0f} s"),
                 )
 
+    def is_scraped(self, slot: int) -> bool:
+        """Whether its metrics could be read once."""
+        heard = self._heard.get(slot)
+        return heard is not None and heard.is_scraped
+
+    def is_still(self, slot: int, since: float) -> bool:
+        """Whether requests run there, and nothing was computed since then, as far as it counts that."""
+        heard = self._heard.get(slot)
+        return heard is not None and heard.tokens >= 0 and heard.moved_at <= since
+
     def reset(self, slot: int) -> None:
         """Forgets an endpoint."""
         self._heard.pop(slot, None)

@@ -54,6 +54,15 @@ FACTOR_PRIOR: Final = 20.0
 # One request tells at most that an endpoint is so many times slower or faster, and nobody is believed to be more.
 MOST_FACTOR: Final = 4.0
 
+# An endpoint that is suddenly another one (a GPU that throttles, a restart on other hardware) is noticed by so many
+# first tokens in a row that take so many times as long as was believed of it, or so many times less; then they count
+# for all that was known of it, as if they had been `JUMP_WEIGHT` ones. Less is wanted for the way back, since nobody is
+# believed to be slower than `MOST_FACTOR`. Noise of one kind of pods seldom reaches 2, let alone three times in a row.
+SURPRISE: Final = 5.0
+RELIEF: Final = 2.5
+SURPRISES: Final = 3
+JUMP_WEIGHT: Final = 20.0
+
 # Below this, times are noise of the clock and the network.
 LEAST_MS: Final = 1.0
 
@@ -81,6 +90,8 @@ class Speed:
         self.factor: FloatArray = np.ones(capacity)
         self._logs = np.zeros(capacity)
         self._weights = np.zeros(capacity)
+        self._surprises: dict[int, tuple[bool, tuple[float, ...]]] = {}
+        self._begun = 0
         self._scale_log = 0.0
         self._squares = np.zeros((_SIZE, _SIZE))
         self._products = np.zeros(_SIZE)
@@ -114,6 +125,7 @@ class Speed:
     def resume(self, slot: int, pace: Pace) -> None:
         """Goes on with what was known of an endpoint before it was reset."""
         self.factor[slot], self._logs[slot], self._weights[slot] = pace
+        self._surprises.pop(slot, None)
 
     def prefill_ms(self, uncached: int, tokens: int) -> float:
         """What a prompt of `tokens` adds to the work of an endpoint of factor 1."""
@@ -124,9 +136,25 @@ class Speed:
         return self.base_ms + self.request_ms * requests + self.held_ms * held
 
     def learn(
-        self, slot: int, ttft_ms: float, *, wait_ms: float, uncached: int, tokens: int, requests: float, held: float
+        self,
+        slot: int,
+        ttft_ms: float,
+        *,
+        wait_ms: float,
+        uncached: int,
+        tokens: int,
+        requests: float,
+        held: float,
+        is_whole: bool = False,
     ) -> None:
-        """Takes in one first token, with what the endpoint had when its request was sent there."""
+        """Takes in one first token, with what the endpoint had when its request was sent there.
+
+        `is_whole`: the answer came in one piece. That is taken for want of anything better, until `ENOUGH` others are
+        known.
+        """
+        if is_whole and self._begun >= ENOUGH:
+            return
+        self._begun += not is_whole
         ttft_ms = max(LEAST_MS, ttft_ms)
         own_ms = max(LEAST_MS, self.prefill_ms(uncached, tokens) + self.step_ms(requests, held))
         factor = float(self.factor[slot])
@@ -162,13 +190,30 @@ class Speed:
     def _judge(self, slot: int, ratio: float) -> None:
         """Takes in how many times as long as on an endpoint of factor 1 something took."""
         most = math.log(MOST_FACTOR)
-        self._logs[slot] += min(most, max(-most, math.log(ratio))) - FACTOR_SHARE * self._logs[slot]
+        log = min(most, max(-most, math.log(ratio)))
+        self._logs[slot] += log - FACTOR_SHARE * self._logs[slot]
         self._weights[slot] += 1.0 - FACTOR_SHARE * self._weights[slot]
+        self._notice(slot, ratio, log)
         logs = self._logs / (self._weights + FACTOR_PRIOR)
         # θ speaks for the usual endpoint: what all have in common is its part.
         seen = self._weights > 0
         logs[seen] -= np.median(logs[seen])
         np.exp(np.clip(logs, -most, most), out=self.factor)
+
+    def _notice(self, slot: int, ratio: float, log: float) -> None:
+        """Whether an endpoint has become another one."""
+        surprise = ratio / float(self.factor[slot])
+        if 1.0 / RELIEF < surprise < SURPRISE:
+            self._surprises.pop(slot, None)
+            return
+        is_slower = surprise > 1
+        was_slower, logs = self._surprises.get(slot, (is_slower, ()))
+        logs = (*logs, log) if was_slower is is_slower else (log,)
+        self._surprises[slot] = is_slower, logs
+        if len(logs) >= SURPRISES:
+            self._weights[slot] = JUMP_WEIGHT
+            self._logs[slot] = (JUMP_WEIGHT + FACTOR_PRIOR) * min(logs, key=abs)
+            del self._surprises[slot]
 
     def _solve(self) -> None:
         """Fits θ; a coefficient that would come out negative is left out, since nothing takes less than no time."""

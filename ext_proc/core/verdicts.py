@@ -21,8 +21,12 @@ from typing import Final, Literal
 
 from ext_proc.core.settings import HealthSettings
 
-Sign = Literal["scrapes", "heartbeat", "kv-memory", "progress", "probe"]
-"""What a finding is about: pages that cannot be read, silence, memory, tokens that do not come, being ready."""
+Sign = Literal[
+    "scrapes", "heartbeat", "kv-memory", "progress", "probe",
+    "gpu-fault", "gpu-past", "gpu-heat", "gpu-memory", "gpu-load",
+]  # fmt: skip
+"""What a finding is about: pages that cannot be read, silence, memory, tokens that do not come, being ready; and what
+hardware tells (`ext_proc.core.gpu_signs`)."""
 
 
 class State(Enum):
@@ -40,6 +44,11 @@ MEANS: Final[Mapping[Sign, State]] = {
     "kv-memory": State.DEGRADED,
     "progress": State.UNHEALTHY,
     "probe": State.UNHEALTHY,
+    "gpu-fault": State.UNHEALTHY,
+    "gpu-past": State.DEGRADED,
+    "gpu-heat": State.DEGRADED,
+    "gpu-memory": State.DEGRADED,
+    "gpu-load": State.DEGRADED,
 }
 """What an endpoint is while a side of it is bad."""
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from control_plane.demo.conversations import text
 from tests.kit.fleet import quick_fleet
@@ -79,7 +80,10 @@ async def test_who_gets_no_requests_is_judged_by_probes(tmp_path: Path) -> None:
             await becomes(running, fleet["pod-2"].address)
             await becomes(running, fleet["pod-1"].address, flag="degraded_eds_health")
             rows = (await running.kvpilot.get("/status"))["pools"]["a"]["endpoints"]
-            assert [row["health"] for row in rows] == ["healthy", "degraded", "unhealthy", "healthy"]
+            states = [row["health"] for row in rows]
+            # Its probes are refused, and then the request for one token by which that is made sure, too.
+            assert states[2] in ("unhealthy", "ejected")
+            assert [*states[:2], states[3]] == ["healthy", "degraded", "healthy"]
             assert "cannot connect" in rows[2]["why"]
             answer = await running.chat("llama", text(1, 30), stream=False, max_tokens=2)
             decision = await running.decision(answer.decision)
@@ -88,3 +92,40 @@ async def test_who_gets_no_requests_is_judged_by_probes(tmp_path: Path) -> None:
             await fleet["pod-2"].start()
             await becomes(running)
             await becomes(running, flag="degraded_eds_health")
+
+
+async def test_a_failed_gpu(tmp_path: Path) -> None:
+    """A pod's GPU falls off the bus, as its exporter tells, while the pod serves on: it gets nothing more, from picks
+    and from Envoy, and `/status` says why; when the exporter tells of no error any more it serves as before."""
+    async with quick_fleet(4, "llama") as fleet:
+        hardware = (
+            "gpu: {url: 'http://{host}:{port}/gpu-metrics', interval: 200ms}, mirror: {after: 0s, clearAfter: 0s}"
+        )
+        policy = PolicyText(
+            pools={"a": fleet.addresses},
+            models={"llama": "a"},
+            strategy="round-robin",
+            pool=f"health: {{{hardware}}}, trafficPolicy: {{outlierDetection: off}}",
+        )
+        async with mesh(tmp_path, policy) as running:
+            broken = fleet["pod-2"]
+
+            async def row() -> Any:
+                rows = (await running.kvpilot.get("/status"))["pools"]["a"]["endpoints"]
+                return next(row for row in rows if row["address"] == broken.address)
+
+            async def is_well() -> bool:
+                return "gpus" in await row() and (await row())["health"] == "healthy"
+
+            await eventually(is_well, "the GPU to be looked at")
+            await broken.set_fault({"kind": "gpu", "xid": 79})
+            await becomes(running, broken.address)
+            found = await row()
+            assert (found["health"], found["why"]) == ("unhealthy", "GPU GPU-pod-2 has error XID 79")
+            answers = [await running.chat("llama", text(n, 30), stream=False, max_tokens=2) for n in range(12)]
+            assert [answer.error for answer in answers if not answer.ok] == []
+            assert broken.address not in {answer.headers.get("x-kvpilot-pod") for answer in answers}
+            assert "kvpilot_gpu_reads_total" in await running.kvpilot.text("/metrics")
+            await broken.set_fault(None)
+            await becomes(running)
+            await eventually(is_well, "the GPU to be well again")

@@ -43,6 +43,8 @@ def test_off() -> None:
     """Each input by itself."""
     found = health("health: {heartbeatTimeout: off, maxKvUsage: off, stuckAfter: off, mirror: off}")
     assert (found.heartbeat_timeout_s, found.max_kv_usage, found.stuck_after_s, found.mirror) == (None,) * 4
+    asked = health("health: {probe: off, gpu: off, trial: off}")
+    assert (asked.probe, asked.gpu, asked.trial) == (None,) * 3
 
 
 @pytest.mark.parametrize(

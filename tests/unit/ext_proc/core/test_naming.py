@@ -15,7 +15,7 @@ from ext_proc.core.health import BACK_OFF_S
 from ext_proc.core.levels import Group, levels
 from ext_proc.core.naming import Naming, name
 from ext_proc.core.record import MAX_CANDIDATES
-from ext_proc.core.settings import EndpointSettings
+from ext_proc.core.settings import EndpointSettings, ShareSettings
 from ext_proc.core.strategies.table import STRATEGIES
 from ext_proc.core.strategies.table import strategy as make
 from ext_proc.core.strategies.view import Prompt, View
@@ -79,29 +79,30 @@ def test_one_level_is_as_the_strategy_says() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_nearer_level_comes_first(strategy: str) -> None:
-    """The first names are of level 0 under every strategy, and the next level only fills the list."""
+    """The first name is of level 0 under every strategy; of the others one is of the next level."""
     pool = Pool(1, 0, 1, 0, 2, strategy=strategy)
     for turn in range(8):
         named = pool.named(turn=turn, seed=turn)
-        assert set(named[:2]) == {1, 3}
-        assert named[2] in {0, 2}
+        assert {named[0], named[2]} == {1, 3}
+        assert named[1] in {0, 2}
 
 
-def test_the_last_try_leaves_the_level() -> None:
-    """A level of which nobody is known to be gone yet may be gone as a whole; the first two tries stay there."""
-    assert Pool(0, 0, 0, 1, 2).named(turn=1) == [1, 2, 3]
+def test_the_second_try_leaves_the_level() -> None:
+    """A level of which nobody is known to be gone yet may be gone as a whole; the third try comes back to it."""
+    assert Pool(0, 0, 0, 1, 2).named(turn=1) == [1, 3, 2]
+    assert Pool(0, 0, 1, 2).named(turn=1) == [1, 2, 0]
     assert Pool(0, 0, 0, 0).named(turn=1) == [1, 2, 3]
     naming = Pool(*[0] * 20, 1).name()
-    assert naming.addresses[-1] == naming.candidates.addresses[-1] == _address(20)
+    assert naming.addresses[1] == naming.candidates.addresses[-1] == _address(20)
     assert len(set(naming.candidates.addresses)) == MAX_CANDIDATES
 
 
-def test_the_last_try_is_beyond_the_level_and_trusted() -> None:
+def test_the_second_try_is_beyond_the_level_and_trusted() -> None:
     """In doubt, who answered lately in the next level goes before who answered lately in this one."""
     pool = Pool(0, 0, 0, 0, 1, 1)
     pool.scraped(2, 5)
     pool.refused(3)
-    assert pool.named(turn=0) == [0, 1, 5]
+    assert pool.named(turn=0) == [0, 5, 1]
     pool = Pool(0, 0, 0, 0, 1, 1)
     pool.scraped(2)
     pool.refused(3)
@@ -128,7 +129,7 @@ def test_another_machine_is_not_sought_beyond_the_record() -> None:
     machines = {pool.fleet.slots.acquire(_address(number)): str(number // 7) for number in range(9)}
     pool.levels = replace(pool.levels, domains=Domains(machines, {}))
     naming = pool.name()
-    assert [_number(address) for address in naming.addresses] == [0, 1, 8]
+    assert [_number(address) for address in naming.addresses] == [0, 8, 1]
     assert set(naming.addresses) <= set(naming.candidates.addresses)
 
 
@@ -191,12 +192,12 @@ def test_doubt_ends_when_it_is_refuted() -> None:
     assert pool.named(turn=0, now=1.0) == [0, 1, 2]
 
 
-def test_trust_may_leave_the_level_for_the_last_try() -> None:
-    """Untried ones nearby are named first, one that lives further away last."""
+def test_trust_may_leave_the_level() -> None:
+    """Untried ones nearby are named, and one that lives further away."""
     pool = Pool(0, 0, 0, 0, 1)
     pool.scraped(4)
     pool.refused(3)
-    assert pool.named() == [0, 1, 4]
+    assert pool.named() == [0, 4, 1]
 
 
 _STEP = st.tuples(st.sampled_from(["refused", "scraped", "picked"]), st.integers(0, 7), st.floats(0, 3))
@@ -242,6 +243,51 @@ def test_lists_keep_the_rules(
     priority_of = {slots.acquire(_address(number)): priority for number, priority in enumerate(priorities)}
     behind = [slot for slot in healthy if priority_of[slot] > priority_of[named[0]]]
     if len(named) == MAX_NAMED and behind and not sure:
-        assert priority_of[named[-1]] > priority_of[named[0]]
+        assert priority_of[named[1]] > priority_of[named[0]]
     assert set(naming.addresses) <= set(naming.candidates.addresses)
     assert len(naming.candidates.addresses) <= MAX_CANDIDATES
+
+
+def shared(pool: Pool, *percents: int) -> Pool:
+    """The pool, whose levels have these shares of the requests."""
+    endpoints = [EndpointSettings(address=_address(n), priority=n // 2) for n in range(2 * len(percents))]
+    shares = [ShareSettings(priority=n, percent=each, why="failover from za") for n, each in enumerate(percents)]
+    pool.levels = levels(endpoints, pool.fleet.slots, shares)
+    return pool
+
+
+def lot_named(pool: Pool, lot: float, now: float = 0.0) -> tuple[list[int], str]:
+    """Who is named for the request of this lot, and the reason's last words."""
+
+    def view(group: Group) -> View:
+        return View(group.slots, group.weights, pool.fleet, now, 0, 1_000.0, None)
+
+    naming = name(pool.levels, pool.fleet, pool.strategy, view, now, random.Random(0), lot=lot)
+    return [_number(address) for address in naming.addresses], naming.reason.rpartition("; ")[2]
+
+
+def test_a_request_begins_at_the_level_of_its_lot() -> None:
+    """The other names are of the nearest levels then; one of a full list is of another level, nearer or not."""
+    pool = shared(Pool(0, 0, 1, 1, 2, 2), 50, 50, 0)
+    assert lot_named(pool, 20.0)[0] == [0, 2, 1]
+    assert lot_named(pool, 70.0) == ([2, 0, 3], "priority 1: failover from za")
+    pool.refused(3)
+    assert lot_named(pool, 70.0)[0] == [2, 0, 1]
+
+
+def test_a_level_that_is_gone_is_no_share() -> None:
+    """At once, and the reason does not speak of the share."""
+    pool = shared(Pool(0, 0, 1, 1, 2, 2), 0, 100, 0)
+    pool.refused(2, 3)
+    assert lot_named(pool, 70.0)[0] == [0, 4, 1]
+    pool.refused(0, 1)
+    assert lot_named(pool, 70.0) == ([4, 5], "priority 2, nobody nearer may be named")
+
+
+def test_a_trial_comes_before_the_share() -> None:
+    """Of the level that requests have left; the retries go where the share is."""
+    pool = shared(Pool(0, 0, 1, 1), 0, 100)
+    pool.refused(0, 1)
+    assert lot_named(pool, 70.0)[0] == [2, 3]
+    named, reason = lot_named(pool, 70.0, now=BACK_OFF_S)
+    assert (named, reason) == ([0, 2, 3], "on trial")

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.decision import Named
-from ext_proc.core.events import AttemptEnded, FirstToken, Probed, Scraped, ScrapeFailed
+from ext_proc.core.events import AttemptEnded, FirstToken, Probed, RequestEnded, Scraped, ScrapeFailed, Tried
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
-from ext_proc.core.settings import EndpointSettings, HealthSettings, PickerSettings, PoolSettings
+from ext_proc.core.settings import EndpointSettings, HealthSettings, PickerSettings, PoolSettings, TrialSettings
 from ext_proc.core.verdicts import State
 
 NAMES = tuple(f"10.0.0.{n}:80" for n in range(1, 5))
@@ -288,3 +288,138 @@ def test_whatever_engines_tell(taken: list[tuple[str, str]]) -> None:
             assert down.isdisjoint(named)
             if len(worse) <= 2 and len(down | worse) < len(NAMES):
                 assert named[0] not in worse
+
+
+def streamed(bench: Bench, now: float) -> tuple[str, str]:
+    """A stream, and who was named for it first."""
+    body = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "hi"}]}'
+    facts = RequestFacts(cluster="pool/p", route="", path="/v1/chat/completions", headers={}, body=body)
+    answer = bench.picker.decide(facts, now, bench.rng)
+    assert isinstance(answer, Named), answer
+    assert answer.first_byte_ms is not None
+    return answer.decision_id, answer.endpoints[0]
+
+
+def test_headers_without_a_token() -> None:
+    """Three streams at one endpoint begin with headers and never have a byte: it is out; who has one is not."""
+    bench = Bench()
+    for second in range(3 * len(NAMES)):
+        decision_id, address = streamed(bench, float(second))
+        if address != A:
+            bench.picker.apply(FirstToken(decision_id=decision_id, address=address, at=second + 0.1, ttft_ms=100.0))
+        bench.picker.expire(float(second))
+    for second in range(3 * len(NAMES), 60):
+        bench.picker.expire(float(second))
+    assert bench.word(A, 60.0)["health"] in ("ejected", "half-open")
+    assert {bench.word(each, 60.0)["health"] for each in (B, C, D)} == {"healthy"}
+
+
+TRIED = HealthSettings(trial=TrialSettings())
+
+
+def ejected(bench: Bench, address: str, at: float) -> None:
+    """A connection was refused."""
+    bench.picker.apply(
+        AttemptEnded(decision_id="x", address=address, at=at, status=503, flags=("UF",), failure="refused")
+    )
+
+
+def test_a_token_of_ones_own_comes_before_any_request() -> None:
+    """Pages that answer are no reason to send anybody there; two tokens are enough to be named again."""
+    bench = Bench(TRIED)
+    bench.scrape(A, 0.5)
+    ejected(bench, A, 1.0)
+    for n in range(20):
+        bench.scrape(A, 2.0 + n)
+    assert A not in bench.first(40.0)
+    assert bench.picker.due_trials(40.0, 8) == [A]
+    assert bench.picker.due_trials(40.1, 8) == []
+    bench.picker.apply(Tried(address=A, at=40.2, started_at=40.0, status=200))
+    assert bench.word(A, 40.3)["health"] == "half-open"
+    assert bench.picker.due_trials(41.3, 8) == [A]
+    bench.picker.apply(Tried(address=A, at=41.4, started_at=41.3, status=200))
+    assert bench.word(A, 41.5)["health"] == "healthy"
+    bench.picker.apply(Tried(address="10.9.9.9:1", at=42.0, started_at=41.0, status=200))
+
+
+def test_pages_are_the_sign_where_no_token_can_be_had() -> None:
+    """It knows no page to ask on: then being read after the ejection must do, unless its counters stand still."""
+    bench = Bench(TRIED)
+    bench.scrape(A, 0.5, running=1, generation_tokens=5)
+    ejected(bench, A, 1.0)
+    assert bench.picker.due_trials(2.0, 8) == [A]
+    bench.picker.apply(Tried(address=A, at=2.1, started_at=2.0, status=404))
+    assert A not in bench.first(20.0)
+    bench.scrape(A, 21.0, running=1, generation_tokens=5)
+    assert A not in bench.first(21.5), "one runs, and nothing was computed"
+    bench.scrape(A, 22.0, running=1, generation_tokens=6)
+    assert A in bench.first(22.5)
+
+
+def test_a_page_that_fails_again_is_no_sign() -> None:
+    """Without tries of our own: dead, alive, and dead again before anybody was sent there."""
+    bench = Bench()
+    bench.scrape(A, 0.5)
+    ejected(bench, A, 1.0)
+    assert A not in bench.first(30.0)
+    bench.scrape(A, 31.0)
+    assert bench.word(A, 31.0)["health"] == "half-open"
+    bench.picker.apply(ScrapeFailed(address=A, at=31.5, reason="no"))
+    assert A not in bench.first(32.0)
+
+
+def test_time_does_where_nobody_looks() -> None:
+    """No pages, no tries: half open after the back-off, as ever; so it is when tries are switched off meanwhile."""
+    bench = Bench()
+    ejected(bench, A, 1.0)
+    assert A in bench.first(2.5)
+    bench = Bench(TRIED)
+    ejected(bench, A, 1.0)
+    assert A not in bench.first(20.0)
+    bench.picker.apply_settings(bench.settings(HealthSettings()))
+    assert A in bench.first(20.0)
+
+
+def test_who_embeds_is_not_asked_for_tokens() -> None:
+    """Nobody knows what it would answer: pages or time decide, as without tries."""
+    bench = Bench(TRIED)
+    body = b'{"model": "m", "input": "hi"}'
+    for second in range(len(NAMES)):
+        facts = RequestFacts(cluster="pool/p", route="", path="/v1/embeddings", headers={}, body=body)
+        answer = bench.picker.decide(facts, float(second), bench.rng)
+        assert isinstance(answer, Named), answer
+        served = RequestEnded(decision_id=answer.decision_id, at=second + 0.5, status=200, served=answer.endpoints[0])
+        bench.picker.apply(served)
+    ejected(bench, A, 5.0)
+    assert bench.picker.due_trials(7.0, 8) == []
+    assert A in bench.first(7.0)
+
+
+def test_an_error_makes_suspect() -> None:
+    """One 500 for a request, two for us: ejected within the time of two looks."""
+    bench = Bench(TRIED)
+    bench.picker.apply(AttemptEnded(decision_id="x", address=A, at=1.0, status=500))
+    for at in (1.1, 1.2):
+        assert bench.picker.due_trials(at, 8) == [A]
+        bench.picker.apply(Tried(address=A, at=at, started_at=at, status=500))
+    assert bench.word(A, 1.3)["health"] == "ejected"
+    assert bench.word(B, 1.3)["health"] == "healthy"
+
+
+def test_silence_makes_suspect() -> None:
+    """Pages that cannot be read any more, or a probe in vain: a token is asked for, and who is gone is out before any
+    request; whose pages alone are broken answers, and is not asked again for that."""
+    bench = Bench(TRIED)
+    for name in (A, B):
+        bench.scrape(name, 1.0)
+    for at in (2.0, 3.0, 4.0):
+        assert bench.picker.due_trials(at, 8) == []
+        for name in (A, B):
+            bench.picker.apply(ScrapeFailed(address=name, at=at, reason="cannot connect"))
+    bench.picker.apply(Probed(address=C, at=4.0, fault="cannot connect", is_refused=True))
+    assert sorted(bench.picker.due_trials(4.5, 8)) == [A, B, C]
+    bench.picker.apply(Tried(address=A, at=4.6, started_at=4.5, is_refused=True))
+    bench.picker.apply(Tried(address=B, at=4.6, started_at=4.5, status=200))
+    bench.picker.apply(Tried(address=C, at=4.6, started_at=4.5, is_refused=True))
+    assert [bench.word(name, 4.7)["health"] for name in (A, B, C, D)] == ["ejected", "degraded", "ejected", "healthy"]
+    assert bench.picker.due_trials(5.59, 8) == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.speed import ENOUGH, GUESS, MOST_FACTOR, SETTLED, Speed
+from ext_proc.core.speed import ENOUGH, GUESS, MOST_FACTOR, SETTLED, SURPRISES, Speed
 
 
 def taught(rows: int, *, slow: float = 1.0, scale: float = 1.0, noise: float = 0.1) -> Speed:
@@ -81,3 +81,38 @@ def test_nothing_that_is_told_makes_time_negative(rows: list[tuple[int, float, f
     assert np.isfinite(coefficients).all()
     assert speed.factor.min() >= 1 / MOST_FACTOR - 1e-9
     assert speed.factor.max() <= MOST_FACTOR + 1e-9
+
+
+def test_an_endpoint_that_becomes_another_one_is_noticed_at_once() -> None:
+    """Ten times slower from one moment on: believed after three first tokens; and three to believe that it is over."""
+    speed = taught(600)
+    usual_ms = 12 + 0.03 * 1_000 + 1e-6 * 1_000 * 500
+    for n in range(SURPRISES):
+        assert speed.factor[1] == pytest.approx(1.0, abs=0.3), n
+        speed.learn(1, 10 * usual_ms, wait_ms=0, uncached=1_000, tokens=1_000, requests=0, held=0)
+    assert speed.factor[1] == pytest.approx(MOST_FACTOR, rel=0.1)
+    assert speed.factor[0] == pytest.approx(1.0, abs=0.1)
+    for _ in range(SURPRISES + 1):
+        speed.learn(1, usual_ms / 1.1, wait_ms=0, uncached=1_000, tokens=1_000, requests=0, held=0)
+    assert speed.factor[1] == pytest.approx(1.0, abs=0.3)
+
+
+def test_two_surprises_and_a_usual_one_are_noise() -> None:
+    """It stays what it was, but for the little that each request says."""
+    speed = taught(600)
+    for factor in (10, 10, 1, 10, 10, 1):
+        speed.learn(1, factor * 42.5, wait_ms=0, uncached=1_000, tokens=1_000, requests=0, held=0)
+    assert speed.factor[1] < 1.3
+
+
+def test_whole_answers_teach_only_for_want_of_others() -> None:
+    """Their first byte is their last; a pool where nothing is streamed learns from them all the same."""
+    speed = taught(2 * SETTLED)
+    before = speed.as_dict()
+    for _ in range(50):
+        speed.learn(0, 9_000.0, wait_ms=0, uncached=10, tokens=10, requests=0, held=0, is_whole=True)
+    assert speed.as_dict() == before
+    alone = Speed(8)
+    for _ in range(ENOUGH):
+        alone.learn(0, 9_000.0, wait_ms=0, uncached=10, tokens=10, requests=0, held=0, is_whole=True)
+    assert alone.is_learned
