@@ -3,14 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
+# More than four would start so many processes at once that each is late.
+PARALLEL ?= -n auto --maxprocesses 4
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-long lint types unit conformance e2e e2e-vllm bench bench-report lock
+.PHONY: help venv demo test test-long lint types unit conformance e2e e2e-vllm bench bench-report soak lock
 
 help:
 	@echo "make demo   install into .venv and watch a real Envoy follow the picker"
 	@echo "make test   install into .venv and run lint, types, unit, conformance and e2e tests"
-	@echo "others: venv lint types unit conformance e2e e2e-vllm bench bench-report test-long lock"
+	@echo "others: venv lint types unit conformance e2e e2e-vllm bench bench-report soak test-long lock"
 
 venv: $(STAMP)
 
@@ -39,13 +41,15 @@ types: venv
 	$(BIN)/mypy
 
 unit: venv
-	$(PYTEST) tests/unit -q
+	$(PYTEST) tests/unit -q $(PARALLEL) --dist worksteal
 
+# By file: the tests of one share an Envoy.
 conformance: venv
-	$(PYTEST) tests/conformance -q
+	$(PYTEST) tests/conformance -q $(PARALLEL) --dist loadfile
 
 e2e: venv
-	$(PYTEST) tests/e2e -q -m "not long"
+	$(PYTEST) tests/e2e -q -m "not long and not alone" $(PARALLEL) --dist worksteal
+	$(PYTEST) tests/e2e -q -m "alone and not long"
 
 test-long: venv
 	$(PYTEST) tests -q -m long
@@ -75,6 +79,10 @@ bench: venv
 # TRACES: a folder with the Mooncake and Azure traces; without it, made traffic only. ARGS: --only NAME, --jobs N, …
 bench-report: venv
 	$(BIN)/python -m bench.report --json docs/benchmarks.json $(if $(TRACES),--traces $(TRACES)) $(ARGS)
+
+# An hour of mixed faults. ARGS: --minutes M, --rate R, --seed S, --logs DIR.
+soak: venv
+	$(BIN)/python -m bench.soak $(ARGS)
 
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 -q --no-annotate --no-header -o constraints.txt

@@ -23,6 +23,9 @@ class Sent:
 
     is_ok: bool = True
     is_timed_out: bool = False
+    is_left: bool = False
+    """The client went away before the end, as it was told to: nothing was lost."""
+
     pod: str = ""
     """Who answered, as far as anybody told."""
 
@@ -33,12 +36,12 @@ class Sent:
     @property
     def is_lost(self) -> bool:
         """It failed before a byte of a good answer: another pod could have answered it."""
-        return not self.is_ok and not self.is_timed_out and self.status != 200
+        return not self.is_ok and not self.is_timed_out and not self.is_left and self.status != 200
 
     @property
     def is_cut(self) -> bool:
         """It broke off midway."""
-        return not self.is_ok and not self.is_timed_out and self.status == 200
+        return not self.is_ok and not self.is_timed_out and not self.is_left and self.status == 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

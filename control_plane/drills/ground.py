@@ -47,6 +47,8 @@ def fault_of(step: Step) -> dict[str, object]:
             told["factor"] = step.factor
         case "status":
             told["code"] = step.code
+        case "gpu":
+            told["xid"] = step.xid
         case "cut":
             told["after_chunks"] = step.after_chunks
         case _:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from control_plane.drills.facts import Facts, Phase, Sent
-from control_plane.drills.model import AddedDelay, Drill, Share, Step
+from control_plane.drills.model import AddedDelay, Afterwards, Drill, Share, Step
 
 WARM_UP_S: Final = 1.0
 """The first requests meet cold connections and caches: they are no measure of how it was before."""
@@ -68,6 +68,8 @@ def _of_step(step: Step, phase: Phase, drill: Drill, facts: Facts) -> Iterator[V
     yield from _delays(path, bounds.added_delay, phase, drill, facts)
     if bounds.recovers_within_s is not None:
         yield _recovers(f"{path}.recoversWithin", bounds.recovers_within_s, phase, facts)
+    for number, afterwards in enumerate(bounds.afterwards):
+        yield _afterwards(f"{path}.afterwards[{number}]", afterwards, phase, facts)
     if bounds.labelled is not None:
         yield _labelled(f"{path}.labelled", bounds.labelled, phase, facts)
 
@@ -170,6 +172,19 @@ def _recovers(path: str, within_s: float, phase: Phase, facts: Facts) -> Verdict
         back = [min((one.sent_s for one in after if one.decision), default=math.inf)]
     took = max(back) - phase.ended_s
     return Verdict(path, wanted, f"{took:.2f} s" if math.isfinite(took) else "never", took <= within_s)
+
+
+def _afterwards(path: str, bound: Afterwards, phase: Phase, facts: Facts) -> Verdict:
+    when = f"{bound.from_s:g} to {bound.to_s:g} s after it"
+    wanted = f"{bound.least} to {bound.most} % of the answers, {when}"
+    if phase.ended_s is None:
+        return Verdict(path, wanted, "it has not ended", holds=False)
+    begin, end = phase.ended_s + bound.from_s, phase.ended_s + bound.to_s
+    answered = [one for one in facts.requests if begin <= one.sent_s < end and one.is_ok and one.pod]
+    own = sum(one.pod in phase.pods for one in answered)
+    share = 100 * own / len(answered) if answered else 0.0
+    found = f"{share:.0f} %, {own} of {len(answered)}"
+    return Verdict(path, wanted, found, bool(answered) and bound.least <= share <= bound.most)
 
 
 def _labelled(path: str, least: int, phase: Phase, facts: Facts) -> Verdict:

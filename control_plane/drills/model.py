@@ -44,10 +44,10 @@ MAX_TOKENS = 100_000
 MAX_COUNT = 1_000_000
 """Bounds that count requests: beyond what the longest drill sends."""
 
-POD_FAULTS = ("hang", "die", "refuse", "slow", "status", "cut", "failScrape", "lie", "stale")
+POD_FAULTS = ("hang", "die", "refuse", "slow", "status", "cut", "failScrape", "lie", "stale", "gpu")
 """What a running pod is told to do; also possible with a staging fleet."""
 
-PROCESS_FAULTS = ("kill", "freeze", "restart")
+PROCESS_FAULTS = ("kill", "freeze", "stutter", "restart")
 """What is done to a process, a pod's or kvpilot's own."""
 
 FAULTS = (*POD_FAULTS, *PROCESS_FAULTS, "rollingRestart", "breakPolicy")
@@ -67,6 +67,9 @@ class Load(Block):
 
     rate: int = setting(Integer(1, MAX_RATE), default=20, doc="Requests per second.")
     streamed: int = setting(Percent(), default=50, doc="How many of them are streamed.")
+    leaving: int = setting(
+        Percent(), default=0, doc="How many of the clients leave 0.2 s after asking, answered or not."
+    )
     models: tuple[str, ...] = setting(
         ListOf(_SOME_TEXT), default=(), absent=((), "all of the policy"), doc="The models that are asked for, in turn."
     )
@@ -110,6 +113,16 @@ class AddedDelay(Block):
 
 
 @block()
+class Afterwards(Block):
+    """What part of all answers its pods may have, together, in some time after the step."""
+
+    from_s: float = setting(_TIME, default=0.0, doc="Counted are requests sent so long after its end, and later,")
+    to_s: float = setting(_SOME_TIME, doc="and earlier than so long after it.")
+    most: int = setting(Percent(), default=100, doc="Their share of the answers, at most: a way back that is gradual.")
+    least: int = setting(Percent(), default=0, doc="The same, at least: a way back that comes to its end.")
+
+
+@block()
 class StepBounds(Block):
     """What a step may cost; what is not given is not looked at."""
 
@@ -141,6 +154,9 @@ class StepBounds(Block):
         absent=(None, "not looked at"),
         doc="How long after its end each of its pods answers requests again, or the picker picks.",
     )
+    afterwards: tuple[Afterwards, ...] = setting(
+        ListOf(BlockOf(Afterwards)), default=(), doc="How fast its pods have their part again, and how slowly."
+    )
     labelled: int | None = setting(
         Percent(),
         default=None,
@@ -161,13 +177,15 @@ class Step(Block):
     fault: str = setting(
         Choice(FAULTS),
         doc="`kill`: SIGKILL; a new process comes when the step ends. `freeze`: SIGSTOP: connections are taken, but "
-        "nothing is answered, as behind a network that drops packets. `restart`: SIGTERM and a new process, `count` "
+        "nothing is answered, as behind a network that drops packets. `stutter`: frozen for `pause`, running for 0.1 "
+        "s, and so on: everything is answered, most of it late. `restart`: SIGTERM and a new process, `count` "
         "times over the step. `rollingRestart`: each pod in turn is drained, restarted and put back. `breakPolicy`: "
         "the policy file is overwritten with one that has errors. The others are told to pods: `hang`: requests are "
         "taken and never answered. `die`: connections are reset before an answer. `refuse`: nothing listens. `slow`: "
         "every step of the engine takes `factor` times as long. `status`: the answer is `code`. `cut`: answers break "
         "off after `afterChunks` events. `failScrape`: metrics answer 500. `lie`: metrics tell of no load. `stale`: "
-        "metrics stay as they are.",
+        "metrics stay as they are. `gpu`: the pages about hardware (`/gpu-status`, `/gpu-metrics`) tell of the error "
+        "`xid`, and the pod serves on.",
     )
     pods: tuple[str, ...] = setting(
         ListOf(_ADDRESS, 1), default=(), doc="Whose fault it is, by their addresses in the policy."
@@ -178,17 +196,19 @@ class Step(Block):
         Choice(PROCESSES),
         default="",
         absent=("", "none"),
-        doc="A process of kvpilot instead of pods, for `kill`, `freeze` and `restart`. `picker` and `controlPlane` are "
-        "processes of their own with `apart`.",
+        doc="A process of kvpilot instead of pods, for `kill`, `freeze`, `stutter` and `restart`. `picker` and "
+        "`controlPlane` are processes of their own with `apart`.",
     )
     factor: float = setting(Decimal(0, 10_000), default=10.0, doc="How much slower `slow` is.")
     code: int = setting(Integer(400, 599), default=500, doc="What `status` answers.")
     after_chunks: int = setting(Integer(0, MAX_COUNT), default=3, doc="When `cut` cuts.")
+    xid: int = setting(Integer(1, 999), default=79, doc="The error that `gpu` tells of; 79 is a GPU off the bus.")
     everything: bool = setting(
         Boolean(),
         default=False,
         doc="`hang`, `die` and `status` are also of health checks and metrics, as of a whole process that is broken.",
     )
+    pause_s: float = setting(Duration("10ms", "60s"), default=0.4, doc="How long `stutter` freezes at a time.")
     count: int = setting(Integer(1, 1000), default=1, doc="How often `restart` restarts, evenly over the step.")
     bounds: StepBounds = setting(BlockOf(StepBounds), default=StepBounds(), doc="What it may cost.")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import aiohttp
 
 from control_plane.drills.clients import Clients
-from control_plane.drills.facts import Facts, Phase
+from control_plane.drills.facts import Facts, Phase, Sent
 from control_plane.drills.ground import FaultError, Ground
 from control_plane.drills.model import Drill, Step
 from control_plane.drills.reading import Place, chosen
@@ -31,12 +31,14 @@ async def play(
     places: tuple[Place, ...],
     models: tuple[str, ...],
     say: Callable[[str], None],
+    heard: Callable[[Sent], None] | None = None,
 ) -> Facts:
-    """The whole drill. `models` are those of the load. However it ends, what was broken is mended.
+    """The whole drill. `models` are those of the load; `heard` is told of each request at its end. However it ends,
+    what was broken is mended.
 
     Raises `NotReadyError` when nothing answers before the first step.
     """
-    clients = Clients(session, ground, drill.load, models)
+    clients = Clients(session, ground, drill.load, models, heard)
     await _ready(clients)
     watch = Watch(session, ground, drill.load.rate)
     begin = time.monotonic() + LEAD_S

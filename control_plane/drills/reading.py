@@ -10,7 +10,14 @@ from control_plane.policy.model import Policy
 from control_plane.policy.one_block import read_block
 from control_plane.policy.reader import Reader, nearest_mark
 
-_ONLY = {"factor": ("slow",), "code": ("status",), "afterChunks": ("cut",), "count": ("restart",)}
+_ONLY = {
+    "factor": ("slow",),
+    "code": ("status",),
+    "afterChunks": ("cut",),
+    "xid": ("gpu",),
+    "pause": ("stutter",),
+    "count": ("restart",),
+}
 """Key of a step → the faults that look at it."""
 
 _WHERE = {"pods": "at", "zone": "in the zone", "pool": "in the pool"}

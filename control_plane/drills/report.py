@@ -23,6 +23,7 @@ def as_json(file: DrillFile, facts: Facts, verdicts: Sequence[Verdict]) -> dict[
         "requests": {
             "sent": len(facts.requests),
             "answered": sum(one.is_ok for one in facts.requests),
+            "left": sum(one.is_left for one in facts.requests),
             "late_most_ms": round(facts.late_s * 1e3, 1),
             **{name: _loss(facts.requests, which) for name, which in _LOSSES},
             "degraded": dict(Counter(one.degraded for one in facts.requests if one.degraded)),
@@ -58,6 +59,8 @@ def lines(file: DrillFile, facts: Facts, verdicts: Sequence[Verdict]) -> list[st
         f"sent      {requests['sent']:,} requests, {requests['answered']:,} answered in full; "
         f"at most {requests['late_most_ms']:,.0f} ms late"
     ]
+    if requests["left"]:
+        found.append(f"left      {requests['left']:,} by their clients, as they were told")
     for name, words in (("lost", "before the first byte"), ("cut", "midway"), ("unended", "without an end")):
         loss = requests[name]
         when = f", in {loss['for_s']:.1f} s from {loss['from_s']:.1f} s on" if loss["count"] else ""
@@ -128,7 +131,7 @@ def _health(states: Sequence[dict[str, Any]]) -> list[str]:
 
 def reasons(requests: Iterable[Sent]) -> dict[str, int]:
     """Why requests were not answered in full, the most frequent first, without anything that a terminal would obey."""
-    found = Counter(_reason(one) for one in requests if not one.is_ok)
+    found = Counter(_reason(one) for one in requests if not one.is_ok and not one.is_left)
     shown = dict(found.most_common(MOST_REASONS))
     rest = found.total() - sum(shown.values())
     return {**shown, "(others)": rest} if rest else shown

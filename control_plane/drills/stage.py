@@ -7,7 +7,6 @@ import asyncio
 import re
 import signal
 import socket
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +36,9 @@ DRAIN_TIMEOUT_S = 120.0
 
 POLL_S = 0.1
 
+STUTTER_RUN_S = 0.1
+"""What a stuttering process runs between two pauses: enough to answer what has come meanwhile."""
+
 _FAILED = (NotStartedError, aiohttp.ClientError, TimeoutError, OSError)
 """What doing a step may end with: a process that does not come up, or an admin server that does not answer."""
 
@@ -59,7 +61,13 @@ class Stage:
         self._drill, self._places, self._directory = drill, places, directory
         declared = [place.address for place in places]
         listeners = [str(listener.address) for listener in policy.listeners]
-        ports = _free_ports(len(declared) + len(listeners) + 4)
+        unspelt = [address for address in (*declared, *listeners) if with_addresses(text, {address: ""}) == text]
+        if unspelt:
+            # Its own port would be used: somebody else's.
+            raise NotStartedError(f"write {unspelt[0]} in the policy as it is written here")
+        # Held to the end: a process that was killed finds its port free again.
+        self._held = [_reserved() for _ in range(len(declared) + len(listeners) + 4)]
+        ports = [int(held.getsockname()[1]) for held in self._held]
         self._actual = dict(zip([*declared, *listeners], (f"{HOST}:{port}" for port in ports), strict=False))
         self._declared = {self._actual[address]: address for address in declared}
         self._listen = self._actual[listeners[0]]
@@ -67,10 +75,6 @@ class Stage:
         self._admin, self._other_admin = picker_admin, other_admin
         self._policy_path = directory / "policy.yaml"
         self._text = with_addresses(text, self._actual)
-        unspelt = [address for address in self._actual if with_addresses(text, {address: ""}) == text]
-        if unspelt:
-            # Its own port would be used: somebody else's.
-            raise NotStartedError(f"write {unspelt[0]} in the policy as it is written here")
         names = _models(policy)
         self._pods = {address: self._pod(address, names) for address in declared}
         common = ("run", str(self._policy_path), "--no-envoy", "--xds", xds, "--ext-proc", ext_proc)
@@ -99,6 +103,7 @@ class Stage:
         )
         self._controls: dict[str, str] = {}
         self._on: set[str] = set()
+        self._stuttering: dict[str, asyncio.Task[None]] = {}
 
     def _pod(self, address: str, models: tuple[str, ...]) -> Worker:
         actual = self._actual[address]
@@ -162,9 +167,13 @@ class Stage:
         await self._close()
 
     async def _close(self) -> None:
+        for name in tuple(self._stuttering):
+            await self._still(name)
         await self._envoy.stop()
         await asyncio.gather(*(worker.stop() for worker in self._kvpilots.values()))
         await asyncio.gather(*(worker.kill() for worker in self._pods.values()))
+        for held in self._held:
+            held.close()
 
     @property
     def url(self) -> str:
@@ -175,6 +184,21 @@ class Stage:
     def admin(self) -> str:
         """The picker's."""
         return f"http://{self._admin}"
+
+    @property
+    def envoy_admin(self) -> str:
+        """Envoy's admin server, as a URL."""
+        return f"http://{self._envoy.admin_address()}"
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of Envoy and of kvpilot's processes, by their names in a drill."""
+        return {"envoy": self._envoy.pid, **{name: worker.pid for name, worker in self._kvpilots.items()}}
+
+    def edit(self, old: str, new: str) -> None:
+        """Edits the policy, as an operator would: its text has `new` for `old` from now on."""
+        self._text = self._text.replace(old, new)
+        self._policy_path.write_text(self._text)
 
     def declared(self, address: str) -> str:
         """A pod's address in the policy as written."""
@@ -210,6 +234,8 @@ class Stage:
                     await worker.start()
         elif step.fault == "kill":
             await asyncio.gather(*(worker.kill() for worker in self._workers(step)))
+        elif step.fault == "stutter":
+            self._stuttering[step.name] = asyncio.create_task(self._stutter(step), name=step.name)
         else:
             for worker in self._workers(step):
                 worker.signal(signal.SIGSTOP)
@@ -227,11 +253,24 @@ class Stage:
                 self._policy_path.write_text(self._text)
             elif step.fault == "kill":
                 await asyncio.gather(*(worker.start() for worker in self._workers(step)))
-            elif step.fault == "freeze":
+            elif step.fault in ("freeze", "stutter"):
+                await self._still(step.name)
                 for worker in self._workers(step):
                     worker.signal(signal.SIGCONT)
         except _FAILED as error:
             raise FaultError(f"{type(error).__name__}: {error}") from error
+
+    async def _stutter(self, step: Step) -> None:
+        while True:
+            for number, pause_s in ((signal.SIGSTOP, step.pause_s), (signal.SIGCONT, STUTTER_RUN_S)):
+                for worker in self._workers(step):
+                    worker.signal(number)
+                await asyncio.sleep(pause_s)
+
+    async def _still(self, name: str) -> None:
+        if (task := self._stuttering.pop(name, None)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _workers(self, step: Step) -> list[Worker]:
         if step.process:
@@ -280,10 +319,9 @@ def _models(policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens on, reserved together and released together."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for reserved in sockets:
-            reserved.bind((HOST, 0))
-        return [int(reserved.getsockname()[1]) for reserved in sockets]
+def _reserved() -> socket.socket:
+    """A port that nobody else gets while this is open; a server with SO_REUSEADDR, as all here, can listen on it."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((HOST, 0))
+    return held

@@ -35,6 +35,11 @@ class Worker:
         self._is_up = is_up
         self._process: Process | None = None
 
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before its first start."""
+        return self._process.pid if self._process is not None else 0
+
     async def start(self) -> None:
         """Starts it, if it does not run, and waits until it serves. Raises `NotStartedError`."""
         if self._process is not None and self._process.returncode is None:

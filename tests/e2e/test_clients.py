@@ -75,6 +75,7 @@ def prompt_of(size: int, model: str = "llama") -> bytes:
     return json.dumps({"model": model, "max_tokens": 2, "messages": [{"role": "user", "content": content}]}).encode()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("model", ["llama", "gpt-4"])
 async def test_a_3_mb_prompt_passes(tmp_path: Path, mode: str, model: str) -> None:

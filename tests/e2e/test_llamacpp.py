@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from control_plane.demo.conversations import Conversation, text
 from control_plane.sidecar.leash import leashed
@@ -18,6 +19,8 @@ from tests.kit.llama_server import CONTEXT, SLOTS
 from tests.kit.mesh import PolicyText, mesh
 from tests.kit.ports import free_ports
 from tests.kit.tiny_gguf import LAYERS, write_tiny_llama
+
+pytestmark = pytest.mark.alone
 
 SERVERS = 3
 WAITING = 2

@@ -49,6 +49,7 @@ async def served_by(running: Mesh, answers: list[Answer]) -> list[tuple[str, str
     return [(one["endpoints"][0], one["outcome"]["served"]) for one in found]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("mode", MODES)
 async def test_200_mixed_requests(tmp_path: Path, mode: str) -> None:
     """All 200 are answered, at least 99 % by the pod named first, each with one exchange of messages per body."""

@@ -9,6 +9,7 @@ from control_plane.demo.conversations import text
 from sim.engine import Profile
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import MODES, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -114,3 +115,58 @@ async def test_a_pod_that_dies_in_the_midst_of_load(tmp_path: Path) -> None:
                     outcome = (await running.decision(answer.decision))["outcome"]
                     assert answer.status == 200
                     assert outcome["served"] == victim.address
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_began_is_never_generated_twice(tmp_path: Path, stream: bool) -> None:
+    """It breaks off midway: the client sees that, and nobody else is asked, whatever is tried again before."""
+    async with quick_fleet(2) as fleet:
+        policy = PolicyText(pools={"chat": fleet.addresses}, models={"llama": "chat"}, strategy="round-robin")
+        async with mesh(tmp_path, policy) as running:
+            for pod in fleet:
+                await pod.set_fault({"kind": "cut", "after_chunks": 2})
+            answer = await running.chat("llama", "hello", stream=stream, max_tokens=20)
+            assert not answer.ok
+            (latest,) = (await running.kvpilot.get("/decisions?limit=1"))["decisions"]
+            outcome = (await running.decision(latest["id"]))["outcome"]
+            assert outcome["attempts"] == 1
+            assert len(outcome["tries"]) == 1
+            retries = await running.stats(r"cluster\.pool/chat\.upstream_rq_retry$")
+            assert retries.get("cluster.pool/chat.upstream_rq_retry", 0) == 0
+
+
+async def test_who_answers_500_is_found_out_by_kvpilot(tmp_path: Path) -> None:
+    """One request meets it, is answered by somebody else, and its record says why; no other one has to. When the pod
+    is well again it is named without having been risked a request."""
+    async with quick_fleet(3) as fleet:
+        policy = PolicyText(pools={"chat": fleet.addresses}, models={"llama": "chat"}, strategy="round-robin")
+        async with mesh(tmp_path, policy) as running:
+            broken = fleet["pod-0"]
+
+            async def health() -> str:
+                (pool,) = (await running.kvpilot.get("/status"))["pools"].values()
+                return str(next(row["health"] for row in pool["endpoints"] if row["address"] == broken.address))
+
+            async def is_out() -> bool:
+                return await health() == "ejected"
+
+            async def is_back() -> bool:
+                return await health() == "healthy"
+
+            await broken.set_fault({"kind": "status", "code": 500})
+            decisions = []
+            for number in range(3):
+                answer = await running.chat("llama", text(number, 50))
+                assert answer.ok, answer.error
+                decisions.append(await running.decision(answer.decision))
+                if decisions[-1]["endpoints"][0] == broken.address:
+                    break
+            told = [(each["address"], each["status"], each["why"]) for each in decisions[-1]["outcome"]["tries"]]
+            assert told[0] == (broken.address, 500, "HTTP 500")
+            await eventually(is_out, "the pod to be ejected")
+            answers = [await running.chat("llama", text(number, 50)) for number in range(6)]
+            assert [answer.error for answer in answers if not answer.ok] == []
+            named = [(await running.decision(answer.decision))["endpoints"] for answer in answers]
+            assert all(broken.address not in each for each in named)
+            await broken.set_fault(None)
+            await eventually(is_back, "the pod to be healthy")

@@ -2,20 +2,34 @@
 
 import os
 import socket
-from contextlib import ExitStack
+from collections import deque
+
+MOST_HELD = 200
+"""Ports of the latest tests; an older one is over, and descriptors are bounded."""
+
+_held: deque[int] = deque()
 
 
 def free_ports(count: int) -> list[int]:
     """`count` different ports that nobody listens on, from the OS.
 
-    They are reserved together and released together. A port of an ended listener is not given out again soon by the OS,
-    so the moment between the release here and the bind there is safe in practice.
+    Bound and never listened on: meanwhile the OS gives them to nobody by itself, neither to another test that runs at
+    the same time nor to a connection, and who is told one can listen there if it sets SO_REUSEADDR or SO_REUSEPORT, as
+    every server here does.
     """
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for reserved in sockets:
-            reserved.bind(("127.0.0.1", 0))
-        return [int(reserved.getsockname()[1]) for reserved in sockets]
+    return [_reserve() for _ in range(count)]
+
+
+def _reserve() -> int:
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    port = int(reserved.getsockname()[1])
+    _held.append(reserved.detach())
+    while len(_held) > MOST_HELD:
+        os.close(_held.popleft())
+    return port
 
 
 def quiet_ports(count: int) -> list[int]:

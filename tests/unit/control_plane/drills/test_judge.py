@@ -1,5 +1,7 @@
 """Bounds hold, or do not, by what was seen."""
 
+from dataclasses import replace
+
 import pytest
 
 from control_plane.drills.facts import Decided, Facts, Phase, Sent, State
@@ -45,6 +47,11 @@ def hung(at: float) -> Sent:
     return sent(at, pod="", first_token_s=None, is_ok=False, status=0, is_timed_out=True)
 
 
+def left(at: float, status: int = 200) -> Sent:
+    """One whose client went away, as it was told to."""
+    return sent(at, pod="", first_token_s=None, is_ok=False, status=status, is_left=True)
+
+
 def holds(file: DrillFile, seen: Facts) -> dict[str, bool]:
     """Bound → whether it holds."""
     return {one.path.rpartition(".")[2]: one.holds for one in verdicts(file.drill, seen)}
@@ -58,6 +65,7 @@ def holds(file: DrillFile, seen: Facts) -> dict[str, bool]:
         ((cut(1.0),), (True, True, True)),
         ((cut(1.0), cut(2.0)), (True, False, True)),
         ((hung(1.0),), (True, True, False)),
+        ((left(1.0), left(2.0, status=0)), (True, True, True)),
         ((), (False, False, False)),
     ],
 )
@@ -209,3 +217,28 @@ def test_the_report() -> None:
 def test_percentiles() -> None:
     """By nearest rank."""
     assert [percentile([1.0, 2.0, 3.0], percent) for percent in (1, 50, 67, 100)] == [1.0, 2.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("bound", "holds_so"),
+    [
+        ("{to: 2s, most: 50}", True),
+        ("{to: 2s, most: 49}", False),
+        ("{from: 2s, to: 4s, least: 100}", True),
+        ("{to: 4s, least: 100}", False),
+        ("{from: 5s, to: 9s}", False),
+    ],
+)
+def test_afterwards(bound: str, holds_so: bool) -> None:
+    """The part that its pods have of what is answered; where nothing is answered nothing holds."""
+    file = drill(step_bounds=f"{{afterwards: [{bound}]}}")
+    seen = facts(sent(19.9, pod=A), sent(20.0), sent(21.0, pod=A), sent(22.0, pod=A), lost(21.5), sent(24.0))
+    assert holds(file, seen)["afterwards[0]"] is holds_so
+
+
+def test_afterwards_of_a_step_that_goes_on() -> None:
+    """There is no time after it."""
+    file = drill(step_bounds="{afterwards: [{to: 9s}]}")
+    seen = facts(sent(21.0))
+    unended = replace(seen, phases={"s": replace(seen.phases["s"], ended_s=None)})
+    assert not holds(file, unended)["afterwards[0]"]

@@ -38,6 +38,8 @@ def test_a_small_drill() -> None:
         ("steps: [{name: a, at: 1s, fault: breakPolicy, pool: p}]", "3: `breakPolicy` needs neither"),
         ("steps: [{name: a, at: 1s, fault: kill, process: picker}]", "3: the picker is no process of its own"),
         ("apart: true\nsteps: [{name: a, at: 1s, fault: kill, process: kvpilot}]", "4: there are two processes"),
+        ("steps: [{name: a, at: 1s, fault: stutter}]", "3: `stutter` needs either"),
+        ("steps: [{name: a, at: 1s, fault: freeze, process: kvpilot, pause: 1s}]", "3: `pause` does nothing"),
         ("steps: [{name: a, at: 1s, fault: hang, pool: p, factor: 2}]", "3: `factor` does nothing with `hang`"),
         ("steps: [{name: a, at: 1s, fault: slow, pool: p, everything: true}]", "3: `everything` does nothing"),
         ("steps: [{name: a, at: 1s, fault: explode, pool: p}]", "3: "),

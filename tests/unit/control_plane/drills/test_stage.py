@@ -40,6 +40,7 @@ def steps(body: str) -> Step:
         ("fault: failScrape", Fault("fail_scrape")),
         ("fault: lie", Fault("lie")),
         ("fault: stale", Fault("stale")),
+        ("fault: gpu, xid: 48", Fault("gpu", xid=48)),
         ("fault: refuse", Fault("refuse")),
         ("fault: die", Fault("die")),
     ],
