@@ -137,7 +137,7 @@ def _read_plain(body: bytes, answer: Answer, started: float) -> None:
     answer.ttft_ms = (time.perf_counter() - started) * 1000
     try:
         value = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         answer.error = body[:200].decode(errors="replace")
         return
     if answer.status != 200:

@@ -41,6 +41,8 @@ class Counters:
     """Picks by pool and strategy."""
     rejected: Counter[int] = field(default_factory=Counter)
     """Requests answered here, by HTTP status."""
+    degraded: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Requests answered otherwise than they were asked, by model, level and who answered (`ext_proc.core.detours`)."""
     unpicked: Counter[str] = field(default_factory=Counter)
     """Requests left to Envoy, by reason."""
     decision_seconds: Histogram = field(default_factory=lambda: Histogram(DECISION_BUCKETS_S))

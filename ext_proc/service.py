@@ -13,21 +13,25 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from ext_proc.core.announcements import Announced, Announcements
-from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
+from ext_proc.core.areas import Area
+from ext_proc.core.decision import Answer, Canned, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.events import Event, RequestEnded, Scraped, ScrapeFailed, StreamEnded
 from ext_proc.core.exchange import Abandon, Action, Decided, Exchange, ExchangeError, Hold, Release, StreamClosed
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
+from ext_proc.core.sessions import Sessions
 from ext_proc.core.settings import PickerSettings
 from ext_proc.core.verdicts import StateChange
 from ext_proc.counters import Counters
 from ext_proc.prediction_log import tell
 from ext_proc.recorder import question_of
 from ext_proc.recording import KEY_BYTES, Recording
+from ext_proc.signals.gpu_exporters import Asked, GpuExporters
 from ext_proc.signals.kv_feed import KvCounters, source_of
 from ext_proc.signals.load_reports import LoadReports
 from ext_proc.signals.model_lists import ModelLists
@@ -35,6 +39,7 @@ from ext_proc.signals.outcomes import Outcomes
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 from ext_proc.signals.readiness import Ask, Readiness
 from ext_proc.signals.scrape import Scraper, ScrapeTiming
+from ext_proc.signals.trials import TrialOf, Trying
 from ext_proc.tokens.status import prefix_status
 from ext_proc.transport.grpcio import GrpcTransport
 from ext_proc.wire import ExchangeWire
@@ -83,12 +88,15 @@ class PickerService:
         scrape_timing: ScrapeTiming | None = None,
         pod_tls: PodTlsOf = plaintext,
         pod_token: PodTokenOf = no_token,
+        gpu_token: PodTokenOf = no_token,
     ) -> None:
         """`clock` gives monotonic seconds, `rng` breaks ties and makes decision ids; `pod_tls` and `pod_token` say how
-        a pool's pods are spoken to."""
+        a pool's pods are spoken to, `gpu_token` how the exporters of their hardware are."""
         self.counters = Counters()
         self.announced: Callable[[Announced], None] = _nobody_cares
         """Told at once when an engine says of itself that it wants nothing new, or that it does again."""
+        self.watched: Callable[[Event], None] | None = None
+        """Told of each event, after it was taken; None while nobody wants to know."""
         self._announcements = Announcements()
         self._picker = picker
         self._clock = clock
@@ -107,8 +115,13 @@ class PickerService:
         )
         self._model_lists = ModelLists(on_event=self._apply, clock=clock, rng=rng, pod_tls=pod_tls, pod_token=pod_token)
         self._readiness = Readiness(on_event=self._apply, clock=clock, rng=rng, pod_tls=pod_tls, pod_token=pod_token)
+        self._trying = Trying(
+            due=self._due_trials, on_event=self._apply, clock=clock, pod_tls=pod_tls, pod_token=pod_token
+        )
+        self._gpus = GpuExporters(on_event=self._apply, clock=clock, rng=rng, pod_tls=pod_tls, token=gpu_token)
         self._kv_events: KvEvents | None = None
         self._pod_tls = pod_tls
+        self._pod_token = pod_token
         self._counting: Counting | None = None
         self._models: Mapping[str, ModelTokens] = {}
         self._recordings: list[Recording] = []
@@ -147,6 +160,8 @@ class PickerService:
         await self._scraper.stop()
         await self._model_lists.stop()
         await self._readiness.stop()
+        await self._trying.stop()
+        await self._gpus.stop()
         if self._counting is not None:
             await self._counting.prompts.stop()
         if self._kv_events is not None:
@@ -180,7 +195,7 @@ class PickerService:
             # As with KV events: most do without.
             from ext_proc.tokens.counting import Counting
 
-            self._counting = Counting(self._clock, self._someone, self._pod_tls, self.apply_settings)
+            self._counting = Counting(self._clock, self._someone, self._pod_tls, self._pod_token, self.apply_settings)
             self._counting.prompts.set_models(self._models)
         return settings if self._counting is None else self._counting.apply_settings(settings)
 
@@ -202,13 +217,20 @@ class PickerService:
             "index": self._picker.index_status,
             "token_sizes": self._picker.sizes_status,
             "speed": self._picker.speed_status,
+            "sessions": self._picker.sessions.as_dict(),
             "open_streams": self.open_streams,
             "recordings": [recording.status() for recording in self._recordings],
             "scrapes_failing": self._scraper.failing(),
+            "gpus_failing": self.gpus_failing,
             "reporters": self._reports.open_streams,
             "kv_events": {} if self._kv_events is None else self._kv_events.status(),
             "kv_events_failing": self.kv_events_failing,
         }
+
+    @property
+    def sessions(self) -> Sessions:
+        """`ext_proc.core.picker.Picker.sessions`."""
+        return self._picker.sessions
 
     @property
     def kv_counters(self) -> KvCounters | None:
@@ -223,6 +245,10 @@ class PickerService:
         """`ext_proc.core.picker.Picker.out`, now."""
         return self._picker.out(self._clock())
 
+    def why(self, address: str) -> str:
+        """`ext_proc.core.fleet.Fleet.why`."""
+        return self._picker.why(address)
+
     @property
     def is_anyone_out(self) -> bool:
         """`ext_proc.core.picker.Picker.is_anyone_out`."""
@@ -232,6 +258,14 @@ class PickerService:
         """`ext_proc.core.picker.Picker.health`, now."""
         return self._picker.health(self._clock())
 
+    def degraded(self) -> list[dict[str, Any]]:
+        """`ext_proc.core.picker.Picker.degraded`."""
+        return self._picker.degraded()
+
+    def areas(self, pool: str) -> list[Area]:
+        """`ext_proc.core.picker.Picker.areas`, now."""
+        return self._picker.areas(pool, self._clock())
+
     def take_health_changes(self) -> list[tuple[str, StateChange]]:
         """`ext_proc.core.picker.Picker.take_health_changes`."""
         return self._picker.take_health_changes()
@@ -240,10 +274,29 @@ class PickerService:
         """`ext_proc.core.picker.Picker.doubted`."""
         return self._picker.doubted()
 
+    def switched_off(self) -> list[tuple[str, str]]:
+        """`ext_proc.core.picker.Picker.switched_off`."""
+        return self._picker.switched_off()
+
     @property
     def kv_events_failing(self) -> Mapping[str, str]:
         """Addresses whose cache events cannot be listened to, and why."""
         return {} if self._kv_events is None else self._kv_events.failing()
+
+    @property
+    def gpus_failing(self) -> Mapping[str, str]:
+        """Exporters of hardware numbers that cannot be read, and why."""
+        return self._gpus.failing()
+
+    @property
+    def gpu_reads(self) -> Mapping[str, int]:
+        """How many of their pages were read (`ok`), and how many could not be (`failed`)."""
+        return self._gpus.reads
+
+    @property
+    def trials(self) -> Mapping[tuple[str, str], int]:
+        """How many endpoints that failed were asked for a token, by pool and result (`Trying.results`)."""
+        return self._trying.results
 
     @property
     def announcements(self) -> tuple[Announced, ...]:
@@ -253,6 +306,10 @@ class PickerService:
     def load(self, address: str) -> tuple[int, float, float | None] | None:
         """`ext_proc.core.fleet.Fleet.load` of an endpoint, now."""
         return self._picker.load(address, self._clock())
+
+    def in_flight(self, addresses: Iterable[str]) -> list[int]:
+        """`ext_proc.core.picker.Picker.in_flight`."""
+        return self._picker.in_flight(addresses)
 
     def decisions(self, limit: int) -> list[dict[str, Any]]:
         """The latest decisions as JSON values, newest first."""
@@ -326,7 +383,8 @@ class PickerService:
         self._count(facts, answer)
         if self._recordings and isinstance(answer, Named):
             # After the answer is on its way: who is recorded waits no longer than others.
-            asyncio.get_running_loop().call_soon(self._tell, facts, answer.decision_id, at)
+            served = replace(facts, cluster=_cluster(facts, answer))
+            asyncio.get_running_loop().call_soon(self._tell, served, answer.decision_id, at)
 
     def hold(self, ticket: int, stream: "_Stream") -> None:
         """A stream waits for the answer of this ticket."""
@@ -401,10 +459,12 @@ class PickerService:
             self._note_bug("a recording")
 
     def _count(self, facts: RequestFacts, answer: Answer) -> None:
+        if not isinstance(answer, Unpicked) and answer.degraded is not None:
+            self.counters.degraded[answer.degraded.model, str(answer.degraded.level), answer.degraded.to] += 1
         match answer:
             case Named():
-                self.counters.picked[self._pools.get(facts.cluster, ("", ""))] += 1
-            case Rejected():
+                self.counters.picked[self._pools.get(_cluster(facts, answer), ("", ""))] += 1
+            case Rejected() | Canned():
                 self.counters.rejected[answer.status] += 1
             case Unpicked():
                 self.counters.count_unpicked(answer.reason)
@@ -426,6 +486,8 @@ class PickerService:
                 pass
         try:
             self._picker.apply(event)
+            if self.watched is not None:
+                self.watched(event)
             announced = self._announcements.apply(event)
             if announced is not None:
                 self.announced(announced)
@@ -439,6 +501,13 @@ class PickerService:
         if self._waiting:
             self._look_after_waiting()
 
+    def _due_trials(self, most: int) -> list[str]:
+        try:
+            return self._picker.due_trials(self._clock(), most)
+        except Exception:
+            self._note_bug("the choice of who is tried")
+            return []
+
     def _note_bug(self, what: str) -> None:
         self.counters.internal_errors += 1
         if self.counters.internal_errors == 1:
@@ -449,6 +518,8 @@ class PickerService:
         self._reports.any_reporter = settings.any_reporter
         self._scrape_all(settings)
         self._readiness.set_endpoints(_asks(settings))
+        self._trying.set_endpoints(_trials(settings))
+        self._gpus.set_endpoints(_gpus(settings))
         self._listen_all(settings)
 
     def _listen_all(self, settings: PickerSettings) -> None:
@@ -500,6 +571,33 @@ def _asks(settings: PickerSettings) -> dict[str, Ask]:
         )
         for pool in reversed(settings.pools)
         if pool.health is not None and pool.health.probe is not None
+        for endpoint in pool.endpoints
+    }
+
+
+def _gpus(settings: PickerSettings) -> dict[str, Asked]:
+    """Whose hardware is asked for; an endpoint in several pools as the first one says."""
+    judged = {
+        endpoint.address: (pool.name, pool.health.gpu, endpoint.labels)
+        for pool in reversed(settings.pools)
+        if pool.health is not None
+        for endpoint in pool.endpoints
+    }
+    return {address: Asked(pool=pool, gpu=gpu, labels=labels) for address, (pool, gpu, labels) in judged.items() if gpu}
+
+
+def _cluster(facts: RequestFacts, named: Named) -> str:
+    """Where the request goes: mostly where Envoy would send it by itself."""
+    elsewhere = "" if named.degraded is None else named.degraded.cluster
+    return elsewhere or facts.cluster
+
+
+def _trials(settings: PickerSettings) -> dict[str, TrialOf]:
+    """Who may be asked for a token, and how; an endpoint in several pools as the first one says."""
+    return {
+        endpoint.address: TrialOf(pool=pool.name, model=pool.base_model, timeout_s=pool.health.trial.timeout_s)
+        for pool in reversed(settings.pools)
+        if pool.health is not None and pool.health.trial is not None
         for endpoint in pool.endpoints
     }
 

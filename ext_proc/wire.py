@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from google.protobuf.message import DecodeError
 
-from ext_proc.core.decision import Named, Rejected
+from ext_proc.core.decision import Canned, Degraded, Named, Rejected
 from ext_proc.core.exchange import (
     Action,
     BodyMode,
@@ -45,6 +45,12 @@ DECISION_KEY: Final = "kvpilot-decision"
 TOLD_KEY: Final = "kvpilot-told-decision"
 """The same, for a client that asked: Envoy makes the answer's header of it."""
 FIRST_BYTE_KEY: Final = "kvpilot-first-byte-ms"
+POOL_KEY: Final = "kvpilot-pool"
+"""The pool to which the request is to go in place of the one that Envoy chose: a route of its own matches on it."""
+DEGRADED_KEY: Final = "kvpilot-degraded"
+FEATURES_KEY: Final = "kvpilot-degraded-features"
+DEGRADED_HEADER: Final = "x-kvpilot-degraded"
+FEATURES_HEADER: Final = "x-kvpilot-degraded-features"
 
 REJECTION_DETAILS: Final = "kvpilot_rejected"
 """What Envoy's access log gives as `%RESPONSE_CODE_DETAILS%` for an answer of ours."""
@@ -138,22 +144,31 @@ class ExchangeWire:
                 common.body_mutation.body = named.body
                 if pick.is_length_needed:
                     _set_header(common.header_mutation, "content-length", str(len(named.body)))
+            if named.degraded is not None and named.degraded.pool:
+                common.clear_route_cache = True
+                # Without any header mutation beside it Envoy 1.40 ignores that; nobody has this header.
+                common.header_mutation.remove_headers.append(DEGRADED_HEADER)
         return bytes(response.SerializeToString())
 
-    def _refusal(self, rejected: Rejected) -> bytes:
+    def _refusal(self, rejected: Rejected | Canned) -> bytes:
         response = self._response()
         immediate = response.immediate_response
-        immediate.status.code = rejected.status if rejected.status in _ERROR_STATUSES else _FALLBACK_STATUS
-        immediate.body = msgspec.json.encode(rejected.error.as_dict())
+        if isinstance(rejected, Canned):
+            immediate.status.code, immediate.body, kind = rejected.status, rejected.body, rejected.content_type
+        else:
+            immediate.status.code = rejected.status if rejected.status in _ERROR_STATUSES else _FALLBACK_STATUS
+            immediate.body, kind = msgspec.json.encode(rejected.error.as_dict()), "application/json"
         immediate.details = REJECTION_DETAILS
-        _set_header(immediate.headers, "content-type", "application/json")
+        _set_header(immediate.headers, "content-type", kind)
         if rejected.retry_after_s is not None:
             _set_header(immediate.headers, "retry-after", str(rejected.retry_after_s))
+        if rejected.degraded is not None:
+            _write_degradation(_lb_fields(response.dynamic_metadata), rejected.degraded)
         return bytes(response.SerializeToString())
 
 
 def _write_metadata(struct: Any, named: Named, *, is_told: bool) -> None:
-    fields = struct.fields[METADATA_NAMESPACE].struct_value.fields
+    fields = _lb_fields(struct)
     fields[DESTINATION_KEY].string_value = ",".join(named.endpoints)
     fields[DECISION_KEY].string_value = named.decision_id
     if is_told:
@@ -161,6 +176,20 @@ def _write_metadata(struct: Any, named: Named, *, is_told: bool) -> None:
     if named.first_byte_ms is not None:
         # A string: header_mutation prints numbers of metadata as floats, which Envoy's timeout header refuses.
         fields[FIRST_BYTE_KEY].string_value = str(named.first_byte_ms)
+    if named.degraded is not None:
+        _write_degradation(fields, named.degraded)
+
+
+def _lb_fields(struct: Any) -> Any:
+    return struct.fields[METADATA_NAMESPACE].struct_value.fields
+
+
+def _write_degradation(fields: Any, degraded: Degraded) -> None:
+    fields[DEGRADED_KEY].string_value = degraded.label
+    if degraded.pool:
+        fields[POOL_KEY].string_value = degraded.pool
+    if degraded.features:
+        fields[FEATURES_KEY].string_value = ",".join(degraded.features)
 
 
 def _set_header(mutation: Any, key: str, value: str) -> None:

@@ -121,14 +121,15 @@ def _events(entry: Any, at: float) -> Iterator[LogEvent | LoadSeen]:
     if kind == _ATTEMPT_START:
         yield AttemptStarted(decision_id=decision_id, address=address, at=at)
         return
-    if (first_token := _first_token(common, tags, decision_id, address, at)) is not None:
+    status = entry.response.response_code.value
+    if (first_token := _first_token(common, tags, decision_id, address, at, status)) is not None:
         yield first_token
     if kind == _ATTEMPT_END:
         yield AttemptEnded(
             decision_id=decision_id,
             address=address,
             at=at,
-            status=entry.response.response_code.value,
+            status=status,
             flags=_flags(common),
             failure=common.upstream_transport_failure_reason or entry.response.response_code_details,
         )
@@ -155,7 +156,9 @@ def _loads(
             return  # an answer with both names says the same twice
 
 
-def _first_token(common: Any, tags: Mapping[str, str], decision_id: str, address: str, at: float) -> FirstToken | None:
+def _first_token(
+    common: Any, tags: Mapping[str, str], decision_id: str, address: str, at: float, status: int
+) -> FirstToken | None:
     """The first token that an attempt's record tells of, placed in time as well as the record allows."""
     own_us = _number(tags, "attempt_first_token_us")
     since_arrival_us = _number(tags, "first_token_us")
@@ -164,7 +167,8 @@ def _first_token(common: Any, tags: Mapping[str, str], decision_id: str, address
         return None
     if own_us is not None and common.HasField("duration"):  # at the attempt's end only
         at -= max(0.0, _seconds(common.duration) - own_us / 1e6)
-    return FirstToken(decision_id=decision_id, address=address, at=at, ttft_ms=ttft_us / 1000)
+    # Of an attempt that goes on the status may not be told yet; an error would be over.
+    return FirstToken(decision_id=decision_id, address=address, at=at, ttft_ms=ttft_us / 1000, status=status or 200)
 
 
 def _seconds(duration: Any) -> float:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 from aiohttp import web
 
-from sim import bodies, metrics, orca, shapes, tokens
+from sim import bodies, gpu, metrics, orca, shapes, tokens
 from sim.bodies import BadBodyError, Job
 from sim.dialects import DIALECTS, Answer, Render, State
 from sim.driver import EngineDriver, Ticket
@@ -100,6 +100,8 @@ class Api:
             "/health": lambda: web.Response(headers=self._headers()),
             "/ping": lambda: web.Response(headers=self._headers()),
             "/v1/models": lambda: self._json(self._model_list()),
+            gpu.STATUS_PATH: lambda: self._gpu(gpu.status, "application/json"),
+            gpu.METRICS_PATH: lambda: self._gpu(gpu.page, "text/plain"),
             "/version": lambda: self._json({"version": metrics.VLLM_VERSION}),
         }
         self._dialect = DIALECTS[dialect]
@@ -299,6 +301,10 @@ class Api:
             self._told = now
             return replace(now, running=0, waiting=0, kv_usage=0.0) if fault and fault.kind == "lie" else now
         return self._told
+
+    def _gpu(self, render: Callable[[str, Gauges, Fault | None], str], content_type: str) -> web.Response:
+        text = render(self._name, self.driver.engine.gauges(), self._faults.current)
+        return web.Response(text=text, headers=self._headers(), content_type=content_type)
 
     def _json(self, value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
         body = msgspec.json.encode(value)

@@ -170,7 +170,7 @@ def embeddings(body: bytes) -> Job:
 def _decode(body: bytes, kind: type[_Body]) -> _Body:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:  # a ValidationError is one, too
+    except (ValueError, RecursionError) as error:  # all of msgspec's are, and text that is not UTF-8
         raise BadBodyError(str(error)) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-KINDS: Final = ("refuse", "hang", "die", "slow", "status", "cut", "fail_scrape", "lie", "stale")
+KINDS: Final = ("refuse", "hang", "die", "slow", "status", "cut", "fail_scrape", "lie", "stale", "gpu")
 
 _COUNTABLE: Final = ("hang", "die", "status", "cut", "fail_scrape")
 _WITH_SCOPE: Final = ("hang", "die", "status")
@@ -25,7 +25,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     answered. `die`: the connection is closed before any byte of an answer. `slow`: every step takes `factor` times as
     long. `status`: the answer is `code`, with `probability`. `cut`: the connection is closed after `after_chunks`
     events of a stream (in the middle of a whole answer). `fail_scrape`: `/metrics` answers 500. `lie`: what it tells of
-    its load is that it has none. `stale`: it goes on telling what it told of its load before.
+    its load is that it has none. `stale`: it goes on telling what it told of its load before. `gpu`: its pages about
+    hardware (`sim.gpu`) tell of the error `xid`, or of none where that is 0, and of `celsius`; it serves all the same.
     """
 
     kind: str
@@ -33,6 +34,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     code: int = 500
     probability: float = 1.0
     after_chunks: int = 1
+    xid: int = 79
+    celsius: float = 58.0
     count: int | None = None
     """Only the next so many requests (scrapes) have it; then it is over. None: until it is cleared."""
 
@@ -47,7 +50,7 @@ def parse(body: bytes) -> Fault | None:
         if isinstance(raw, dict) and raw.get("kind", "") is None:
             return None
         fault = msgspec.convert(raw, Fault)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (ValueError, RecursionError) as error:  # a ValueError, too, is text that is not UTF-8
         raise BadFaultError(str(error)) from error
     return checked(fault)
 
@@ -64,6 +67,10 @@ def checked(fault: Fault) -> Fault:
         raise BadFaultError("probability must be above 0 and at most 1")
     if fault.after_chunks < 0:
         raise BadFaultError("after_chunks must not be negative")
+    if not 0 <= fault.xid <= 999:
+        raise BadFaultError("xid must be from 0 to 999")
+    if not 0 < fault.celsius <= 200:
+        raise BadFaultError("celsius must be above 0 and at most 200")
     if fault.count is not None and (fault.count < 1 or fault.kind not in _COUNTABLE):
         raise BadFaultError(f"count must be at least 1, and only {', '.join(_COUNTABLE)} take one")
     if fault.scope not in ("requests", "all") or (fault.scope == "all" and fault.kind not in _WITH_SCOPE):

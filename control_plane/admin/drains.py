@@ -72,7 +72,7 @@ async def _read(request: web.Request, kind: type[_Order]) -> _Order:
     """The order in a JSON body; raises 400 for anything else."""
     try:
         return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise web.HTTPBadRequest(text=f"no such order: {error}\n") from error
 
 

@@ -19,10 +19,13 @@ from control_plane.admin import (
     load_metrics,
     notice_metrics,
     prediction_metrics,
+    session_metrics,
     shadow_metrics,
     speed_metrics,
     status,
     token_metrics,
+    weight_metrics,
+    zone_metrics,
 )
 from ext_proc.counters import Counters, Histogram
 
@@ -83,16 +86,23 @@ class _Sidecar(Collector):
         if self._sidecar.health is not None:
             yield from health_metrics.changes(self._sidecar.health.changes)
             yield from health_metrics.mirrored(self._sidecar.health.status(), self._sidecar.health.pushes)
+        if self._sidecar.weights is not None:
+            yield from weight_metrics.weights(self._sidecar.weights)
+        if self._sidecar.zones is not None:
+            yield from zone_metrics.zones(self._sidecar.zones.status(), self._sidecar.zones)
         if self._sidecar.notices is not None:
             yield from notice_metrics.notices(self._sidecar.notices.status(), self._sidecar.notices.counts)
         if self._sidecar.picker is not None:
             yield from _counters(self._sidecar.picker.counters)
+            yield _degraded(self._sidecar.picker.counters)
             yield _gauge(
                 "kvpilot_ext_proc_open_streams", "ext_proc streams open now", self._sidecar.picker.open_streams
             )
             picked = self._sidecar.picker.status()
             yield from _endpoints(picked["pools"])
             yield from health_metrics.endpoints(picked["pools"])
+            yield from health_metrics.trials(self._sidecar.picker.trials)
+            yield from health_metrics.hardware(self._sidecar.picker.gpu_reads, len(picked["gpus_failing"]))
             yield from load_metrics.loads(self._sidecar.picker.counters, picked)
             yield from admission_metrics.admissions(picked["pools"])
             yield from shadow_metrics.shadows(picked["pools"])
@@ -102,6 +112,7 @@ class _Sidecar(Collector):
             yield from prediction_metrics.index(picked["index"])
             yield from prediction_metrics.token_sizes(picked["token_sizes"])
             yield from speed_metrics.speed(picked["speed"])
+            yield from session_metrics.sessions(picked["sessions"])
             if self._sidecar.picker.token_counts is not None:
                 yield from token_metrics.prompts(self._sidecar.picker.token_counts)
                 yield from token_metrics.precise(picked["pools"])
@@ -113,6 +124,16 @@ class _Sidecar(Collector):
 def _gauge(name: str, text: str, value: float) -> Metric:
     family = GaugeMetricFamily(name, text)
     family.add_metric([], value)
+    return family
+
+
+def _degraded(counters: Counters) -> Metric:
+    """Bounded: `to` is a model or a pool of the policy."""
+    family = CounterMetricFamily(
+        "kvpilot_degraded", "requests answered otherwise than they were asked", labels=["model", "level", "to"]
+    )
+    for (model, level, to), number in counters.degraded.items():
+        family.add_metric([model, level, to], number)
     return family
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from control_plane.admin import drains, metrics, recordings, status
+from control_plane.admin import dashboard, drains, metrics, recordings, status
 from control_plane.admin.orders import own_pages_only
 from control_plane.policy.diagnostics import as_json
 from control_plane.sidecar.edits import EditRefusedError, NoSuchVersionError
@@ -28,22 +28,6 @@ MAX_LIMIT_DIGITS = 9
 SHUTDOWN_S = 0.2
 """A scrape in flight may end; nobody waits longer for it, as the whole sidecar stops within 3 s."""
 
-_INDEX = """kvpilot
-/healthz          the process lives
-/readyz           policy applied and servers up
-/status           policy, Envoys, pools, endpoints (JSON)
-/decisions?limit= the latest picks, newest first (JSON)
-/decisions/ID     one pick: candidates, terms, reason, outcome (JSON)
-/record           picked requests as they come, without a word of them (NDJSON, kvpilot replay reads it)
-/reload           POST {"force": true}: reads the policy again
-/rollback         POST {"version": "…"}, or {} for the previous one
-/drains           endpoints that get nothing new (JSON)
-/drain            POST {"endpoints": ["POOL/ADDRESS", …], "timeout": seconds, "force": true}
-/undrain          POST {"endpoints": ["POOL/ADDRESS", …]}
-/notify           POST: a test notice to every webhook
-/metrics          Prometheus
-"""
-
 
 class AdminServer:
     """Mutable: the running web server."""
@@ -59,6 +43,7 @@ class AdminServer:
         app.add_routes(
             [
                 web.get("/", self._index),
+                web.get("/pages/{name}", self._page),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/status", self._status),
@@ -100,7 +85,10 @@ class AdminServer:
                     os.unlink(path)
 
     async def _index(self, request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX)
+        return dashboard.index(request)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return dashboard.page(request)
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -193,7 +181,7 @@ async def _order(request: web.Request, key: str, kind: type[_T], default: _T) ->
     body = await request.read()
     try:
         value = msgspec.json.decode(body or b"{}", type=dict[str, Any])
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # a ValueError, too, is text that is not UTF-8
         raise web.HTTPBadRequest(text=f"not a JSON object: {error}\n") from error
     found = value.pop(key, default)
     if value or not isinstance(found, kind):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from control_plane.compile import Compiled
     from control_plane.compile.evaluate import Request
     from control_plane.policy import Document
+    from control_plane.policy.model import Policy
     from control_plane.scenarios.decide import Decided
 
 NAME = "explain"
@@ -159,6 +160,7 @@ def _explanation(document: "Document", compiled: "Compiled", decided: "Decided")
         "timeouts": {key: decided.action[key] for key in ("timeout", "idleTimeout") if key in decided.action},
         "retries": _retries(compiled, decided),
         "mirrors": _mirrors(decided.action),
+        "fallback": _fallback(document.policy, decided) if decided.is_picked else [],
         "filters": list(evaluation.filters),
         "passed": [{"route": passed.name, "why": passed.why} for passed in evaluation.passed],
         "without_picker": _without_picker(document, decided, PICKER_FILTER in evaluation.filters),
@@ -187,6 +189,32 @@ def _mirrors(action: Mapping[str, Any]) -> list[str]:
         divisor = {"HUNDRED": 1, "TEN_THOUSAND": 100, "MILLION": 10_000}.get(share.get("denominator", "HUNDRED"), 1)
         percent = f"{share['numerator'] / divisor:g} %" if "numerator" in share else "all"
         found.append(f"{percent} to {mirror.get('cluster', '').removeprefix('pool/')}")
+    return found
+
+
+def _fallback(policy: "Policy", decided: "Decided") -> list[dict[str, Any]]:
+    """Where else it may go, in order, and what it loses there; the last one may be an answer of the policy's own."""
+    from control_plane.policy.degradation import TOOLS_KEPT
+    from control_plane.policy.ways import ways_of, ways_of_rule
+
+    model = policy.model(decided.model)
+    if model is None or not model.degrades:
+        return []
+    rule = next((each for each in policy.rules if each.name == decided.rule), None)
+    ways = None if rule is None else ways_of_rule(rule, model, policy)
+    own = {name for name, weight in decided.pools if weight}
+    found: list[dict[str, Any]] = [
+        {
+            "pool": way.pool,
+            "model": way.model,
+            "tools": way.features.tools != TOOLS_KEPT and way.features.tools,
+            "max_tokens": way.features.max_tokens,
+        }
+        for way in (ways_of(model, policy) if ways is None else ways)
+        if own != {way.pool}
+    ]
+    if model.degradation is not None and model.degradation.answer is not None:
+        found.append({"answer": int(model.degradation.answer.status)})
     return found
 
 
@@ -226,6 +254,8 @@ def _print_text(found: Mapping[str, Any], request: "Request") -> None:
         print(f"  pool {pool['pool']}{share}")
     for mirror in found["mirrors"]:
         print(f"  a copy of {mirror}")
+    for after, way in enumerate(found["fallback"]):
+        print(f"  {'then' if after else 'where that cannot serve it'}: {_way(way)}")
     if found["model"] != found["engine_model"]:
         print(f"  the engine is asked for {found['engine_model']}")
     times = {"timeout": "whole request", "idleTimeout": "between two chunks"}
@@ -237,6 +267,14 @@ def _print_text(found: Mapping[str, Any], request: "Request") -> None:
     gates = [words for part, words in GATES.items() if any(part in name for name in found["filters"])]
     if gates:
         print(f"  not judged here, and may say no: {', '.join(dict.fromkeys(gates))}")
+
+
+def _way(way: Mapping[str, Any]) -> str:
+    if "answer" in way:
+        return f"an answer of the policy's own, {way['answer']}"
+    lost = {"off": ", without tools", "skip": ", unless it offers tools"}.get(way["tools"], "")
+    lost += f", at most {way['max_tokens']} tokens" if way["max_tokens"] else ""
+    return f"{way['model']} in pool {way['pool']}{lost}"
 
 
 def _passed(found: Mapping[str, Any]) -> list[str]:
@@ -295,6 +333,9 @@ def _asked(found: Mapping[str, Any]) -> Iterator[str]:
         if request["engine_model"] != found["model"]:
             words.append(f"the engine is asked for {request['engine_model']}")
         yield ", ".join(words)
+    if degraded := found.get("degraded"):
+        lost = f", without {', '.join(degraded['features'])}" if degraded["features"] else ""
+        yield f"degraded: {degraded['level']} {degraded['to']}".rstrip() + f"{lost}: {degraded['why']}"
     if found.get("waited_ms"):
         yield f"waited {_number(found['waited_ms'])} ms for a place"
 
@@ -339,6 +380,9 @@ def _others(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _became(found: Mapping[str, Any]) -> Iterator[str]:
     outcome, first = found["outcome"], found["endpoints"][0]
+    for each in outcome.get("tries", ()):
+        if each["why"]:
+            yield f"{each['address']} failed it after {each['ended_ms']:,.0f} ms: {each['why']}"
     if outcome.get("status") is None:
         yield "no outcome so far"
         return

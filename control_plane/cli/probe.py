@@ -5,6 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from control_plane.cli import probe_gpus
+
 if TYPE_CHECKING:
     from ext_proc.signals.probe import Asked, Probe
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-file", metavar="FILE", help="file with the bearer token that the engine wants")
     parser.add_argument("--insecure", action="store_true", help="with https: take any certificate")
+    probe_gpus.add_arguments(parser)
     parser.add_argument("--output", choices=OUTPUTS, default="text", help="form of the report (default: text)")
 
 
@@ -48,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Prints what was found; 1 unless the load is told."""
     import asyncio
 
+    if args.gpu:
+        return probe_gpus.run(args, lambda: _asked(args), _body, DEFAULT_TIMEOUT_S)
     try:
         found = asyncio.run(_probe(args))
     except (ValueError, OSError) as error:

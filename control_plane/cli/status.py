@@ -27,6 +27,10 @@ MIN_HISTORY = 2
 MAX_HISTORY = 5
 """Versions that are listed; `--output json` has all."""
 
+_HEALTH = {
+    "unhealthy": "bold red", "ejected": "bold red",
+    "degraded": "yellow", "half-open": "yellow", "warming": "yellow", "draining": "yellow", "unavailable": "yellow",
+}  # fmt: skip
 _STYLES = {"SYNCED": "green", "NOT_SENT": "dim", "STALE": "yellow", "ERROR": "bold red"}
 
 
@@ -83,7 +87,10 @@ def _show(status: "dict[str, Any]") -> None:
         console.print(_groups(status["groups"]))
     console.print(_endpoints(status["pools"]))
     _show_health(console, status)
+    _show_zones(console, status)
+    _show_degraded(console, status)
     _show_drains(console, status)
+    _show_weights(console, status)
     _show_admissions(console, status["pools"])
     _show_shadows(console, status["pools"])
     _show_predictions(console, status["pools"])
@@ -155,15 +162,21 @@ def _groups(groups: "dict[str, dict[str, Any]]") -> "Table":
 
 
 def _endpoints(pools: "dict[str, dict[str, Any]]") -> "Table":
+    from rich.text import Text
+
     numbers = ("in flight", "waiting", "running", "queued tokens", "cached blocks", "load told")
-    table = _table("Endpoints", "pool", "endpoint", "health", *numbers, right=numbers)
+    has_zones = any(endpoint.get("zone") for pool in pools.values() for endpoint in pool["endpoints"])
+    places = ("zone",) if has_zones else ()
+    table = _table("Endpoints", "pool", "endpoint", *places, "health", *numbers, right=numbers)
     for name, pool in pools.items():
         for endpoint in pool["endpoints"]:
             cells = (
                 endpoint.get(key, "") for key in ("in_flight", "waiting", "running", "queued_tokens", "index_blocks")
             )
             told = _last_told(endpoint)
-            table.add_row(name, endpoint["address"], endpoint["health"], *(str(cell) for cell in cells), told)
+            place = (Text(endpoint.get("zone", "")),) if has_zones else ()
+            health = Text(endpoint["health"], style=_HEALTH.get(endpoint["health"], ""))
+            table.add_row(name, endpoint["address"], *place, health, *(str(cell) for cell in cells), told)
     return table
 
 
@@ -192,6 +205,29 @@ def _show_health(console: "Console", status: "dict[str, Any]") -> None:
         console.print(table)
 
 
+def _show_zones(console: "Console", status: "dict[str, Any]") -> None:
+    """Regions and zones whose requests go elsewhere, all or some of them."""
+    from rich.text import Text
+
+    table = _table(
+        "Places", "pool", "seen from", "place", "state", "share", "healthy", "why", right=("share", "healthy")
+    )
+    for row in status.get("zones", ()):
+        if row["state"] != "active":
+            healthy = f"{row['healthy']} of {row['endpoints']}"
+            texts = (Text(row[key]) for key in ("pool", "from", "place", "state"))
+            table.add_row(*texts, f"{row['share']}%", healthy, Text(row["why"]))
+    if table.row_count:
+        console.print(table)
+
+
+def _show_degraded(console: "Console", status: "dict[str, Any]") -> None:
+    """Models whose requests are answered otherwise than they were asked."""
+    for row in status.get("degraded", ()):
+        text = f"model {row['model']}: pool {row['pool']} cannot serve all; {row['label']}, {row['requests']} requests"
+        console.print(f"{text}: {row['why']}" if row["why"] else text, style="yellow", markup=False)
+
+
 def _show_drains(console: "Console", status: "dict[str, Any]") -> None:
     """Who gets nothing new, by whose word, and what still runs there."""
     table = _table("Drains", "pool", "endpoint", "state", "by", "requests", right=("requests",))
@@ -199,6 +235,17 @@ def _show_drains(console: "Console", status: "dict[str, Any]") -> None:
         running = drain.get("running")
         by = "operator" if drain["by"] == "operator" else f"pod ({drain['why']})"
         table.add_row(drain["pool"], drain["address"], drain["state"], by, "" if running is None else str(running))
+    if table.row_count:
+        console.print(table)
+
+
+def _show_weights(console: "Console", status: "dict[str, Any]") -> None:
+    """Endpoints that weigh otherwise than configured, by what they turned out to serve."""
+    table = _table("Weights", "pool", "endpoint", "configured", "weight", "why", right=("configured", "weight"))
+    for row in status.get("weights", ()):
+        if row["weight"] != row["configured"]:
+            weight = f"{row['weight']:g}"
+            table.add_row(row["pool"], row["address"], str(row["configured"]), weight, row["why"])
     if table.row_count:
         console.print(table)
 
@@ -253,6 +300,8 @@ def _show_files(console: "Console", status: "dict[str, Any]") -> None:
         if source["state"] != "fresh":
             text = f"pool {source['pool']}, {source['kind']} {source['target']}: {source['state']}; {source['error']}"
             console.print(text, style="yellow", markup=False)
+    for exporter, why in status.get("gpus_failing", {}).items():
+        console.print(f"GPU numbers of {exporter}: {why}", style="yellow", markup=False)
     for certificate in status.get("certificates", ()):
         if certificate.get("error"):
             files = ", ".join(certificate["files"])

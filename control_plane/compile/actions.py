@@ -10,6 +10,9 @@ from control_plane.compile.retries import retry_policy
 from control_plane.compile.typed import Json, duration
 from control_plane.policy.model import Forwarding, Listener, Policy, Pool, Retries, RouteTarget
 
+NO_IDLE_TIMEOUT_S = 0.0
+"""Envoy's way to say: none."""
+
 
 def routed_retries(policy: Policy) -> frozenset[str]:
     """Pools whose retry settings stand in their routes, on every Envoy.

@@ -32,7 +32,11 @@ from control_plane.compile.names import (
     BODY_WITHOUT_MODEL,
     DECISION_HEADER,
     DECISION_KEY,
+    DEGRADED_HEADER,
+    DEGRADED_KEY,
     EXPLAIN_HEADER,
+    FEATURES_HEADER,
+    FEATURES_KEY,
     FIRST_BYTE_KEY,
     KVPILOT_CLUSTER,
     KVPILOT_NAMESPACE,
@@ -93,7 +97,7 @@ def http_filters(
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
-        chain.append(_headers(listener.picker.explain, controls.orca))
+        chain.append(_headers(listener.picker.explain, controls.orca, labels=needs.labels))
     if capabilities.has(Feature.FAIL_OPEN_REWRITE) and needs.rewrite:
         chain.append(rewrite_filter())
     if controls.usage:
@@ -188,7 +192,7 @@ def _buffer(listener: Listener) -> Json:
     return extension(BUFFER_FILTER, f"{_FILTERS}.buffer.v3.Buffer", {"maxRequestBytes": listener.max_request_bytes})
 
 
-def _headers(explain: str, orca: Orca | None) -> Json:
+def _headers(explain: str, orca: Orca | None, *, labels: bool) -> Json:
     """The picker's metadata as headers; a header whose metadata is missing is not set at all.
 
     So who asks for the decision's id gets it without a word of Envoy's to the picker about the answer: the picker has
@@ -213,6 +217,7 @@ def _headers(explain: str, orca: Orca | None) -> Json:
                     {"remove": DECISION_HEADER},
                     {"remove": POD_HEADER},
                     *_told(explain, decision),
+                    *(_labels() if labels else ()),
                     *load_headers.hidden(orca),
                 ],
             }
@@ -227,6 +232,16 @@ def _told(explain: str, decision: str) -> list[Json]:
     if explain == "asked":
         return [_set(DECISION_HEADER, f"%DYNAMIC_METADATA({LB_NAMESPACE}:{TOLD_KEY})%")]
     return []
+
+
+def _labels() -> list[Json]:
+    """How the answer differs from what was asked for; also of the picker's own answers, which come through here."""
+    return [
+        {"remove": DEGRADED_HEADER},
+        {"remove": FEATURES_HEADER},
+        _set(DEGRADED_HEADER, f"%DYNAMIC_METADATA({LB_NAMESPACE}:{DEGRADED_KEY})%"),
+        _set(FEATURES_HEADER, f"%DYNAMIC_METADATA({LB_NAMESPACE}:{FEATURES_KEY})%"),
+    ]
 
 
 def _set(name: str, value: str) -> Json:

@@ -16,6 +16,10 @@ POD_HEADER = "x-kvpilot-pod"
 """The address of the pod that served, on the response to the client."""
 EXPLAIN_HEADER = "x-kvpilot-explain"
 """`1` on a request asks for the decision's id, where the listener lets clients ask."""
+DEGRADED_HEADER = "x-kvpilot-degraded"
+"""On the response to the client: the model that answered in place of the one that was asked for, or how it was."""
+FEATURES_HEADER = "x-kvpilot-degraded-features"
+"""What the request lost on its way, with commas between."""
 ANSWER_HEADER = "x-kvpilot-answer"
 """On a request that a rule of the policy answers: Envoy's error pages leave that answer as it is."""
 PER_TRY_TIMEOUT_HEADER = "x-envoy-upstream-rq-per-try-timeout-ms"
@@ -30,6 +34,10 @@ TOLD_KEY = "kvpilot-told-decision"
 """The decision's id again, for a client that asked for it."""
 FIRST_BYTE_KEY = "kvpilot-first-byte-ms"
 """Digits; absent means no limit for one try."""
+POOL_KEY = "kvpilot-pool"
+"""A pool in place of the one that Envoy chose."""
+DEGRADED_KEY = "kvpilot-degraded"
+FEATURES_KEY = "kvpilot-degraded-features"
 SERVED_KEY = "x-gateway-destination-endpoint-served"
 """Where `override_host` notes the host that it really chose."""
 
@@ -76,6 +84,11 @@ def statistics_name(name: str) -> str:
 def rule_route_name(rule: str) -> str:
     """The name of a rule's routes."""
     return f"rule/{rule}"
+
+
+def detour_route_name(pool: str) -> str:
+    """The name of the routes to a pool that the picker names in place of another."""
+    return f"degraded/{pool}"
 
 
 def model_route_name(model: str) -> str:

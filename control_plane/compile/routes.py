@@ -1,7 +1,8 @@
 """Routes: by rules and models to pools, with Envoy's own answers for requests that have no place to go.
 
 All of it works without the picker. A request first matches by its headers alone (which decides what its filter chain is
-made of), then again once `json_to_metadata` has read the body. So the routes of a virtual host stand in layers:
+made of), then again once `json_to_metadata` has read the body. So the routes of a virtual host stand in layers, behind
+those that only the picker chooses (`detours`):
 
 1. rules and then models, for calls (POSTs to a path with a prompt) whose body was read;
 2. what is wrong with a body;
@@ -13,11 +14,14 @@ Layers 1 and 2 ask for what only the body tells, so the first time a call passes
 needs the body's model it is not read, and rules for calls go by headers alone.
 """
 
+from collections.abc import Iterator
+
 from control_plane.compile import openai_errors
-from control_plane.compile.actions import Actions, routed_retries
+from control_plane.compile.actions import NO_IDLE_TIMEOUT_S, Actions, routed_retries
 from control_plane.compile.capability import Capabilities, Feature
 from control_plane.compile.complexity import TOOLS_FILTER
 from control_plane.compile.controls import controls_of
+from control_plane.compile.detours import detour_routes
 from control_plane.compile.direct_answers import answer, error_of
 from control_plane.compile.faults import fault_per_route
 from control_plane.compile.filters import (
@@ -61,6 +65,7 @@ from control_plane.compile.string_matchers import metadata_matcher
 from control_plane.compile.typed import Json, duration
 from control_plane.compile.usage import USAGE_FILTER
 from control_plane.policy.model import Listener, Model, Policy, RouteTarget, Rule, VirtualHost
+from control_plane.policy.ways import detour_pools
 
 UPLOAD_IDLE_TIMEOUT_S = 60.0
 """How long a client may stop in the middle of its request."""
@@ -68,9 +73,6 @@ UPLOAD_IDLE_TIMEOUT_S = 60.0
 HELD_ANSWER_BYTES = 64 * 1024 * 1024
 """The largest plain answer that Envoy holds; a larger one becomes an error 500. An ordinary answer has kilobytes, one
 with the log-probabilities of some thousand tokens has megabytes."""
-
-NO_IDLE_TIMEOUT_S = 0.0
-"""Envoy's way to say: none."""
 
 
 def route_configuration(listener: Listener, policy: Policy, capabilities: Capabilities) -> Json:
@@ -111,7 +113,7 @@ class _Table:
     def virtual_host(self, host: VirtualHost) -> Json:
         """A virtual host with its routes in their layers."""
         rules, models = rules_of(host, self._policy), models_of(host, self._policy)
-        routes: list[Json] = []
+        routes: list[Json] = list(self._detours())
         for rule in rules:
             routes.extend(self._rule_for_calls(rule))
         if self._reads_bodies:
@@ -129,6 +131,14 @@ class _Table:
         if self._capabilities.has(Feature.BODY_LIMIT_PER_HOST):
             resource["requestBodyBufferLimit"] = str(self._listener.max_request_bytes)
         return resource
+
+    def _detours(self) -> Iterator[Json]:
+        """Where the picker may lead requests; those of the whole policy, so that an edit changes them everywhere."""
+        if not self._capabilities.has(Feature.PICKER):
+            return
+        for pool in detour_pools(self._policy):
+            for route in detour_routes(pool, self._actions, reads_bodies=self._reads_bodies):
+                yield {**route, **self._answer_limit()}
 
     def for_all_routes(self) -> Json:
         """What stands once in the configuration because many routes need it."""

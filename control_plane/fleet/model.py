@@ -27,6 +27,19 @@ class Health(Enum):
     """Nothing runs there: the picker has forgotten it, too."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What part of a pool's requests, in percent, Envoys in `region` and `zone` send to the place of an endpoint.
+
+    `why` says from where, if from another place (`control_plane.fleet.zones`).
+    """
+
+    region: str
+    zone: str
+    percent: int
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One pod of one pool; `address` is `ip:port` or `[v6]:port`, in exactly the text that Envoy prints."""
@@ -41,6 +54,12 @@ class Endpoint:
     inferred: Health = Health.HEALTHY
     """What the picker has found out, for Envoy's own choices alone: HEALTHY, DEGRADED or UNHEALTHY
     (`control_plane.fleet.mirror`). The picker itself goes by `health`, or it could never find out anything else."""
+    shares: tuple[Share, ...] = ()
+    """For Envoys at other places than those named here, all requests go to the nearest place that can take them."""
+
+    def share_at(self, region: str, zone: str) -> Share | None:
+        """Its place's share for an Envoy that stands there, where requests do not simply go to the nearest place."""
+        return next((share for share in self.shares if (share.region, share.zone) == (region, zone)), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ Each function is one source. What happens to many things at once is one conditio
 of ejections is about its pool, a bad policy about the group of Envoys that refuses it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -93,8 +94,13 @@ def rejected_pushes(refused: Iterable[tuple[str, str, str]]) -> Iterator[Conditi
         )
 
 
-def endpoints_out(pools: Iterable[tuple[str, Sequence[str], int]], share: float) -> Iterator[Condition]:
-    """(pool, who of it is left alone after failures, how many it has): from a `share` of 0 to 1 on."""
+def endpoints_out(
+    pools: Iterable[tuple[str, Sequence[str], int]], share: float, why: Callable[[str], str] = lambda address: ""
+) -> Iterator[Condition]:
+    """(pool, who of it is left alone after failures, how many it has): from a `share` of 0 to 1 on.
+
+    `why` says of an address what is found of it, where that is more than failing requests.
+    """
     for pool, out, total in pools:
         if not total:
             summary = f"pool {pool}: it has no endpoint"
@@ -107,11 +113,48 @@ def endpoints_out(pools: Iterable[tuple[str, Sequence[str], int]], share: float)
         facts: dict[str, Fact] = {"pool": pool, "out": len(out), "total": total}
         if out:
             facts["endpoints"] = some(out)
+            words = next((f"{address}: {found}" for address in out if (found := why(address))), "")
+            if words:
+                facts["why"] = words
         yield Condition(
             kind=kinds.ENDPOINTS_OUT,
             subject=pool,
             summary=summary,
             severity=kinds.CRITICAL if len(out) == total else kinds.WARNING,
+            facts=facts,
+        )
+
+
+def zones(rows: Sequence[Mapping[str, Any]]) -> Iterator[Condition]:
+    """Rows of `zones` in the status: one condition for each place whose requests go elsewhere, from the switch to the
+    end of the way back; for information alone where it is only full, or is none that requests are sent to."""
+    told: set[tuple[str, str]] = set()
+    places = Counter((row["pool"], row["from"]) for row in rows)
+    for row in rows:
+        pool, place = row["pool"], row["place"]
+        is_alone = places[pool, row["from"]] == 1  # nothing can go elsewhere: its endpoints are told of
+        if row["state"] == "active" or is_alone or (pool, place) in told:
+            continue
+        told.add((pool, place))
+        yield Condition(
+            kind=kinds.ZONE,
+            subject=f"{pool} {place}",
+            summary=f"pool {pool}: {place} is {row['state']}: {row['why']}",
+            severity=kinds.INFO if row["state"] == "degraded" else kinds.WARNING,
+            facts={"pool": pool, "place": place, "from": row["from"], "state": row["state"], "share": row["share"]},
+        )
+
+
+def degraded(models: Iterable[Mapping[str, Any]]) -> Iterator[Condition]:
+    """Rows of `degraded` in the status: one condition for each model. What changes with each request, such as who
+    answers it, is a fact and not in the words of the summary."""
+    for row in models:
+        model, pool = row["model"], row["pool"]
+        facts: dict[str, Fact] = {"pool": pool, "latest": row["label"], "why": row["why"], "requests": row["requests"]}
+        yield Condition(
+            kind=kinds.DEGRADED,
+            subject=model,
+            summary=f"model {model}: pool {pool} cannot serve all requests, they are answered otherwise",
             facts=facts,
         )
 
@@ -123,6 +166,13 @@ def predictions(pools: Iterable[tuple[str, str, float, str]]) -> Iterator[Condit
         yield Condition(kind=kinds.PREDICTION, subject=pool, summary=summary, facts={"pool": pool, "verdict": verdict})
 
 
+def strategies_off(pools: Iterable[tuple[str, str]]) -> Iterator[Condition]:
+    """(pool, why) of pools whose own strategy is switched off."""
+    for pool, why in pools:
+        summary = f"pool {pool}: its strategy is switched off until it is edited, and kv-aware stands in: {why}"
+        yield Condition(kind=kinds.STRATEGY_OFF, subject=pool, summary=summary, facts={"pool": pool})
+
+
 def kv_events(failing: Mapping[str, str]) -> Iterator[Condition]:
     """Addresses that cannot be listened to, and why: one condition for all."""
     if failing:
@@ -130,6 +180,15 @@ def kv_events(failing: Mapping[str, str]) -> Iterator[Condition]:
         summary = f"cache events of {len(failing)} addresses cannot be heard; {first}: {failing[first]}"
         facts: dict[str, Fact] = {"count": len(failing), "addresses": some(list(failing))}
         yield Condition(kind=kinds.KV_EVENTS, subject="events", summary=summary, facts=facts)
+
+
+def gpu_exporters(failing: Mapping[str, str]) -> Iterator[Condition]:
+    """Exporters of hardware numbers that cannot be read, and why: one condition for all."""
+    if failing:
+        first = next(iter(failing))
+        summary = f"GPU numbers of {len(failing)} exporters or endpoints cannot be read; {first}: {failing[first]}"
+        facts: dict[str, Fact] = {"count": len(failing), "exporters": some(list(failing))}
+        yield Condition(kind=kinds.GPU_EXPORTER, subject="exporters", summary=summary, facts=facts)
 
 
 def internal_errors(lately: int) -> Iterator[Condition]:

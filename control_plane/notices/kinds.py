@@ -40,8 +40,12 @@ DISCOVERY: Final = "discovery"
 CERTIFICATE: Final = "certificate"
 PREDICTION: Final = "prediction"
 KV_EVENTS: Final = "kv-events"
+GPU_EXPORTER: Final = "gpu-exporter"
 INTERNAL_ERROR: Final = "internal-error"
+STRATEGY_OFF: Final = "strategy-off"
 DRAIN: Final = "drain"
+ZONE: Final = "zone"
+DEGRADED: Final = "degraded"
 TEST: Final = "test"
 """What `kvpilot notify` sends, to every webhook; no policy chooses it."""
 
@@ -63,7 +67,21 @@ KINDS: Final = {
         ),
         NoticeKind(PREDICTION, WARNING, 0.0, "engines do not find in their caches what the picker believes there"),
         NoticeKind(KV_EVENTS, WARNING, 5.0, "an engine's cache events cannot be listened to"),
+        NoticeKind(GPU_EXPORTER, WARNING, 30.0, "hardware numbers of endpoints cannot be read (`health.gpu`)"),
         NoticeKind(INTERNAL_ERROR, WARNING, 0.0, "code of kvpilot, or a strategy of your own, failed and cost a pick"),
+        NoticeKind(STRATEGY_OFF, CRITICAL, 0.0, "a strategy of your own is so slow that `kv-aware` stands in"),
+        NoticeKind(
+            DEGRADED,
+            WARNING,
+            1.0,
+            "requests for a model are answered by another pool or model, or refused (`fallback`)",
+        ),
+        NoticeKind(
+            ZONE,
+            WARNING,
+            1.0,
+            "requests go elsewhere than to the nearest place: it fails, is full, or is only just back",
+        ),
         NoticeKind(DRAIN, INFO, 0.0, "endpoints of a pool are taken out of service by order"),
     )
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from control_plane.policy.admission import AdmissionPriority
 from control_plane.policy.checks_admission import ADMISSION_RULES, check_priorities
+from control_plane.policy.checks_degradation import check_cycles, check_degradations
 from control_plane.policy.checks_discovery import are_places_known, endpoints_once, few_sources
 from control_plane.policy.checks_filters import FILTER_RULES
 from control_plane.policy.checks_groups import check_group, check_groups, check_identities, do_groups_meet
@@ -21,6 +22,7 @@ from control_plane.policy.checks_scraping import SCRAPE_RULES
 from control_plane.policy.checks_security import SECURITY_RULES
 from control_plane.policy.checks_tokenizers import TOKENIZER_RULES, check_precise_models, check_tokens
 from control_plane.policy.checks_traffic import TRAFFIC_LIST_RULES, TRAFFIC_RULES
+from control_plane.policy.checks_weights import WEIGHT_RULES
 from control_plane.policy.codes import Code
 from control_plane.policy.diagnostics import quoted
 from control_plane.policy.discovery import ITEM_BLOCKS
@@ -53,6 +55,7 @@ def check_parts(reader: Reader) -> None:
     _listen_addresses([(path, block) for path, block in reader.built if isinstance(block, Listener)], reader)
     check_identities(reader)
     check_precise_models(reader)
+    check_cycles(reader)
     _aliases(reader)
     _references(reader)
 
@@ -64,6 +67,7 @@ def check_policy(policy: Policy, reader: Reader) -> None:
     check_reach(policy, reader)
     check_tokens(policy, reader)
     check_priorities(policy, reader)
+    check_degradations(policy, reader)
     named = {reference.name for reference in reader.references if reference.what == "pools"}
     named |= {listener.default_pool for listener in policy.listeners}
     for pool in policy.pools:
@@ -154,14 +158,14 @@ RULES: dict[type, tuple[BlockRule, ...]] = {
 
 _TABLES = (
     RULES, ADMISSION_RULES, FILTER_RULES, HEALTH_RULES, KV_EVENT_RULES, NOTIFICATION_RULES, PICKER_RULES, ROUTING_RULES,
-    SCRAPE_RULES, SECURITY_RULES, TOKENIZER_RULES, TRAFFIC_RULES,
+    SCRAPE_RULES, SECURITY_RULES, TOKENIZER_RULES, TRAFFIC_RULES, WEIGHT_RULES,
 )  # fmt: skip
 
 LIST_RULES: dict[type, tuple[ListRule, ...]] = {
     RouteTarget: (_route_weights, _unique("pool", "pool", Code.DUPLICATE_TARGET, "the pool")),
     **dict.fromkeys(ITEM_BLOCKS, (_endpoint_weights, endpoints_once, few_sources)),
     AdmissionPriority: (_unique("name", "name", Code.DUPLICATE_NAME, "the priority"),),
-    Failover: (_unique("from_", "from", Code.FAILOVER_TO_ITSELF, "the failover from"),),
+    Failover: (_unique("words", "from", Code.FAILOVER_TO_ITSELF, "the failover"),),
     **ROUTING_LIST_RULES,
     **TRAFFIC_LIST_RULES,
 }

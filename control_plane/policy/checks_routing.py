@@ -11,7 +11,7 @@ from control_plane.policy.reader import BlockRule, Items, ListRule, Reader
 from control_plane.policy.routing import BlueGreen, Mirror, Rule
 from control_plane.policy.string_match import StringMatch, holds
 
-_IDLE_BESIDE_AN_ANSWER = ("rewrite", "mirror", "mirrors", "timeout", "retries", "priority")
+_IDLE_BESIDE_AN_ANSWER = ("rewrite", "mirror", "mirrors", "timeout", "retries", "priority", "fallback")
 _ONLY_CALLS = "only inference calls (POST) have that"
 _OF_CALLS = {
     "models": "a model",

@@ -61,6 +61,9 @@ def _locality(settings: LocalityLbSetting, path: str, reader: Reader) -> None:
     ):
         if value and not settings.enabled:
             _no_effect(f"{path}.{key}", f"`{key}` does nothing while `enabled` is false", reader, "add `enabled: true`")
+    if f"{path}.shift" in reader.marks and settings.shifts is None and settings.shift is not None:
+        why = "beside `distribute`: places have fixed shares" if settings.enabled else "while `enabled` is false"
+        _no_effect(f"{path}.shift", f"`shift` does nothing {why}", reader)
 
 
 def _distribute(rule: Distribute, path: str, reader: Reader) -> None:

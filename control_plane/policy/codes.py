@@ -60,6 +60,7 @@ class Code(StrEnum):
     SHARE_SUM = "KP316"
     CONTRADICTION = "KP317"
     OWN_STRATEGY = "KP318"
+    FALLBACK_CYCLE = "KP319"
 
     ENVOY_REFUSES = "KP401"
     ENVOY_UNAVAILABLE = "KP402"
@@ -127,7 +128,7 @@ EXPLANATIONS: dict[Code, str] = {
     Code.DUPLICATE_ENDPOINT: "The same address, name or file twice in one pool.",
     Code.DUPLICATE_ADDRESS: "Two listeners on one address.",
     Code.DUPLICATE_TARGET: "The same pool twice in one route.",
-    Code.FAILOVER_TO_ITSELF: "A failover from a place to the same place, or two for one place.",
+    Code.FAILOVER_TO_ITSELF: "A failover from a place to the same place, or the same one twice.",
     Code.RESERVED_NAME: "A group called `default`, which is always there.",
     Code.IDENTITIES_UNPROVEN: "A group with `identities`, and no mTLS on the xDS port that could prove them.",
     Code.IMPOSSIBLE_MATCH: "Conditions that contradict each other: no request can meet them all.",
@@ -138,6 +139,7 @@ EXPLANATIONS: dict[Code, str] = {
     Code.SHARE_SUM: "Shares of a distribution that do not add up to 100 percent.",
     Code.CONTRADICTION: "Two values that cannot both hold, such as a maximum below its minimum.",
     Code.OWN_STRATEGY: "A strategy of your own that is not installed, cannot be loaded, or refuses its parameters.",
+    Code.FALLBACK_CYCLE: "A model that is its own fallback, at once or by way of the fallbacks of others.",
     Code.ENVOY_REFUSES: "`kvpilot check --envoy`: Envoy does not take what the policy compiles to; a bug of kvpilot's.",
     Code.ENVOY_UNAVAILABLE: "`kvpilot check --envoy`: there is no envoy binary to ask.",
     Code.PATCH_TARGET: "A patch of an Envoy resource that the policy does not compile to.",

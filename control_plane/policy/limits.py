@@ -58,12 +58,14 @@ class TcpSettings(Block):
 class RetryBudget(Block):
     """Retries as a share of the requests that are in flight."""
 
+    # When a zone goes dark, all that was sent there is tried again: about half of what is in flight at a time, if
+    # answers take as long to begin as the limit on first bytes. With less, the rest would be lost.
     percent: int = setting(
-        Percent(), default=20, doc="Retries at once, as a percentage of the requests that are active or pending."
+        Percent(), default=50, doc="Retries at once, as a percentage of the requests that are active or pending."
     )
     min_retry_concurrency: int = setting(
         Integer(0, MAX_UINT32),
-        default=3,
+        default=64,
         doc="Retries at once that are always allowed, however few requests there are.",
     )
 
@@ -82,7 +84,11 @@ class HttpSettings(Block):
         default=4096,
         doc="Requests to the pool at once, per Envoy (circuit breaker), for HTTP/1.1, too; more are answered 503.",
     )
-    max_retries: int = setting(Integer(0, MAX_UINT32), default=64, doc="Retries at once, per Envoy (circuit breaker).")
+    # A quarter of the requests that there may be: enough when a zone goes dark, since a retry counts until its answer
+    # begins, and a bound when nearly everything fails.
+    max_retries: int = setting(
+        Integer(0, MAX_UINT32), default=1024, doc="Retries at once, per Envoy (circuit breaker)."
+    )
     retry_budget: RetryBudget | None = setting(
         OrWord(BlockOf(RetryBudget), "off", "`maxRetries` holds"),
         default=None,

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from control_plane.policy.adaptive_weights import AdaptiveWeights
 from control_plane.policy.blocks import BlockOf
-from control_plane.policy.containers import ListOf, MapOf
+from control_plane.policy.containers import ListOf, MapOf, OrWord
 from control_plane.policy.decimals import Decimal
 from control_plane.policy.declare import Block, Shorthand, block, setting
 from control_plane.policy.diagnostics import quoted
@@ -199,10 +200,15 @@ class Warmup(Block):
 
 @block()
 class Failover(Block):
-    """Where requests go when a place has no healthy endpoint left."""
+    """Where requests go when a place has no healthy endpoint left; of several for one place the first comes first."""
 
     from_: str = setting(PLACE, doc="Region of the Envoy, or zone where endpoints have no region.")
     to: str = setting(PLACE, doc="Region (or zone) that takes over.")
+
+    @property
+    def words(self) -> str:
+        """What it does."""
+        return f"{self.from_} to {self.to}"
 
 
 @block()
@@ -217,6 +223,51 @@ class Distribute(Block):
         MapOf(PLACE_PATTERN, Integer(1, 100, "percent"), MAX_SHARES),
         hash=False,
         doc="Place of endpoints → its share; together 100. Places that are not named get nothing.",
+    )
+
+
+@block()
+class Shift(Block):
+    """How requests move between places, step by step, when the nearest one fails, is full, or is back.
+
+    `docs/zones.md` says more.
+    """
+
+    step: int = setting(
+        Integer(1, 100, "percent"), default=20, doc="So much of a place's requests moves at a time; 100 is all at once."
+    )
+    every_s: float = setting(
+        Duration("100ms", "10m"),
+        default=5.0,
+        doc="Time between two steps. Each is taken only if the last one did no harm.",
+    )
+    min_healthy: int = setting(
+        Integer(1, 100, "percent"),
+        default=50,
+        doc="A place with a smaller share of healthy endpoints is not ready: its requests move on to the next place "
+        "that is, and none move to it.",
+    )
+    max_errors: int = setting(
+        Integer(0, 100, "percent"),
+        default=5,
+        doc="If more of the tries of a step fail in the place that requests move to, the step is taken back.",
+    )
+    stable_for_s: float = setting(
+        Duration("0s", "24h"),
+        default=30.0,
+        doc="So long without a break a place must be ready again before its requests begin to come back.",
+    )
+    offline_after_s: float = setting(
+        Duration("0s", "10m"),
+        default=3.0,
+        doc="Requests leave a place at once in which nobody can be used. If that was over sooner than this, they are "
+        "back at once, too; else step by step.",
+    )
+    spill_at: int | None = setting(
+        OrWord(Integer(10, 1000, "percent"), "off", "a place that is full keeps its requests"),
+        default=100,
+        doc="How full a place may be (of its KV memory, of the limits of `picker.admission`; above 100 requests wait "
+        "in its engines) before part of its requests spills over to the next place that has room.",
     )
 
 
@@ -241,6 +292,16 @@ class LocalityLbSetting(Block):
         doc="How much more load the healthy endpoints of a place can take than their part of it: at 140 requests move "
         "on as soon as less than 72 % of a place is healthy, at 100 with the first that is lost, at 1000 below 10 %.",
     )
+    shift: Shift | None = setting(
+        OrWord(BlockOf(Shift), "off", "all at once, there and back; Envoy alone spills over"),
+        default=Shift(),
+        doc="How requests move to the next place and back. Not with `distribute`.",
+    )
+
+    @property
+    def shifts(self) -> Shift | None:
+        """How requests move between places; None where they have no order, or move at once."""
+        return self.shift if self.enabled and not self.distribute else None
 
     @property
     def has_shares(self) -> bool:
@@ -287,6 +348,13 @@ class LoadBalancer(Block):
         shorthand=Shorthand(
             "warmupDurationSecs", Duration("1s", "24h"), _for, (".duration",), "Istio's older key: only the duration."
         ),
+    )
+    adaptive_weights: AdaptiveWeights | None = setting(
+        BlockOf(AdaptiveWeights),
+        default=None,
+        absent=(None, "weights stay as configured"),
+        doc="Weights follow what endpoints turn out to serve: for strategies that look at weights, and for requests "
+        "without a pick.",
     )
     locality_lb_setting: LocalityLbSetting = setting(
         BlockOf(LocalityLbSetting), default=LocalityLbSetting(), doc="Whether endpoints near to Envoy come first."

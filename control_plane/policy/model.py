@@ -14,6 +14,7 @@ from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
 from control_plane.policy.containers import ListOf, NamedList, NamedMap, OrWord
 from control_plane.policy.declare import Block, block, setting
+from control_plane.policy.degradation import FALLBACKS, Degradation, Fallback
 from control_plane.policy.discovery import (
     Discovered,
     DnsEndpoints,
@@ -200,7 +201,7 @@ class Listener(Block):
     )
 
 
-@block(planned={"fallback": "degradation to another model"}, one_of=("pool", "route", "blueGreen"))
+@block(one_of=("pool", "route", "blueGreen"))
 class Model(Forwarding):
     """A model that clients may ask for, and where its requests go."""
 
@@ -230,6 +231,24 @@ class Model(Forwarding):
         absent=(None, "prompts go by their text, their length is estimated"),
         doc="Where the tokens of its prompts come from.",
     )
+    fallback: tuple[Fallback, ...] = setting(
+        FALLBACKS,
+        default=(),
+        absent=((), "none"),
+        doc="Other models, or other pools, that answer when its own pool cannot, in order; answers say so "
+        "(`x-kvpilot-degraded`). Only while the picker answers.",
+    )
+    degradation: Degradation | None = setting(
+        BlockOf(Degradation),
+        default=None,
+        absent=(None, "the defaults of the block where there is a `fallback`, else none"),
+        doc="When that is, and what comes after.",
+    )
+
+    @property
+    def degrades(self) -> bool:
+        """Whether its requests may be answered otherwise than they were asked."""
+        return bool(self.fallback) or self.degradation is not None
 
     @property
     def targets(self) -> tuple[RouteTarget, ...]:
@@ -362,17 +381,23 @@ class Policy(Block):
         raise KeyError(name)
 
     def models_of(self, pool: str) -> tuple[Model, ...]:
-        """The models whose requests may go to a pool; a rule without a word on models may send it any."""
+        """The models whose requests may go to a pool; a rule without a word on models may send it any.
+
+        So may a `fallback` that names the pool: one that names a model leads to the pools that serve it anyway.
+        """
         named: set[str] = set()
         for rule in self.rules:
-            if any(target.pool == pool for target in rule.targets):
+            pools = {target.pool for target in rule.targets} | {each.pool for each in rule.fallback or ()}
+            if pool in pools:
                 every = not rule.match or any(not match.models for match in rule.match)
                 said = {name for match in rule.match for name in match.models}
                 named |= {model.name for model in self.models if every or said & {model.name, *model.aliases}}
         return tuple(
             model
             for model in self.models
-            if model.name in named or any(target.pool == pool for target in model.targets)
+            if model.name in named
+            or any(target.pool == pool for target in model.targets)
+            or any(each.pool == pool for each in model.fallback)
         )
 
     def names_of(self, models: tuple[str, ...]) -> tuple[str, ...]:

@@ -163,6 +163,8 @@ def _listener(listener: Listener) -> Iterator[NamedFile]:
 def _pool(pool: Pool) -> Iterator[NamedFile]:
     if pool.scrape is not None and pool.scrape.bearer_token_file:
         yield Token(f"pools.{pool.name}.scrape.bearerTokenFile", pool.scrape.bearer_token_file)
+    if pool.health.gpu is not None and pool.health.gpu.bearer_token_file:
+        yield Token(f"pools.{pool.name}.health.gpu.bearerTokenFile", pool.health.gpu.bearer_token_file)
     tls, secret = pool.traffic_policy.tls, pool_secret(pool.name)
     if tls is None or not tls.is_on:
         return

@@ -8,6 +8,7 @@ from control_plane.policy.alternatives import OneOrMore
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.containers import ListOf
 from control_plane.policy.declare import Block, Shorthand, block, setting
+from control_plane.policy.degradation import FALLBACKS, Fallback
 from control_plane.policy.faults import Fault
 from control_plane.policy.matching import MAX_ALTERNATIVES, RuleMatch
 from control_plane.policy.names import MODEL_NAME, plain_name
@@ -184,7 +185,6 @@ def pool_shorthand(doc: str) -> Shorthand:
 
 @block(
     planned={
-        "fallback": "degradation to another model",
         "redirect": "redirects",
         "headers": "changes of headers",
         "corsPolicy": "rules for browsers; an `envoyPatch` can add them",
@@ -226,6 +226,13 @@ class Rule(Forwarding):
     )
     rewrite: Rewrite | None = setting(
         BlockOf(Rewrite), default=None, absent=(None, "none"), doc="What the engine is asked for, whatever was written."
+    )
+    fallback: tuple[Fallback, ...] | None = setting(
+        FALLBACKS,
+        default=None,
+        absent=(None, "the pools of the model's own route, then its `fallback`"),
+        doc="Where else its requests may go, in place of what their models say; `[]`: nowhere. A rule that keeps "
+        "requests in a place for a reason should have one. Only for models with `fallback` or `degradation`.",
     )
 
     @property

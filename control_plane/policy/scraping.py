@@ -69,8 +69,8 @@ class Scrape(Block):
         FILE,
         default="",
         absent=("", "no token is sent"),
-        doc="File with the token that the page wants (`authorization: Bearer …`); it is watched. Without `tls` towards "
-        "the pool the token travels in the clear.",
+        doc="File with the token that the page wants (`authorization: Bearer …`); it is watched. Probes, lists of "
+        "models and questions for tokens bring it, too. Without `tls` towards the pool it travels in the clear.",
     )
     metrics: Metrics | None = setting(
         BlockOf(Metrics),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from control_plane.scenarios.decide import Decided
 from control_plane.scenarios.model import Expected, Scenario
 from control_plane.scenarios.put import Outcome
-from ext_proc.core.decision import Named, Rejected, Unpicked
+from ext_proc.core.decision import Canned, Named, Rejected, Unpicked
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _about_routes(expect: Expected, decided: Decided) -> Iterator[Failure]:
 def _about_answers(expect: Expected, found: Outcome) -> Iterator[Failure]:
     answer = found.answer
     named = answer.endpoints if isinstance(answer, Named) else ()
-    status = answer.status if isinstance(answer, Rejected) else found.decided.status
+    status = answer.status if isinstance(answer, Rejected | Canned) else found.decided.status
     if expect.status is not None and status != expect.status:
         what = "it is passed on" if status is None else f"the answer is {status}"
         yield Failure("expect.status", f"{what}, not {expect.status}")
@@ -74,7 +74,7 @@ def _named(found: Outcome) -> str:
             return "is not asked"
         case Named(endpoints=endpoints):
             return f"names {', '.join(endpoints)} ({found.why})"
-        case Rejected(status=status):
+        case Rejected(status=status) | Canned(status=status):
             return f"answers {status}"
         case Unpicked(reason=reason):
             return f"names nobody ({reason})"

@@ -12,7 +12,7 @@ from control_plane.policy.loader import Document
 from control_plane.scenarios.decide import Decided, decide, listener_of
 from control_plane.scenarios.model import AskedRequest, EndpointState, Scenario
 from ext_proc.core.blocks import BLOCK_TOKENS, BYTES_PER_TOKEN, block_hashes
-from ext_proc.core.decision import Answer, Named, Unpicked
+from ext_proc.core.decision import Answer, Named, Unpicked, Waiting
 from ext_proc.core.events import AttemptEnded, FirstToken, Picked, RequestEnded, Scraped
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import ParsedRequest, RequestFacts, parse_request
@@ -95,7 +95,9 @@ def outcome(
         headers=request.headers,
     )
     _prepare(picker, scenario, facts, decided.engine_model)
-    answer = picker.decide(facts, NOW_S, rng)
+    answer = picker.ask(facts, NOW_S, rng)
+    if isinstance(answer, Waiting):  # for what the scenario says nothing of
+        answer = picker.decide(facts, NOW_S, rng)
     record = picker.decisions.get(answer.decision_id) if isinstance(answer, Named) else None
     why = record.reason if record else answer.reason if isinstance(answer, Unpicked) else ""
     return Outcome(decided=decided, answer=answer, why=why)

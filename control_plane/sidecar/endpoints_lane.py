@@ -12,7 +12,9 @@ from collections.abc import Callable
 from control_plane.fleet.drains import Drains
 from control_plane.fleet.mirror import Mirror
 from control_plane.fleet.model import Fleet, Health
+from control_plane.fleet.shifts import Shifts
 from control_plane.fleet.sources import FleetSources
+from control_plane.fleet.weights import Weights
 from control_plane.sidecar.policy_state import PolicyState
 from control_plane.sidecar.slow_loop import SlowLoop
 from control_plane.sidecar.versions import INLINE_ENDPOINTS
@@ -31,9 +33,11 @@ class EndpointsLane:
         served: Callable[[frozenset[str]], None],
         drains: Drains | None = None,
         mirror: Mirror | None = None,
+        weights: Weights | None = None,
+        shifts: Shifts | None = None,
     ) -> None:
-        """`served` is called when other endpoints of these pools are ready to be pushed; `drains` and `mirror` are only
-        read."""
+        """`served` is called when other endpoints of these pools are ready to be pushed; `drains`, `mirror`,
+        `weights` and `shifts` are only read."""
         self._sources = sources
         self._slow_loop: SlowLoop | None = None
         self._state = state
@@ -44,6 +48,8 @@ class EndpointsLane:
         self._working: asyncio.Task[None] | None = None
         self._drains = Drains() if drains is None else drains
         self._mirror = Mirror() if mirror is None else mirror
+        self._weights = Weights() if weights is None else weights
+        self._shifts = Shifts() if shifts is None else shifts
         self._taken = Fleet(pools={})
 
     @property
@@ -51,9 +57,15 @@ class EndpointsLane:
         """What is served."""
         return self.shown(self._taken)
 
+    @property
+    def taken(self) -> Fleet:
+        """What was found and taken, without what is known or was learned beside it."""
+        return self._taken
+
     def shown(self, found: Fleet) -> Fleet:
-        """What is found, as it is to be served: with who drains, and what was found out."""
-        return self._mirror.shown(self._drains.shown(found))
+        """What is found, as it is to be served: with who drains, and what was found out and learned."""
+        known = self._mirror.shown(self._drains.shown(found))
+        return self._shifts.shown(self._weights.shown(known))
 
     @property
     def is_making(self) -> bool:

@@ -39,9 +39,12 @@ def write(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
-def read(path: Path) -> Any:
-    """The value in a file; None where there is none, or none that can be trusted."""
+def read(path: Path, limit: int | None = None) -> Any:
+    """The value in a file; None where there is none, or none that can be trusted, or it has more than `limit` bytes."""
     try:
+        if limit is not None and (size := path.stat().st_size) > limit:
+            log.warning("%s has %d bytes, more than it can have, and is left out", path, size)
+            return None
         checksum, _, body = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None

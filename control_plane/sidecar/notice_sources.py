@@ -31,6 +31,7 @@ def watch(lane: "NoticeLane", sidecar: "Sidecar") -> None:
     lane.watch("removal", lambda: conditions.removal(sidecar.state.fleet_error))
     lane.watch("discovery", lambda: conditions.discovery(sidecar.sources.status() if sidecar.sources else ()))
     lane.watch("certificates", lambda: _certificates(sidecar, lane), CERTIFICATES_S)
+    lane.watch("zones", lambda: conditions.zones(sidecar.zones.status() if sidecar.zones else ()))
     lane.watch("drains", lambda: conditions.drains(sidecar.drains.status() if sidecar.drains else ()))
     if sidecar.slow_loop is not None:
         slow_loop = sidecar.slow_loop
@@ -39,9 +40,14 @@ def watch(lane: "NoticeLane", sidecar: "Sidecar") -> None:
         picker = sidecar.picker
         lane.watch(
             "endpoints",
-            lambda: conditions.endpoints_out(picker.out(), lane.policy().notifications.ejected_percent / 100),
+            lambda: conditions.endpoints_out(
+                picker.out(), lane.policy().notifications.ejected_percent / 100, picker.why
+            ),
         )
+        lane.watch("degraded", lambda: conditions.degraded(picker.degraded()))
+        lane.watch("strategies", lambda: conditions.strategies_off(picker.switched_off()))
         lane.watch("predictions", lambda: conditions.predictions(picker.doubted()))
+        lane.watch("GPU exporters", lambda: conditions.gpu_exporters(picker.gpus_failing))
         lane.watch("KV events", lambda: conditions.kv_events(picker.kv_events_failing))
         lane.watch("internal errors", Lately(lambda: picker.counters.internal_errors, sidecar.clock).conditions)
 

@@ -1,7 +1,7 @@
 """Policy and fleet in the words of the picker: the one place where the slow loop fills in the fast loop's settings."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -12,12 +12,14 @@ from control_plane.fleet.model import Endpoint, Fleet, Health
 from control_plane.policy.admission import USUAL_PRIORITY, Admission, AdmissionPriority
 from control_plane.policy.endpoint_health import COUNTING_ENGINES, EndpointHealth
 from control_plane.policy.feedback import Orca
+from control_plane.policy.gpu_health import GpuHealth
 from control_plane.policy.kv_events import KvEvents
 from control_plane.policy.load_balancing import Warmup
 from control_plane.policy.model import Model, Policy, Pool, Rule
 from control_plane.policy.scraping import Scrape
 from control_plane.policy.strategies import STRATEGIES, KvAwareStrategy, PickerFilter, PoolPicker
 from control_plane.policy.tokenizers import APPROXIMATE
+from control_plane.sidecar.degradations import degradation_of
 from control_plane.sidecar.own_strategies import maker
 from ext_proc.core.settings import (
     AdmissionSettings,
@@ -25,6 +27,7 @@ from ext_proc.core.settings import (
     ChargeSettings,
     EndpointSettings,
     FilterSettings,
+    GpuSettings,
     HealthSettings,
     KvEventSettings,
     PickerSettings,
@@ -32,6 +35,8 @@ from ext_proc.core.settings import (
     PrioritySettings,
     ProbeSettings,
     ScrapeSettings,
+    ShareSettings,
+    TrialSettings,
     WarmupSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
@@ -49,8 +54,7 @@ def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = ""
 
     `region` and `zone` say where the picker's Envoy stands: the same rule as for Envoy's own priorities
     (`control_plane.compile.localities`) makes them levels, which the picker must obey because `override_host` does not.
-    What is left to a later stage: Envoy spills load over to the next priority as soon as less than about 72 % of one is
-    healthy; the picker stays in the nearest level while anybody there may be named.
+    While requests move between places the levels have shares (`control_plane.fleet.zones`).
     """
     node = Locality(region, zone)
     return PickerSettings(
@@ -73,6 +77,7 @@ def picker_settings(policy: Policy, fleet: Fleet, version: str, region: str = ""
         },
         orca=_orca(policy.feedback.orca),
         any_reporter=policy.control_plane.load_reports.any_reporter,
+        degradations={model.name: degradation_of(model, policy) for model in policy.models if model.degrades},
     )
 
 
@@ -121,17 +126,22 @@ def _pool(pool: Pool, endpoints: tuple[Endpoint, ...], node: Locality, rules: tu
         warmup=None if balancer.warmup is None else _warmup(balancer.warmup),
         charges=_charges(pool.picker.kv_aware),
         health=_health(pool.health, pool.scrape, pool.engine),
+        shares=_shares(endpoints, placed, node) if setting.shifts is not None else (),
+        is_gradual=setting.shifts is not None and bool(node),
     )
 
 
 def _with_tokens(made: PoolSettings, pool: Pool, models: tuple[Model, ...]) -> PoolSettings:
     """The pool, with the word of its engines on single blocks where all prompts can be compared to it."""
     first = (models[0].rewrite.model if models[0].rewrite else models[0].name) if models else ""
+    base_model = pool.prefix_index.base_model or first
     is_exact = pool.prefix_index.mode != APPROXIMATE and bool(models) and all(model.tokenizer for model in models)
     return replace(
         made,
         models=tuple(model.name for model in models),
-        base_model=pool.prefix_index.base_model or first,
+        base_model=base_model,
+        # Nobody can be asked for a token of no model.
+        health=made.health if base_model or made.health is None else replace(made.health, trial=None),
         prefix_mode=pool.prefix_index.mode,
         kv_events=None if made.kv_events is None else replace(made.kv_events, is_exact=is_exact),
     )
@@ -221,6 +231,23 @@ def _health(health: EndpointHealth, scrape: Scrape | None, engine: str) -> Healt
             timeout_s=health.probe.timeout_s,
             models=health.probe.models,
         ),
+        gpu=None if health.gpu is None else _gpu(health.gpu),
+        trial=None if health.trial is None else TrialSettings(timeout_s=health.trial.timeout_s),
+    )
+
+
+def _gpu(gpu: GpuHealth) -> GpuSettings:
+    return GpuSettings(
+        url=gpu.url,
+        match=tuple(sorted(gpu.match.items())),
+        interval_s=gpu.interval_s,
+        timeout_s=gpu.timeout_s,
+        fatal_xids=frozenset(gpu.fatal_xids),
+        max_temperature=gpu.max_temperature,
+        max_memory_temperature=gpu.max_memory_temperature,
+        max_memory_usage=None if gpu.max_memory_usage is None else gpu.max_memory_usage / 100,
+        max_utilization=None if gpu.max_utilization is None else gpu.max_utilization / 100,
+        has_token=bool(gpu.bearer_token_file),
     )
 
 
@@ -239,6 +266,21 @@ def _far_ms(there: Locality, node: Locality, charged: KvAwareStrategy) -> float:
     if there.zone and node.zone and there.zone != node.zone:
         return 1e3 * charged.other_zone_cost_s
     return 0.0
+
+
+def _shares(
+    endpoints: Sequence[Endpoint], placed: Mapping[Locality, Placement], node: Locality
+) -> tuple[ShareSettings, ...]:
+    """The shares of levels, nearest first; none while all requests begin at the nearest one."""
+    found = {
+        placed[_locality(endpoint)].priority: share
+        for endpoint in endpoints
+        if (share := endpoint.share_at(node.region, node.zone)) is not None
+    }
+    return tuple(
+        ShareSettings(priority=priority, percent=share.percent, why=share.why)
+        for priority, share in sorted(found.items(), key=lambda item: item[0])
+    )
 
 
 def _filter(filter_: PickerFilter) -> FilterSettings:

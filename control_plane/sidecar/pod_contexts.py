@@ -34,9 +34,16 @@ class PodContexts:
         """The token for the metrics of this pool's pods; empty where none is wanted, None while its file is missing."""
         policy = self._certificates.policy
         scrape = next((one.scrape for one in policy.pools if one.name == pool), None) if policy else None
-        if scrape is None or not scrape.bearer_token_file:
-            return ""
-        content = self._certificates.materials.get(scrape.bearer_token_file)
+        return self._token("" if scrape is None else scrape.bearer_token_file)
+
+    def gpu_token_of(self, pool: str) -> str | None:
+        """The token for the exporters of this pool's GPUs, as for its metrics."""
+        policy = self._certificates.policy
+        gpu = next((one.health.gpu for one in policy.pools if one.name == pool), None) if policy else None
+        return self._token("" if gpu is None else gpu.bearer_token_file)
+
+    def _token(self, file: str) -> str | None:
+        content = self._certificates.materials.get(file) if file else b""
         return None if content is None else token_in(content)
 
     def of(self, pool: str) -> PodTls | None:

@@ -18,12 +18,15 @@ import grpc
 from control_plane.admin.server import AdminServer
 from control_plane.compile import AdsVariant, Node, Services, bootstrap
 from control_plane.compile.grouping import group_of, listeners_of
+from control_plane.compile.localities import Locality
 from control_plane.compile.materials import Materials
 from control_plane.fleet.merge import Found, pool_endpoints
 from control_plane.fleet.mirror import Mirror
 from control_plane.fleet.model import Fleet
 from control_plane.fleet.resolver import SystemResolver
+from control_plane.fleet.shifts import Shifts
 from control_plane.fleet.sources import FleetSources
+from control_plane.fleet.weights import Weights
 from control_plane.policy import Diagnostic, format_text
 from control_plane.policy.model import Policy
 from control_plane.sidecar.certificates import POLL_S, CertificateError, CertificateFiles, server_credentials
@@ -34,6 +37,7 @@ from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableEr
 from control_plane.sidecar.fixed_ports import EXT_PROC, LOAD_REPORTS, PORT_OF_ROLE, XDS, tls_of
 from control_plane.sidecar.health_lane import HealthLane
 from control_plane.sidecar.history import History
+from control_plane.sidecar.kept_sessions import KeptSessions
 from control_plane.sidecar.last_found import LastFound
 from control_plane.sidecar.notice_lane import NoticeLane
 from control_plane.sidecar.notice_sources import Targets, watch
@@ -47,6 +51,9 @@ from control_plane.sidecar.rejections import restore
 from control_plane.sidecar.slow_loop import SlowLoop
 from control_plane.sidecar.start import Beginning, begin
 from control_plane.sidecar.tokenizer_files import TokenizerFiles
+from control_plane.sidecar.weights_lane import WeightsLane
+from control_plane.sidecar.zone_lane import ZoneLane
+from control_plane.xds.load_stats_server import LoadStatsService
 from control_plane.xds.server import XdsServer
 from ext_proc.core.address import SocketAddress, parse_address
 from ext_proc.core.picker import Picker
@@ -149,14 +156,20 @@ class Sidecar:
     drains: DrainLane | None = None
     health: HealthLane | None = None
     """None without a picker: then nothing is found out here."""
+    weights: WeightsLane | None = None
+    zones: ZoneLane | None = None
     notices: NoticeLane | None = None
     is_parting: bool = False
     """The end has begun: whoever sends requests here should stop that."""
     _endpoints: EndpointsLane | None = None
     _mirror: Mirror = field(default_factory=Mirror)
+    _weights: Weights = field(default_factory=Weights)
+    _shifts: Shifts = field(default_factory=Shifts)
+    _load_stats: LoadStatsService | None = None
     _first_fleet: Fleet = field(default_factory=lambda: Fleet(pools={}))
     _lane: PickerLane | None = None
     _last_found: LastFound | None = None
+    _sessions: KeptSessions | None = None
     _settings: PickerSettings | None = None
     """What the picker began with."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -218,7 +231,15 @@ class Sidecar:
         await self.sources.start(policy, FIRST_ANSWERS_S)
         kept = self.options.state_dir / "drains.json" if self.options.state_dir else None
         drains = await asyncio.to_thread(load_drains, kept)
-        self._endpoints = EndpointsLane(self.sources, self.state, self._endpoints_ready, drains, self._mirror)
+        self._endpoints = EndpointsLane(
+            self.sources,
+            self.state,
+            self._endpoints_ready,
+            drains,
+            self._mirror,
+            weights=self._weights,
+            shifts=self._shifts,
+        )
         self.drains = DrainLane(drains, self._endpoints, self._newest_policy, kept, self.clock, self.wall_clock)
         before = Fleet(pools={pool.name: pool_endpoints(pool, remembered) for pool in policy.pools})
         self._first_fleet = self._endpoints.begin(before, policy.safety.max_removed_percent)
@@ -251,10 +272,26 @@ class Sidecar:
         assert first.document is not None and self.sources is not None and self.certificates is not None  # noqa: PT018
         settings = settings_of(first.document, self._first_fleet, self.options.region, self.options.zone)
         self._settings = settings
-        picker = Picker(settings, wall_offset_s=self.wall_clock() - self.clock(), shadow_rng=random.Random())
+        state = self.options.state_dir
+        self._sessions = KeptSessions(state / "sessions.json" if state else None, self.clock, self.wall_clock)
+        await asyncio.to_thread(self._sessions.load)
+        picker = Picker(
+            settings,
+            wall_offset_s=self.wall_clock() - self.clock(),
+            shadow_rng=random.Random(),
+            session_key=self._sessions.key,
+            own_clock=self.clock,
+        )
+        self._sessions.restore(picker.sessions)
         pods = PodContexts(self.certificates)
         self.picker = PickerService(
-            picker, load_messages(), self.clock, self.rng, pod_tls=pods.of, pod_token=pods.token_of
+            picker,
+            load_messages(),
+            self.clock,
+            self.rng,
+            pod_tls=pods.of,
+            pod_token=pods.token_of,
+            gpu_token=pods.gpu_token_of,
         )
         certificates = self.certificates
         self.tokenizers = TokenizerFiles(base, lambda: certificates.policy, self.picker.set_models)
@@ -266,6 +303,7 @@ class Sidecar:
             (self.load_reports_address,) = await self.picker.listen_for_reports(
                 [self.options.load_reports], credentials
             )
+        self._run(self._sessions.follow(), "sessions")
 
     def _credentials(self, policy: Policy, port: str) -> grpc.ServerCredentials | None:
         assert self.certificates is not None, "started before the ports"
@@ -282,6 +320,7 @@ class Sidecar:
         if first.accepted is not None:
             found = self.sources.fleet_for(first.accepted.policy)
             loop.restore(loop.prepare(first.accepted, self._endpoints.shown(found) if self._endpoints else found)())
+        self._load_stats = LoadStatsService(load_messages(), self.clock)
         self.xds = XdsServer(
             load_messages(),
             loop.offers.snapshot_for,
@@ -292,6 +331,7 @@ class Sidecar:
             rng=self.rng,
             identifier=loop.offers.identifier_for,
             objection=loop.offers.objection,
+            load_stats=self._load_stats,
         )
         loop.offers.remember = self.xds.remember
         credentials = self._credentials(first.document.policy, XDS)
@@ -333,6 +373,21 @@ class Sidecar:
             told = self._endpoints if self.slow_loop is not None else None
             self.health = HealthLane(self._mirror, self.picker, told, self._newest_policy, self.clock)
             self._run(self.health.follow(), "health")
+        self.weights = WeightsLane(
+            self._weights, self._endpoints, self._newest_policy, self.clock, self.picker, self._load_stats
+        )
+        self.weights.attach()
+        self._run(self.weights.follow(), "weights")
+        self.zones = ZoneLane(
+            self._shifts,
+            self._endpoints,
+            self._newest_policy,
+            self.clock,
+            Locality(self.options.region, self.options.zone),
+            self.picker,
+            self.slow_loop,
+        )
+        self._run(self.zones.follow(), "zones")
 
     def _ports(self) -> Iterator[str]:
         """Those that this process has."""
@@ -438,6 +493,8 @@ class Sidecar:
                 await lane.stop()
         if self.picker is not None:
             await self.picker.stop(STOP_GRACE_S)
+        if self._sessions is not None:
+            await self._sessions.stop()
         running = (self.envoy, self.xds, self._admin)
         await asyncio.gather(*(part.stop() for part in running if part is not None))
 

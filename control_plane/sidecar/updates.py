@@ -98,7 +98,12 @@ def _restated(endpoints: Sequence[Endpoint], found: Sequence[Endpoint]) -> tuple
     """`endpoints` in the state of those of the same address that were found."""
     now = {endpoint.address: endpoint for endpoint in found}
     return tuple(
-        replace(each, health=now[each.address].health, inferred=now[each.address].inferred)
+        replace(
+            each,
+            health=now[each.address].health,
+            inferred=now[each.address].inferred,
+            shares=now[each.address].shares,
+        )
         if each.address in now
         else each
         for each in endpoints

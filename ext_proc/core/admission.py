@@ -128,6 +128,10 @@ class Admission:
         self.rejected[FULL] += len(shed)
         return Wait(waiter, shed)
 
+    def first(self) -> int:
+        """The ticket of who is next; raises IndexError when nobody waits."""
+        return self._queue.first().ticket
+
     def admit_next(self, now: float) -> Waiter:
         """Takes out who is next; raises IndexError when nobody waits."""
         waiter = self._queue.pop()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ext_proc.core.health import OUT
+from ext_proc.core.evidence import OUT
 from ext_proc.core.settings import ChargeSettings, EndpointSettings, PoolSettings
 from ext_proc.core.slots import FloatArray, IntArray, Slots
 from ext_proc.core.strategies.session import Parameters, key_of, places_of

@@ -8,17 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import xxhash
+
 from ext_proc.core.filters import narrowed
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.history import History
+from ext_proc.core.homing import Homing
+from ext_proc.core.index import Match
 from ext_proc.core.left_out import left_out
-from ext_proc.core.levels import Group
+from ext_proc.core.levels import Group, lot_of, turn_lot
 from ext_proc.core.naming import MakeView, Naming, Narrow, name
 from ext_proc.core.places import free_first
 from ext_proc.core.pool import Pool
 from ext_proc.core.prediction import predicted
 from ext_proc.core.record import Beside, Record, Shape
+from ext_proc.core.sessions import NOBODY
 from ext_proc.core.strategies.kv_aware import prompt_of
+from ext_proc.core.strategies.session import key_of
 from ext_proc.core.strategies.view import Prompt, View
 from ext_proc.core.truth import Truth
 from ext_proc.core.wanted import Wanted
@@ -37,12 +43,17 @@ class Choice:
     now: float
     truth: Truth | None = None
     """How far the prefix index can be trusted; None: wholly."""
+    homing: Homing | None = None
+    """The request's session, where the pool remembers sessions and it has one."""
 
     def naming(self, rng: random.Random) -> Naming:
         """Whom the pool's strategy names."""
         pool = self.pool
-        make_view = self._views(needs_prompt=pool.strategy.needs_prompt)
-        return name(pool.levels, self.fleet, pool.strategy, make_view, self.now, rng, self._narrowing())
+        needs_prompt, has_lots = pool.strategy.needs_prompt, bool(pool.levels.starts)
+        match = self.fleet.index.match(self.blocks) if needs_prompt or has_lots else None
+        make_view = self._views(match if needs_prompt else None)
+        lot = self._lot(match) if match is not None and has_lots else 0.0
+        return name(pool.levels, self.fleet, pool.strategy, make_view, self.now, rng, self._watching(), lot)
 
     def beside(self, naming: Naming, rng: random.Random | None) -> Beside | None:
         """What the pool's shadow would do, on the endpoints that the first name was chosen from."""
@@ -51,7 +62,7 @@ class Choice:
             return None
         assert rng is not None, "no shadow is made without chances"
         if shadow.strategy.needs_prompt and view.prompt is None:
-            view = self._views(needs_prompt=True)(Group(0, view.slots, view.weights))
+            view = self._views(self.fleet.index.match(self.blocks))(Group(0, view.slots, view.weights))
         return shadow.look(view, naming.ranking, rng)
 
     def record(self, decision_id: str, naming: Naming, beside: Beside | None, *, wall_offset_s: float) -> Record:
@@ -62,6 +73,8 @@ class Choice:
         reason = naming.reason
         if wanted.waited_s:
             reason += f"; waited {wanted.waited_s:.3g} s for a place"
+        if wanted.degraded is not None:
+            reason += f"; {wanted.degraded.label} instead: {wanted.degraded.why}"
         if view.prompt is not None and (counted := self._counted(naming.addresses[0])) < 1:
             reason += f"; what is believed cached counts {counted:.0%}: engines do not find it"
         return Record(
@@ -75,6 +88,7 @@ class Choice:
             reason=reason,
             candidates=naming.candidates,
             waited_s=wanted.waited_s,
+            degraded=wanted.degraded,
             shadow=beside,
             request=Shape(
                 kind=request.kind,
@@ -90,8 +104,22 @@ class Choice:
             left_out_count=missing.count,
         )
 
-    def _views(self, *, needs_prompt: bool) -> MakeView:
-        prompts = self._prompts() if needs_prompt else None
+    def _lot(self, match: Match) -> float:
+        """Where the request falls while levels have shares: the same lot for a session, else for a conversation, so
+        that what was said is cached where it is said on. Others take turns."""
+        request, blocks = self.wanted.request, self.blocks
+        names = self.pool.session_key
+        key = request.session or request.user if names is None else key_of(request, names)
+        if key:
+            return lot_of(xxhash.xxh3_64_intdigest(key.encode(errors="surrogatepass")))
+        if match.common_blocks < len(blocks):
+            # The first that tells it from others: a system prompt ends there.
+            return lot_of(blocks[match.common_blocks])
+        return turn_lot(self.history.turn)
+
+    def _views(self, match: Match | None) -> MakeView:
+        """With the prompt, if it is given who holds it; it is looked up once for all groups."""
+        prompts = None if match is None else self._prompts(match)
 
         def made(group: Group) -> View:
             return View(
@@ -106,13 +134,14 @@ class Choice:
                 endpoints=self.pool.endpoints,
                 gap_s=self.history.gap_s,
                 charges=self.pool.charges,
+                home=NOBODY if self.homing is None else self.homing.home,
+                on_trial=group.on_trial,
             )
 
         return made
 
-    def _prompts(self) -> Callable[[Group], Prompt]:
-        """The prompt against each group; it is looked up once for all."""
-        match = self.fleet.index.match(self.blocks)
+    def _prompts(self, match: Match) -> Callable[[Group], Prompt]:
+        """The prompt against each group."""
         depths = match.depths(self.fleet.slots.capacity)
         is_everybodys = self.history.is_everybodys(self.blocks)
         wanted, truth, address = self.wanted, self.truth, self.fleet.slots.address
@@ -134,6 +163,10 @@ class Choice:
         """What the prefix index is worth at an endpoint."""
         trust = None if self.truth is None else self.truth.trust((address,))
         return 1.0 if trust is None else float(trust[0])
+
+    def _watching(self) -> Narrow:
+        narrow, homing = self._narrowing(), self.homing
+        return narrow if homing is None else lambda groups: narrow(homing.watch(groups))
 
     def _narrowing(self) -> Narrow:
         pool, limits = self.pool, self.pool.settings.admission

@@ -1,7 +1,7 @@
 """What fails together: the endpoints of one machine, and those of one zone. Pure.
 
 The names of a request are for retries, and two that go down together are one. So the further names are of machines that
-are not named yet, as far as the best candidates have any; and the last one is of another zone where the others share
+are not named yet, as far as the best candidates have any; and the second one is of another zone where the others share
 one. Levels (`ext_proc.core.levels`) stand above this: it is for endpoints between which a strategy decides.
 
 A machine is an IP address, for engines with several ports on one; a zone is what endpoints say of region and zone.
@@ -28,8 +28,10 @@ class Domains:
         order = self._by_machines(slots) if self.machines else list(slots)
         named = order[:count]
         common = self._common_zone(named[:-1]) if self.zones else None
-        if common is not None and self.zones.get(named[-1], common) == common:
-            named[-1] = next((slot for slot in order[count:] if self.zones.get(slot, common) != common), named[-1])
+        if common is not None:
+            other = next((slot for slot in order[count - 1 :] if self.zones.get(slot, common) != common), None)
+            if other is not None:
+                named[1:] = [other, *named[1:-1]]
         return named
 
     def _by_machines(self, slots: Sequence[int]) -> list[int]:

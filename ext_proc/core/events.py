@@ -7,6 +7,8 @@ of the caller's monotonic clock; durations end in their unit.
 from dataclasses import dataclass
 from typing import Literal
 
+from ext_proc.core.gpus import GpusTold, GpusUntold
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picked:
@@ -26,16 +28,23 @@ class Picked:
     blocks: tuple[int, ...] = ()
     is_guess: bool = False
     """The blocks are of text: no engine will ever tell of them."""
+    is_whole: bool = False
+    """The answer comes in one piece, so that its first byte is its last."""
+    session: bytes = b""
+    """The session that is at home there from now on (`ext_proc.core.sessions`); empty where none is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstToken:
-    """The first body byte of the answer came from `address`, `ttft_ms` after the request had arrived."""
+    """The first body byte of the answer came from `address`, `ttft_ms` after the request had arrived.
+
+    `status` is that of the answer: an error has a body, too."""
 
     decision_id: str
     address: str
     at: float
     ttft_ms: float
+    status: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +151,19 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A request of the picker's own, for one token, is over; `status` 0: no answer. `is_late`: none within its limit;
+    `is_refused`: nobody even listens there."""
+
+    address: str
+    at: float
+    started_at: float
+    status: int = 0
+    is_late: bool = False
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadReported:
     """An engine's numbers that came unasked; which is which is said at `Scraped`. None is not told.
 
@@ -218,6 +240,9 @@ Event = (
     | Scraped
     | ScrapeFailed
     | Probed
+    | Tried
+    | GpusTold
+    | GpusUntold
     | LoadReported
     | ModelsListed
     | CacheEvent

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, auto
 from typing import Final
 
-from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
+from ext_proc.core.decision import Answer, Canned, Named, Rejected, Unpicked, Waiting
 from ext_proc.core.request import RequestFacts
 
 Decide = Callable[[RequestFacts], Answer | Waiting]
@@ -157,7 +157,7 @@ class Pick:
 class Refuse:
     """Answer: Envoy replies to the client with this at once, and closes the stream."""
 
-    rejected: Rejected
+    rejected: Rejected | Canned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,7 +272,7 @@ class Exchange:
         return (Hold(ticket=answer.ticket, for_s=answer.for_s + PATIENCE_S if answer.for_s else 0.0),)
 
     def _answer(self, kind: Message, answer: Answer) -> tuple[Action, ...]:
-        if isinstance(answer, Rejected):
+        if isinstance(answer, Rejected | Canned):
             self.state = State.REFUSED
             return (Refuse(rejected=answer),)
         self.state = State.ANSWERED

@@ -90,11 +90,15 @@ class FairQueue:
 
     def pop(self) -> Waiter:
         """Takes out who is next; raises IndexError when nobody waits."""
+        waiter = self.first()
+        self.remove(waiter.ticket, is_served=True)
+        return waiter
+
+    def first(self) -> Waiter:
+        """Who is next; raises IndexError when nobody waits."""
         for lane in self._lanes:
             if len(lane):
-                waiter = lane.next()
-                self.remove(waiter.ticket, is_served=True)
-                return waiter
+                return lane.next()
         raise IndexError("nobody waits")
 
     def remove(self, ticket: int, *, is_served: bool = False) -> Waiter | None:

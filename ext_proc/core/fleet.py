@@ -15,6 +15,7 @@ from ext_proc.core.away import Away
 from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.events import (
     AttemptEnded,
+    AttemptStarted,
     BlocksRemoved,
     BlocksStored,
     CacheCleared,
@@ -28,9 +29,19 @@ from ext_proc.core.events import (
     RequestEnded,
     Scraped,
     ScrapeFailed,
+    StreamEnded,
+    Tried,
+)
+from ext_proc.core.evidence import (
+    FAILURES,
+    SOFT_FAILURES,
+    Evidence,
+    evidence_of_attempt,
+    evidence_of_request,
 )
 from ext_proc.core.gauges import Gauges
-from ext_proc.core.health import FAILURES, OUT, Evidence, Health, evidence_of_attempt, evidence_of_request
+from ext_proc.core.gpus import GpusTold, GpusUntold
+from ext_proc.core.health import Health
 from ext_proc.core.heard import Heard, Source
 from ext_proc.core.index import PrefixIndex
 from ext_proc.core.kv_size import KvSizes
@@ -38,10 +49,14 @@ from ext_proc.core.latency import Latencies, sample_of
 from ext_proc.core.ledger import Ledger
 from ext_proc.core.loaded_models import LoadedModels
 from ext_proc.core.memory import Memory
+from ext_proc.core.overdue import Overdue
 from ext_proc.core.record import Record
+from ext_proc.core.restarts import Restarts
+from ext_proc.core.sessions import Sessions
 from ext_proc.core.settings import PoolSettings
 from ext_proc.core.slots import Slots
 from ext_proc.core.soundness import Soundness
+from ext_proc.core.tries import Tries
 from ext_proc.core.warming import Warming
 
 _NUMBERS = ("running", "waiting", "waiting_tokens", "max_running", "kv_usage", "kv_tokens", "block_size")
@@ -54,21 +69,26 @@ class Fleet:
     Mutable: its parts and the set of leaving addresses; the picker is the only writer, strategies read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, session_key: bytes = b"") -> None:
+        """`session_key` is that of `ext_proc.core.sessions`."""
         self.slots = Slots()
         self.index = PrefixIndex()
         self.kv_sizes = KvSizes()
-        self.ledger = Ledger(self.slots, self.index)
-        self.heard = Heard()
         self.gauges = Gauges(self.slots.capacity)
+        self.ledger = Ledger(self.slots, self.index, self.gauges)
+        self.heard = Heard()
         self.memory = Memory(self.slots.capacity)
         self.latencies = Latencies(self.slots.capacity)
+        self.tries = Tries(self.slots.capacity)
         self.adapters = Adapters()
         self.adapter_slots = AdapterSlots()
         self.models = LoadedModels()
         self.health = Health(self.slots.capacity)
         self.soundness = Soundness(self.slots, self.health)
         self.warming = Warming()
+        self.sessions = Sessions(self.slots, session_key)
+        self._restarts = Restarts()
+        self._overdue = Overdue()
         self._away = Away()
         self._wanted: Set[str] = frozenset()
         self._leaving: Set[str] = frozenset()
@@ -84,6 +104,7 @@ class Fleet:
         self.gauges.grow(self.slots.capacity)
         self.memory.grow(self.slots.capacity)
         self.latencies.grow(self.slots.capacity)
+        self.tries.grow(self.slots.capacity)
         self.health.grow(self.slots.capacity)
         for address in joining:
             if now is not None and (pace := self._away.back(address, now)) is not None:
@@ -120,28 +141,48 @@ class Fleet:
             case ScrapeFailed():
                 self.soundness.unread(event)
             case Probed():
-                self.soundness.probed(event)
+                self._probed(event)
+            case Tried():
+                self._tried(event)
             case Picked():
                 self._picked(event)
             case BlocksStored() | BlocksRemoved() | CacheCleared():
                 self._cached(event)
             case FirstToken():
-                self._judge(event.address, Evidence.ALIVE, event.at - event.ttft_ms / 1_000, event.at, record)
+                self._overdue.over(event.decision_id)
+                began_at = event.at - event.ttft_ms / 1_000
+                self._judge(event.address, Evidence.ALIVE, began_at, event.at, record)
+                if event.status < 400:  # whatever becomes of it, another request may try an endpoint on trial
+                    self._over(event.address, began_at if record is None else record.at, event.at)
                 self._proved(event.address, event.at)
+            case AttemptStarted():
+                self._overdue.moved(event.decision_id, event.address, event.at)
+            case StreamEnded():
+                self._overdue.over(event.decision_id)
             case AttemptEnded():
                 self._attempt_ended(event, record)
             case RequestEnded():
+                self._overdue.over(event.decision_id)
                 evidence = evidence_of_request(event)
+                served = self.slots.get(event.served) if evidence is Evidence.GOOD else None
+                self.sessions.ended(event.decision_id, served, event.at)
                 self._judge(event.served, evidence, event.at - event.duration_ms / 1_000, event.at, record)
+                self._undecided(event, evidence, record)
                 if evidence is Evidence.GOOD:
                     self._proved(event.served, event.at)
                     self.latencies.lasted(event.duration_ms)
+                    if served is not None and record is not None and record.request.kind == "embedding":
+                        self.soundness.embedded(served, event.at)
                 self._learn_size(event, record)
-            case _:
-                pass
+            case GpusTold() | GpusUntold():
+                self.soundness.hardware(event)
         self.ledger.apply(event)
         if self._leaving:
             self._forget_leaving(event.at)
+
+    def expect(self, decision_id: str, address: str, now: float, limit_s: float) -> None:
+        """A stream was given to an endpoint, whose first byte is due within that (`ext_proc.core.overdue`)."""
+        self._overdue.expect(decision_id, address, now, limit_s)
 
     def unheard(self, address: str) -> None:
         """An endpoint will not tell of its blocks any more; what it told would be believed for ever."""
@@ -157,7 +198,10 @@ class Fleet:
     def expire(self, now: float) -> int:
         """Ends reservations past their age; returns how many there were."""
         self.soundness.look(now)
+        for address, began_at in self._overdue.take(now):
+            self._judge(address, Evidence.TIMEOUT, began_at, now, None)
         ended = self.ledger.expire(now)
+        self.sessions.expire(now)
         self._forget_leaving(now)
         return ended
 
@@ -179,8 +223,11 @@ class Fleet:
             "decoding": int(self.ledger.decoding[slot]),
             "index_blocks": self.index.size(slot),
             "speed_factor": round(float(self.ledger.speed.factor[slot]), 3),
+            "claims_worth": round(float(self.ledger.claims.worth[slot]), 3),
             "scrape_age_s": None if age_s is None else round(age_s, 3),
             "told": self.heard.status(slot, now),
+            **({"sessions": sessions} if (sessions := self.sessions.at(slot)) else {}),
+            **self.soundness.gpu_status(slot, now),
         }
 
     def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
@@ -197,6 +244,11 @@ class Fleet:
         slot = self.slots.get(address)
         return "healthy" if slot is None else self.soundness.word(slot, now)
 
+    def why(self, address: str) -> str:
+        """What is bad of an endpoint but for its ejection; empty for one of which nothing is known."""
+        slot = self.slots.get(address)
+        return "" if slot is None else self.soundness.why(slot)
+
     def _standing(self, slot: int, now: float) -> dict[str, Any]:
         """In a word; with the share that it has while it warms up, and what else is found of it."""
         state = self.soundness.word(slot, now)
@@ -209,6 +261,9 @@ class Fleet:
         slot = self.slots.get(event.address)
         if slot is None:
             return
+        if self._restarts.is_new(slot, event):
+            # An engine that tells of its blocks tells of that, too, and may have told of its new ones by now.
+            self._died(slot, has_told=self.index.is_precise(slot))
         self._take(slot, event, "scrape")
         if event.running_loras is not None or event.waiting_loras is not None:
             names = frozenset((*(event.running_loras or ()), *(event.waiting_loras or ())))
@@ -301,6 +356,7 @@ class Fleet:
             self.latencies.answered(slot, sample.seconds, event.at)
         if sample.is_error is not None:
             self.latencies.ended(slot, event.at, is_error=sample.is_error)
+            self.tries.ended(slot, is_error=sample.is_error)
 
     def _picked(self, event: Picked) -> None:
         slot = self.slots.get(event.address)
@@ -308,31 +364,59 @@ class Fleet:
             self.health.picked(slot, event.at)
             generated = float(self.ledger.decoding[slot]) * self.ledger.mean_output
             self.kv_sizes.picked(slot, event.decision_id, event.blocks, generated)
+            if event.session:
+                self.sessions.picked(event, slot)
 
     def _attempt_ended(self, event: AttemptEnded, record: Record | None) -> None:
         evidence = evidence_of_attempt(event)
         if evidence is Evidence.NONE:
             return  # the request's own record tells
-        if evidence is Evidence.SOFT and record is not None and self._blames_itself(event.address, record):
+        if evidence in SOFT_FAILURES and record is not None and self._blames_itself(event.address, record):
+            self._over(event.address, event.at if record is None else record.at, event.at)
             return
         self._judge(event.address, evidence, event.at, event.at, record)
         slot = self.slots.get(event.address)
+        if evidence is Evidence.ALIVE:
+            self._over(event.address, event.at if record is None else record.at, event.at)
+        elif evidence is Evidence.SOFT and slot is not None:
+            self.soundness.suspect(slot, event.at)
         if evidence is Evidence.GONE and slot is not None:
+            self._died(slot)
+
+    def _died(self, slot: int, *, has_told: bool = False) -> None:
+        """The process there has ended, and with it what it held; its machine is as quick as before. `has_told`: what is
+        known of its cache is that of the next one.
+
+        To be called for hard evidence only: an engine that hangs may go on with all that it has.
+        """
+        if not has_told:
             self.index.forget(slot)
             self.kv_sizes.restarted(slot)
             self._set_size(slot, self.kv_sizes.blocks(slot))
-            self.adapter_slots.reset(slot)
-            self.warming.gone(slot)
+        # The next one's counters begin anew, which is no second end.
+        self._restarts.reset(slot)
+        self.gauges.reset(slot)
+        self.memory.reset(slot)
+        self.adapters.reset(slot)
+        self.adapter_slots.reset(slot)
+        self.models.reset(slot)
+        self.sessions.forget(slot)
+        self.warming.gone(slot)
 
     def _blames_itself(self, address: str, record: Record) -> bool:
-        """A request that fails on several endpoints is itself the likely cause: what the first got for it is undone."""
-        earlier = [failed for failed in record.soft_failures if failed != address]
-        record.soft_failures.append(address)
-        if len(earlier) == 1:
-            slot = self.slots.get(earlier[0])
+        """A request that fails on several endpoints is itself the likely cause: what the first got for it is undone.
+
+        Of one that fails again where it failed, as in a pool of a single endpoint, the first time counts.
+        """
+        failed = record.soft_failures
+        if address in failed:
+            return True
+        failed.append(address)
+        if len(failed) == 2:
+            slot = self.slots.get(failed[0])
             if slot is not None:
                 self.health.retract_soft(slot)
-        return bool(earlier)
+        return len(failed) > 1
 
     def _judge(self, address: str, evidence: Evidence, started_at: float, now: float, record: Record | None) -> None:
         slot = self.slots.get(address)
@@ -340,10 +424,49 @@ class Fleet:
             started_at = started_at if record is None else record.at
             if evidence in FAILURES and not self.soundness.counts_attempts(slot):
                 return
-            was_out = self.health.state(slot, now) in OUT
+            was_out = self.health.is_out(slot)
             self.health.judge(slot, evidence, started_at=started_at, now=now)
-            if was_out and self.health.state(slot, now) not in OUT:
-                self.latencies.forgive(slot)
+            self._forgive(slot, was_out=was_out)
+
+    def _forgive(self, slot: int, *, was_out: bool) -> None:
+        if was_out and not self.health.is_out(slot):
+            self.latencies.forgive(slot)
+
+    def _undecided(self, event: RequestEnded, evidence: Evidence, record: Record | None) -> None:
+        """A request that ended without a word on an endpoint on trial: that one is not to wait for it any longer.
+
+        What was tried elsewhere afterwards has failed there, of which there is a record of its own.
+        """
+        started_at = event.at - event.duration_ms / 1_000 if record is None else record.at
+        if evidence is Evidence.NONE and event.served:
+            self._over(event.served, started_at, event.at)
+        if record is not None and record.endpoints[0] != event.served and event.attempts <= 1:
+            self._over(record.endpoints[0], started_at, event.at)
+
+    def _over(self, address: str, started_at: float, now: float) -> None:
+        slot = self.slots.get(address)
+        if slot is not None:
+            self.health.undecided(slot, started_at, now)
+
+    def _probed(self, event: Probed) -> None:
+        slot = self.slots.get(event.address)
+        if slot is None:
+            return
+        was_out = self.health.is_out(slot)
+        self.soundness.probed(event)
+        self._forgive(slot, was_out=was_out)
+        if event.is_refused:
+            self._died(slot)
+
+    def _tried(self, event: Tried) -> None:
+        slot = self.slots.get(event.address)
+        if slot is None:
+            return
+        was_out = self.health.is_out(slot)
+        self.soundness.tried(slot, event)
+        self._forgive(slot, was_out=was_out)
+        if event.is_refused:
+            self._died(slot)
 
     def _proved(self, address: str, at: float) -> None:
         slot = self.slots.get(address)
@@ -365,12 +488,15 @@ class Fleet:
             self.gauges.reset(slot)
             self.memory.reset(slot)
             self.latencies.reset(slot)
+            self.tries.reset(slot)
             self.adapters.reset(slot)
             self.adapter_slots.reset(slot)
             self.models.reset(slot)
             self.health.reset(slot)
             self.soundness.reset(slot)
             self.warming.reset(slot)
+            self.sessions.forget(slot)
+            self._restarts.reset(slot)
             self.slots.free(slot)
         self._leaving -= gone
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ext_proc.core.events import AttemptEnded, Event, FirstToken, RequestEnded
-from ext_proc.core.health import Evidence, evidence_of_attempt, evidence_of_request
+from ext_proc.core.evidence import FAILURES, Evidence, evidence_of_attempt, evidence_of_request
 from ext_proc.core.record import Record
 from ext_proc.core.slots import FloatArray, IntArray, grown, middle
 
@@ -69,7 +69,7 @@ def sample_of(event: Event, record: Record | None) -> Sample | None:
         case AttemptEnded():
             evidence = evidence_of_attempt(event)
             is_full = evidence is Evidence.ALIVE and event.status in _FULL
-            is_error = is_full or evidence in (Evidence.SOFT, Evidence.HARD, Evidence.GONE)
+            is_error = is_full or evidence in FAILURES
             return Sample(event.address, is_error=True) if is_error else None
         case RequestEnded():
             return _end(event, record)

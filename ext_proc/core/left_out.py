@@ -59,8 +59,10 @@ def left_out(
                 why = f"{state} after failures"
             elif word != "healthy":
                 why = f"{word}: {fleet.soundness.why(slot)}"
-            elif (priority := _priority(levels, position)) != nearest:
+            elif (priority := _priority(levels, position)) > nearest:
                 why = f"priority {priority}, priority {nearest} has somebody"
+            elif priority < nearest:
+                why = f"priority {priority}, part of its requests is moved"
             else:
                 why = _filtered(reasons, slot)
                 if fleet.warming.share(slot, now) < 1 and not why.startswith("filters"):

@@ -68,6 +68,12 @@ class Memory:
             self._usage[slot] = min(1.0, max(0.0, usage))
             self._own_then[slot] = own_tokens
 
+    def told_usage(self, slots: IntArray, now: float) -> float | None:
+        """The mean usage (0 to 1) of those of `slots` that told lately; None without any."""
+        trust = np.exp2(-np.maximum(0, now - self._until[slots]) / HALF_LIFE_S)
+        known = trust > _KNOWN
+        return float(self._usage[slots][known].mean()) if known.any() else None
+
     def estimated(self, slots: IntArray, own_tokens: IntArray, now: float) -> tuple[FloatArray, FloatArray]:
         """Usage (0 to 1) and free tokens of `slots`, where the picker's own requests have `own_tokens` now."""
         told = self._tokens[slots]

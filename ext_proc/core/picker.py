@@ -11,12 +11,15 @@ change of the settings.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ext_proc.core.admission import Visitor
+from ext_proc.core.areas import Area, areas
 from ext_proc.core.choice import Choice
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
+from ext_proc.core.elsewhere import Elsewhere, PredictedMs
 from ext_proc.core.events import (
     BlocksRemoved,
     BlocksStored,
@@ -29,15 +32,20 @@ from ext_proc.core.events import (
     RequestEnded,
     Scraped,
     ScrapeFailed,
+    Tried,
 )
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
+from ext_proc.core.gpus import GpusTold, GpusUntold
 from ext_proc.core.history import History
+from ext_proc.core.homing import homing
 from ext_proc.core.learned import Learned
 from ext_proc.core.places import is_any_free
 from ext_proc.core.pool import Pool, deciders, prepared
+from ext_proc.core.prediction import predicted
 from ext_proc.core.record import Decisions, Record
 from ext_proc.core.request import RequestFacts
+from ext_proc.core.sessions import Sessions
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.soundness import NOT_NAMED
 from ext_proc.core.truth import Change
@@ -64,21 +72,30 @@ class Picker:
     """Names endpoints for requests.
 
     `wall_offset_s` is Unix time minus the caller's monotonic clock; the records show it and nothing depends on it.
-    `shadow_rng` are the chances of shadows; without it there are none, whatever the settings say.
+    `shadow_rng` are the chances of shadows; without it there are none, whatever the settings say. `session_key` is
+    that of `ext_proc.core.sessions`. `own_clock` takes the time of users' own strategies.
     Raises ValueError, as `apply_settings` does, for an unknown strategy.
 
     Mutable: the fleet, the pools' history, the decisions; and settings and pools, which are replaced as a whole.
     """
 
     def __init__(
-        self, settings: PickerSettings, *, wall_offset_s: float = 0.0, shadow_rng: random.Random | None = None
+        self,
+        settings: PickerSettings,
+        *,
+        wall_offset_s: float = 0.0,
+        shadow_rng: random.Random | None = None,
+        session_key: bytes = b"",
+        own_clock: Callable[[], float] | None = None,
     ) -> None:
         self._wall_offset_s = wall_offset_s
         self._shadow_rng = shadow_rng
-        self._fleet = Fleet()
+        self._own_clock = own_clock
+        self._fleet = Fleet(session_key)
         self._learned = Learned()
         self._history: dict[str, History] = {}
         self._pools: dict[str, Pool] = {}
+        self._elsewhere = Elsewhere(self._fleet, self._learned.sizes)
         self._telling: frozenset[str] = frozenset()
         self._room: WaitingRoom[Asking] = WaitingRoom()
         self.decisions = Decisions()
@@ -100,7 +117,10 @@ class Picker:
         Who joins a pool that serves already is cold from `now` on; without it nobody is.
         """
         has_shadows = self._shadow_rng is not None
-        who = [deciders(pool, self._pools.get(pool.cluster), has_shadows=has_shadows) for pool in settings.pools]
+        who = [
+            deciders(pool, self._pools.get(pool.cluster), has_shadows=has_shadows, clock=self._own_clock)
+            for pool in settings.pools
+        ]
         joining = newcomers(settings.pools, {cluster: pool.settings for cluster, pool in self._pools.items()})
         # Who left and comes back while requests still run there has kept what is known of it, and its cache.
         joining = frozenset(address for address in joining if self._fleet.slots.get(address) is None)
@@ -116,6 +136,7 @@ class Picker:
         self._history = {pool.name: self._history.get(pool.name, History()) for pool in settings.pools}
         self._learned.want(settings.pools)
         self._settings = settings
+        self._elsewhere.apply_settings(settings, self._pools, now)
         admissions = {pool.cluster: (pool.name, pool.admission) for pool in settings.pools if pool.admission}
         self._room.furnish(admissions)
         for cluster, pool in self._pools.items():
@@ -125,18 +146,37 @@ class Picker:
     def decide(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer:
         """Answers one request and reserves its place; never raises, whatever the request holds."""
         asking = read(facts, self._settings, self._pools, self._learned.sizes)
-        return self._pick(self._pools[facts.cluster], asking, now, rng) if isinstance(asking, Asking) else asking
+        if not isinstance(asking, Asking):
+            return asking
+        pool = self._pools[facts.cluster]
+        return self._pick(pool, asking, now, rng) if len(pool.levels.slots) else no_endpoint(pool)
 
     def ask(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer | Waiting:
-        """As `decide`, where the pool's admission lets the request in; else it waits, or is refused.
+        """As `decide`, where the pool's admission lets the request in; else it waits, or is refused. A model that may
+        be degraded goes elsewhere where its pool cannot serve it.
 
         The answers to those who wait come from `released`.
         """
-        if not self._room.has(facts.cluster):
+        if not self._settings.degradations and not self._room.has(facts.cluster):
             return self.decide(facts, now, rng)
         asking = read(facts, self._settings, self._pools, self._learned.sizes)
         if not isinstance(asking, Asking):
             return asking
+        if not self._elsewhere.has(asking):
+            return self._enter(asking, now, rng)
+        asking = replace(asking, came_at=now)
+        found = self._elsewhere.where(asking, self._expecting(now, rng), now)
+        answer = no_endpoint(self._pools[facts.cluster]) if found is None else self._enter(found, now, rng)
+        return answer if isinstance(answer, Waiting) else self._told_instead(answer, asking, now)
+
+    def _enter(self, asking: Asking, now: float, rng: random.Random) -> Answer | Waiting:
+        """Through the door of the pool that the request wants a place in."""
+        facts = asking.facts
+        pool = self._pools[facts.cluster]
+        if not len(pool.levels.slots):
+            return no_endpoint(pool)
+        if not self._room.has(facts.cluster):
+            return self._pick(pool, asking, now, rng)
         visitor = Visitor(
             kind=asking.request.kind,
             model=asking.asked.model,
@@ -146,7 +186,27 @@ class Picker:
         )
         is_free = self._is_free(facts.cluster, now)
         answer = self._room.arrive(facts.cluster, visitor, asking, now, is_free=is_free)
-        return self._pick(self._pools[facts.cluster], asking, now, rng) if answer is None else answer
+        return self._pick(pool, asking, now, rng) if answer is None else answer
+
+    def _told_instead(self, answer: Answer, asking: Asking, now: float) -> Answer:
+        """The answer to a request for a model that may be degraded."""
+        if isinstance(answer, Rejected):
+            answer = self._elsewhere.instead(asking, answer, now + self._wall_offset_s)
+        self._elsewhere.note(answer, asking, now)
+        return answer
+
+    def _expecting(self, now: float, rng: random.Random) -> PredictedMs:
+        """When a first token would come, if somebody were picked now."""
+
+        def expected(asking: Asking) -> float | None:
+            pool = self._pools[asking.facts.cluster]
+            if not len(pool.levels.slots):
+                return None
+            wanted = wanted_of(asking, needs_prompt=pool.needs_prompt)
+            naming = self._choice(pool, wanted, now).naming(rng)
+            return predicted(naming.view, naming.ranking).ttft_ms
+
+        return expected
 
     @property
     def waiting(self) -> int:
@@ -157,9 +217,33 @@ class Picker:
         """The answers that can be given now; to be fetched after every event, and often enough to keep deadlines."""
 
         def let_in(cluster: str, asking: Asking, waited_s: float) -> Answer:
+            if self._elsewhere.has(asking):
+                if self._elsewhere.is_lost(asking, now) or not self._is_free(cluster, now):
+                    asking = self._elsewhere.again(asking, self._expecting(now, rng), now) or asking
+                answer = self._pick(self._pools[asking.facts.cluster], asking, now, rng, waited_s)
+                self._elsewhere.note(answer, asking, now)
+                return answer
             return self._pick(self._pools[cluster], asking, now, rng, waited_s)
 
-        return self._room.released(now, lambda cluster: self._is_free(cluster, now), let_in)
+        def may_leave(asking: Asking) -> bool:
+            if not self._elsewhere.has(asking):
+                return False
+            return self._elsewhere.again(asking, self._expecting(now, rng), now) is not None
+
+        leaving = may_leave if self._settings.degradations else None
+        for released in self._room.released(now, lambda cluster: self._is_free(cluster, now), let_in, leaving):
+            asking = released.asked
+            if isinstance(released.answer, Rejected) and isinstance(asking, Asking) and self._elsewhere.has(asking):
+                yield replace(released, answer=self._not_let_in(released.answer, asking, now, rng))
+            else:
+                yield released
+
+    def _not_let_in(self, answer: Answer, asking: Asking, now: float, rng: random.Random) -> Answer:
+        """The answer to a request that waited in vain: somebody else may have a place by now."""
+        found = self._elsewhere.again(asking, self._expecting(now, rng), now)
+        if found is not None and found.degraded is not None:
+            answer = self._pick(self._pools[found.facts.cluster], found, now, rng)
+        return self._told_instead(answer, asking, now)
 
     def leave(self, ticket: int) -> None:
         """A client that waited went away."""
@@ -172,6 +256,11 @@ class Picker:
     def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
         """`Fleet.load` of an endpoint."""
         return self._fleet.load(address, now)
+
+    def in_flight(self, addresses: Iterable[str]) -> list[int]:
+        """Own requests in flight at each of the endpoints; 0 where nothing is known."""
+        slots = map(self._fleet.slots.get, addresses)
+        return [0 if slot is None else int(self._fleet.ledger.in_flight[slot]) for slot in slots]
 
     def is_sound(self, address: str, now: float) -> bool:
         """Whether nothing is held against an endpoint."""
@@ -186,6 +275,10 @@ class Picker:
             for usable in [[endpoint.address for endpoint in pool.endpoints if endpoint.available]]
         ]
 
+    def why(self, address: str) -> str:
+        """`Fleet.why`."""
+        return self._fleet.why(address)
+
     @property
     def is_anyone_out(self) -> bool:
         """Whether anything is held against anybody; while not, there is no need to ask for `health`."""
@@ -199,9 +292,23 @@ class Picker:
             for pool in self._settings.pools
         ]
 
+    def areas(self, name: str, now: float) -> list[Area]:
+        """How the regions and zones of a pool are; none of one that is not known."""
+        pool = next((pool for pool in self._pools.values() if pool.settings.name == name), None)
+        return [] if pool is None else areas(pool, self._fleet, now)
+
     def _is_out(self, address: str, now: float) -> bool:
         slot = self._fleet.slots.get(address)
         return slot is not None and self._fleet.soundness.word(slot, now) in NOT_NAMED
+
+    def degraded(self) -> list[dict[str, Any]]:
+        """JSON values: the models whose requests are answered otherwise than they were asked (`Detours.open`)."""
+        return self._elsewhere.open()
+
+    def due_trials(self, now: float, most: int) -> list[str]:
+        """At most so many addresses that are to be asked for a token now (`ext_proc.core.trials`), each once; `Tried`
+        tells the end."""
+        return self._fleet.soundness.due(now, most)
 
     def take_health_changes(self) -> list[tuple[str, StateChange]]:
         """(address, change) of endpoints that are otherwise than at the last question, oldest first."""
@@ -210,6 +317,10 @@ class Picker:
     def doubted(self) -> list[tuple[str, str, float, str]]:
         """(pool, verdict, trust, why) of pools whose beliefs about caches are found wrong and count for less."""
         return [found for pool in self._settings.pools if (found := self._learned.doubt(pool.name)) is not None]
+
+    def switched_off(self) -> list[tuple[str, str]]:
+        """(pool, why) of pools whose own strategy is too slow to be asked any more."""
+        return [(pool.settings.name, pool.why_off) for pool in self._pools.values() if pool.why_off]
 
     def _is_free(self, cluster: str, now: float) -> bool:
         """Whether somebody in a pool that has admission has a place."""
@@ -241,7 +352,7 @@ class Picker:
     def apply(self, event: Event) -> None:
         """Learns from one event; events about unknown or ended requests change nothing that counts."""
         match event:
-            case Scraped() | ScrapeFailed() | Probed() | LoadReported() | ModelsListed():
+            case Scraped() | ScrapeFailed() | Probed() | Tried() | LoadReported() | ModelsListed():
                 self._told(event)
             case BlocksStored() | BlocksRemoved() | CacheCleared():
                 self._told(event)
@@ -249,6 +360,8 @@ class Picker:
                 if event.decision_id not in self._fleet.ledger:  # a peer may tell twice
                     self._fleet.apply(event, None)
                     self._learn(event)
+            case GpusTold() | GpusUntold():
+                self._told(event)
             case _:
                 record = self.decisions.get(event.decision_id)
                 self._fleet.apply(event if record is None else without_wait(event, record.waited_s), record)
@@ -283,6 +396,7 @@ class Picker:
 
     def expire(self, now: float) -> int:
         """Ends reservations past their age, to be called about once a second; returns how many there were."""
+        self._elsewhere.look(now)
         return self._fleet.expire(now)
 
     def take_changes(self) -> list[Change]:
@@ -293,6 +407,11 @@ class Picker:
     def index_status(self) -> dict[str, int]:
         """JSON values: how large the prefix index is."""
         return self._fleet.index.as_dict()
+
+    @property
+    def sessions(self) -> Sessions:
+        """Where sessions are at home; to be read, and restored before the first pick."""
+        return self._fleet.sessions
 
     @property
     def sizes_status(self) -> dict[str, Any]:
@@ -311,6 +430,7 @@ class Picker:
                 "strategy": pool.strategy,
                 **self._room.status(pool.cluster, now),
                 **self._shadow_status(pool),
+                **({"strategy_off": why} if (why := self._pools[pool.cluster].why_off) else {}),
                 "prediction": self._learned.status(pool.name),
                 "usual": self._history[pool.name].as_dict(),
                 "telling": sum(self._fleet.is_telling(endpoint.address) for endpoint in pool.endpoints),
@@ -323,23 +443,20 @@ class Picker:
         wanted = wanted_of(asking, needs_prompt=pool.needs_prompt, waited_s=waited_s)
         placed = self._place(pool, wanted, now, rng)
         limit_ms = first_byte_ms(asking.request, pool.settings, placed.work, asking.timeout_s)
+        if limit_ms is not None and not wanted.is_whole:
+            self._fleet.expect(placed.decision_id, placed.endpoints[0], now, limit_ms / 1e3)
         return Named(
-            decision_id=placed.decision_id, endpoints=placed.endpoints, first_byte_ms=limit_ms, body=asking.body
+            decision_id=placed.decision_id,
+            endpoints=placed.endpoints,
+            first_byte_ms=limit_ms,
+            body=asking.body,
+            degraded=asking.degraded,
         )
 
     def _place(self, pool: Pool, wanted: Wanted, now: float, rng: random.Random) -> _Placed:
         """Names somebody of a pool that has endpoints, keeps the record, and reserves what is named first."""
         blocks = wanted.blocks if pool.needs_prompt else ()
-        truth = self._learned.truth(pool.settings.name)
-        choice = Choice(
-            pool=pool,
-            history=self._history[pool.settings.name],
-            fleet=self._fleet,
-            wanted=wanted,
-            blocks=blocks,
-            now=now,
-            truth=truth if truth.is_doubting else None,
-        )
+        choice = self._choice(pool, wanted, now)
         naming = choice.naming(rng)
         beside = choice.beside(naming, self._shadow_rng)
         decision_id = f"{rng.getrandbits(64):016x}"
@@ -364,9 +481,24 @@ class Picker:
                 pool=pool.settings.name,
                 blocks=blocks,
                 is_guess=wanted.size > 0,
+                is_whole=wanted.is_whole,
+                session=b"" if choice.homing is None else choice.homing.settled(slot),
             )
         )
         return _Placed(decision_id, naming.addresses, work)
+
+    def _choice(self, pool: Pool, wanted: Wanted, now: float) -> Choice:
+        truth = self._learned.truth(pool.settings.name)
+        return Choice(
+            pool=pool,
+            history=self._history[pool.settings.name],
+            fleet=self._fleet,
+            wanted=wanted,
+            blocks=wanted.blocks if pool.needs_prompt else (),
+            now=now,
+            truth=truth if truth.is_doubting else None,
+            homing=homing(pool, wanted.request, self._fleet.sessions, now),
+        )
 
     def _warm_up(self, pool: Pool, slot: int, now: float) -> None:
         """The cold endpoints among those that the pick was made from earn their part of it."""
@@ -385,7 +517,7 @@ class Picker:
             history.learn(event)
 
     def _endpoint_status(self, endpoint: EndpointSettings, now: float) -> dict[str, Any]:
-        status = self._fleet.status(endpoint.address, now)
+        status = {**self._fleet.status(endpoint.address, now), "zone": endpoint.place}
         return status if endpoint.available else {**status, "health": endpoint.state or "unavailable"}
 
 

@@ -86,6 +86,19 @@ def _is_full(limits: AdmissionSettings, load: _Load, count: int) -> bool:
     )
 
 
+def load_share(limits: AdmissionSettings, fleet: Fleet, slots: IntArray, now: float) -> float:
+    """How much of its limits the mean of `slots`, at least one, has in use: 1 is full, and more is more than that."""
+    load = _load(limits, fleet, slots, now)
+    shares = [0.0]
+    if limits.max_in_flight is not None:
+        shares.append(float(load.requests.mean()) / limits.max_in_flight)
+    if limits.max_prefill_tokens is not None:
+        shares.append(float(load.prefill_tokens.mean()) / limits.max_prefill_tokens)
+    if load.kv_usage is not None and limits.max_kv_usage:
+        shares.append(float(load.kv_usage.mean()) / limits.max_kv_usage)
+    return max(shares)
+
+
 def is_any_free(limits: AdmissionSettings, fleet: Fleet, levels: Levels, now: float) -> bool:
     """Whether the pool has a place; without any endpoint it has none."""
     if not len(levels.slots):

@@ -9,13 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ext_proc.core.events import AttemptStarted, Event, FirstToken, RequestEnded
+from ext_proc.core.decision import Degraded
+from ext_proc.core.events import AttemptEnded, AttemptStarted, Event, FirstToken, RequestEnded
+from ext_proc.core.evidence import words_of_attempt
 
 # A few minutes at ten requests a second; each record is about 2 KB.
 MAX_DECISIONS = 2_048
 
 # Enough to see why the best won; a table of a thousand candidates explains nothing and costs on every pick.
 MAX_CANDIDATES = 8
+
+# Envoy is told to try again ten times at most.
+MAX_TRIES = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,21 @@ class Beside:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a request, as its log record told it. `why`: what was wrong; empty for one that answered."""
+
+    address: str
+    ended_at: float
+    status: int
+    why: str
+
+    def as_dict(self, since: float) -> dict[str, Any]:
+        """JSON values; times are milliseconds after `since`."""
+        ended_ms = round(1e3 * (self.ended_at - since), 1)
+        return {"address": self.address, "ended_ms": ended_ms, "status": self.status, "why": self.why}
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of a request; None where no log record told it yet. Mutable: filled in by events."""
@@ -104,12 +124,16 @@ class Outcome:
     ttft_ms: float | None = None
     cached_tokens: int | None = None
     aborted: bool = False
+    tries: list[Attempt] = field(default_factory=list)
 
     def apply(self, event: Event) -> None:
         """Takes in what an event tells."""
         match event:
             case RequestEnded():
                 self._ended(event)
+            case AttemptEnded():
+                if len(self.tries) < MAX_TRIES:
+                    self.tries.append(Attempt(event.address, event.at, event.status, words_of_attempt(event)))
             case _ if self.status is not None:
                 pass  # attempts and requests are told on two streams: a late record of an attempt is no news
             case AttemptStarted():
@@ -131,8 +155,8 @@ class Outcome:
         if event.cached_tokens is not None:
             self.cached_tokens = event.cached_tokens
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
+    def as_dict(self, since: float = 0.0) -> dict[str, Any]:
+        """JSON values; the times of tries are after `since`."""
         return {
             "served": self.served,
             "status": self.status,
@@ -140,6 +164,7 @@ class Outcome:
             "ttft_ms": self.ttft_ms,
             "cached_tokens": self.cached_tokens,
             "aborted": self.aborted,
+            "tries": [each.as_dict(since) for each in self.tries],
         }
 
 
@@ -169,6 +194,8 @@ class Record:
     soft_failures: list[str] = field(default_factory=list)
     waited_s: float = 0.0
     """How long the request had waited for a place before it was decided about."""
+    degraded: Degraded | None = None
+    """How it is not answered as it was asked."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values, as the admin interface shows them."""
@@ -186,8 +213,9 @@ class Record:
             "left_out_count": self.left_out_count,
             "predicted": self.predicted.as_dict(),
             "waited_ms": round(self.waited_s * 1_000, 3),
+            "degraded": None if self.degraded is None else self.degraded.as_dict(),
             "shadow": None if self.shadow is None else self.shadow.as_dict(),
-            "outcome": self.outcome.as_dict(),
+            "outcome": self.outcome.as_dict(self.at),
         }
 
 

@@ -35,6 +35,11 @@ class EndpointSettings:
     priority: int = 0
     far_ms: float = 0.0
 
+    @property
+    def place(self) -> str:
+        """`region/zone`, or what is known of it."""
+        return "/".join(part for part in (self.region, self.zone) if part)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScrapeSettings:
@@ -165,6 +170,35 @@ class ProbeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSettings:
+    """Where a pool's GPUs are told of, and what counts against an endpoint (`ext_proc.core.gpu_signs`).
+
+    `url` and the values of `match` are templates about the endpoint (`ext_proc.core.endpoint_text`); `match` are labels
+    that an endpoint's GPUs have. `fatal_xids` are errors after which the driver gives a GPU up. Temperatures are in °C,
+    shares from 0 to 1; None is not looked at. `has_token`: the pool has a token for the exporter.
+    """
+
+    url: str = "http://{host}:9400/metrics"
+    match: tuple[tuple[str, str], ...] = ()
+    interval_s: float = 10.0
+    timeout_s: float = 2.0
+    fatal_xids: frozenset[int] = frozenset()
+    max_temperature: float | None = None
+    max_memory_temperature: float | None = None
+    max_memory_usage: float | None = None
+    max_utilization: float | None = None
+    has_token: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSettings:
+    """How endpoints that failed are asked for one token by the picker itself (`ext_proc.core.trials`), before anybody's
+    request is risked there: within `timeout_s`."""
+
+    timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """What counts against an endpoint (`ext_proc.core.verdicts`, `ext_proc.core.health`).
 
@@ -182,6 +216,10 @@ class HealthSettings:
     stuck_s: float | None = 30.0
     probe: ProbeSettings | None = None
     """None: nobody is asked."""
+    trial: TrialSettings | None = None
+    """None: who failed is tried by requests alone."""
+    gpu: GpuSettings | None = None
+    """None: hardware is not looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +234,18 @@ class ChargeSettings:
     failure_ms: float = 10_000.0
     adapter_load_ms: float = 300.0
     session_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShareSettings:
+    """What part of a pool's requests, in `percent`, begins at the level of this `priority` (`ext_proc.core.levels`).
+
+    `why` says from where, for the record, if nearer levels had to pass it on.
+    """
+
+    priority: int
+    percent: int
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +283,54 @@ class PoolSettings:
     charges: ChargeSettings = ChargeSettings()
     health: HealthSettings | None = None
     """None: requests alone are evidence."""
+    shares: tuple[ShareSettings, ...] = ()
+    """While requests move between levels; else all begin at the nearest one."""
+    is_gradual: bool = False
+    """Whether requests leave a level that still serves by shares alone, however bad it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaySettings:
+    """Where requests for a model may go in place of the pool that Envoy chose (`ext_proc.core.detours`).
+
+    `model` is the canonical name of the one that answers there; for `is_same` it is the model itself, in another pool.
+    Requests that offer tools lose them (`off`), do not go there (`skip`), or keep them; answers are bounded by
+    `max_tokens`.
+    """
+
+    cluster: str
+    pool: str
+    model: str
+    is_same: bool = False
+    tools: str = "keep"
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CannedSettings:
+    """An answer to whom nobody can answer: a chat or a completion of this text, or an error with another `status`."""
+
+    text: str
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradationSettings:
+    """What becomes of a model's requests when the pool that Envoy chose cannot serve them (`ext_proc.core.detours`).
+
+    `ways` are tried in order; they are for requests by the model's own route and by those of rules, but for rules that
+    have ways of their own. A pool that was unavailable is used again after `recover_after_s` of health. `slo_ms` is how
+    late a first token may be expected.
+    """
+
+    ways: tuple[WaySettings, ...] = ()
+    route_ways: Mapping[str, tuple[WaySettings, ...]] = field(default_factory=dict, hash=False)
+    """Route name → ways in place of those."""
+    on_unavailable: bool = True
+    on_saturation: bool = True
+    slo_ms: float | None = None
+    recover_after_s: float = 10.0
+    answer: CannedSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,3 +358,5 @@ class PickerSettings:
     """What of Envoy's patience with a pick may be spent on tokens."""
     orca: Mapping[str, tuple[str, ...]] | None = None
     any_reporter: bool = False
+    degradations: Mapping[str, DegradationSettings] = field(default_factory=dict, hash=False)
+    """Canonical models that may be answered otherwise; all others never are."""

@@ -59,6 +59,10 @@ class Slots:
         """The address of a slot in use; raises KeyError for another one."""
         return self._address_of[slot]
 
+    def addresses(self) -> dict[int, str]:
+        """The addresses of all slots in use, a copy."""
+        return dict(self._address_of)
+
     def acquire(self, address: str) -> int:
         """The slot of an address, a new one if it has none. `capacity` doubles when all are in use."""
         slot = self._slot_of.get(address)

@@ -11,7 +11,7 @@ come free.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from ext_proc.core.admission import EXPIRED, FULL, NO_WAIT, Admission, Admit, Reject, Visitor, Wait
@@ -36,6 +36,8 @@ class Released:
     ticket: int
     answer: Answer
     waited_s: float | None = None
+    asked: object = field(default=None, compare=False)
+    """What was asked, where it was not let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +108,16 @@ class WaitingRoom(Generic[T]):
                 return Waiting(ticket, waiter.deadline - now)
 
     def released(
-        self, now: float, is_free: Callable[[str], bool], let_in: Callable[[str, T, float], Answer]
+        self,
+        now: float,
+        is_free: Callable[[str], bool],
+        let_in: Callable[[str, T, float], Answer],
+        may_leave: Callable[[T], bool] | None = None,
     ) -> Iterator[Released]:
         """The answers that can be given now: refusals first, then those who go in, in order, one at a time.
 
         `is_free` says of a cluster whether it has a place, `let_in` takes one for somebody who waited so many seconds.
+        `may_leave` says of who is next whether there is a place elsewhere; None: for nobody.
         """
         for name, admission in self._admissions.values():
             for waiter in admission.expire(now):
@@ -118,7 +125,10 @@ class WaitingRoom(Generic[T]):
         while self._decided:
             yield self._decided.popleft()
         for cluster, (_, admission) in tuple(self._admissions.items()):
-            while len(admission) and is_free(cluster):
+            while len(admission):
+                asked = self._guests[admission.first()].asked
+                if not is_free(cluster) and (may_leave is None or not may_leave(asked)):
+                    break
                 waiter = admission.admit_next(now)
                 guest = self._guests.pop(waiter.ticket)
                 waited_s = max(0.0, now - waiter.since)
@@ -161,13 +171,13 @@ class WaitingRoom(Generic[T]):
 
     def _refuse(self, name: str, admission: Admission, waiter: Waiter, why: str, now: float) -> None:
         answer = _refusal(name, why, admission.retry_after_s(waiter.priority, now))
-        del self._guests[waiter.ticket]
-        self._decided.append(Released(ticket=waiter.ticket, answer=answer))
+        guest = self._guests.pop(waiter.ticket)
+        self._decided.append(Released(ticket=waiter.ticket, answer=answer, asked=guest.asked))
 
     def _send_off(self, admission: Admission, answer: Answer) -> None:
         for waiter in admission.clear():
-            del self._guests[waiter.ticket]
-            self._decided.append(Released(ticket=waiter.ticket, answer=answer))
+            guest = self._guests.pop(waiter.ticket)
+            self._decided.append(Released(ticket=waiter.ticket, answer=answer, asked=guest.asked))
 
 
 def _refusal(pool: str, why: str, retry_after_s: int) -> Rejected:

@@ -1,12 +1,13 @@
 """What a request wants, read from what Envoy tells of it: before a pool is asked for a place, and when it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ext_proc.core.alias import Asked, asked_of, replace_model
 from ext_proc.core.blocks import BLOCK_TOKENS, block_hashes
 from ext_proc.core.counted import NOT_COUNTED, Counted
-from ext_proc.core.decision import Answer, OpenAIError, Rejected, Unpicked
+from ext_proc.core.decision import Answer, Degraded, OpenAIError, Rejected, Unpicked
 from ext_proc.core.pool import Pool
 from ext_proc.core.request import BadRequest, ParsedRequest, RequestFacts, Unpickable, parse_request
 from ext_proc.core.settings import PickerSettings
@@ -38,6 +39,13 @@ class Wanted:
     """What is known about the request beside its prompt, for strategies that look at it."""
     waited_s: float = 0.0
     """How long it has waited for a place."""
+    degraded: Degraded | None = None
+    """How it is not what the client asked for."""
+    is_whole: bool = False
+    """Its answer comes in one piece: its first byte says when it ended, not when it began."""
+
+
+NO_FACTS = RequestFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +65,23 @@ class Asking:
     """The prompt's tokens themselves, where they are known; then `tokens` is exact."""
     base_model: str = ""
     """What the pool's engines serve; every other name that they are asked for is that of an adapter."""
+    facts: RequestFacts = NO_FACTS
+    """What it was read from; `cluster` is that of the pool that it wants a place in."""
+    degraded: Degraded | None = None
+    """How it is not what the client sent, or not where Envoy would send it."""
+    origin: "Asking | None" = None
+    """The request as it was before that."""
+    came_at: float = -math.inf
+    """When it was read, where its model may be degraded: Envoy's routes for it are those of that moment."""
 
 
 def read(
     facts: RequestFacts, settings: PickerSettings, pools: Mapping[str, Pool], sizes: TokenSizes
 ) -> Asking | Answer:
-    """The request, or the answer to one that no pool is asked about; never raises. `pools` are by cluster."""
+    """The request, or the answer to one that no pool is asked about; never raises. `pools` are by cluster.
+
+    Whether anybody is in its pool is not looked at.
+    """
     request = parse_request(facts)
     match request:
         case Unpickable():
@@ -75,14 +94,12 @@ def read(
     asked = asked_of(settings, facts.route, request.model)
     if asked is None:
         return Unpicked("unknown model")
-    if not len(pool.levels.slots):
-        return no_endpoint(pool)
     body = replace_model(facts.body, asked.engine_model) if asked.engine_model != request.model else None
     timeout_s = settings.timeouts_s.get(facts.route, pool.settings.request_timeout_s)
     counted, size = facts.counted, request.size
     tokens = counted.tokens if counted.is_exact else sizes.tokens(asked.engine_model, size)
     base = pool.settings.base_model
-    return Asking(request, facts.headers, asked, body, timeout_s, tokens, size, counted, base)
+    return Asking(request, facts.headers, asked, body, timeout_s, tokens, size, counted, base, facts)
 
 
 def wanted_of(asking: Asking, *, needs_prompt: bool, waited_s: float = 0.0) -> Wanted:
@@ -106,6 +123,8 @@ def wanted_of(asking: Asking, *, needs_prompt: bool, waited_s: float = 0.0) -> W
             counted_by=_counted_by(asking.counted),
         ),
         waited_s=waited_s,
+        degraded=asking.degraded,
+        is_whole=not request.stream and request.kind != "embedding",
     )
 
 

@@ -68,18 +68,23 @@ class Scanner:
 class Samples:
     """What a page says under the wanted names. Questions with several names are answered by the first that is there."""
 
-    __slots__ = ("_families",)
+    __slots__ = ("_families", "_labels")
 
     def __init__(self, families: Mapping[str, Mapping[bytes, float]]) -> None:
         self._families = families
+        self._labels: dict[bytes, Labels] = {}
 
     def has(self, name: str) -> bool:
         """Whether there is a row."""
         return bool(self._families.get(name))
 
     def rows(self, name: str) -> list[tuple[Labels, float]]:
-        """Labels and value of each row."""
-        return [(labels_of(text), value) for text, value in self._families.get(name, {}).items()]
+        """Labels and value of each row. Rows of several families often have the same labels: they are read once."""
+        return [(self._labels_of(text), value) for text, value in self._families.get(name, {}).items()]
+
+    def label_bytes(self) -> int:
+        """How much there is to read for the labels of all rows; some 3 MB take a second."""
+        return sum(map(len, set().union(*self._families.values())))
 
     def values(self, name: str, where: Labels | None = None) -> list[float]:
         """The value of each row whose labels include `where`."""
@@ -121,6 +126,12 @@ class Samples:
         """The whole numbers in some labels of each row. They are sought one by one: rows that tell by labels have
         dozens of them."""
         return [tuple(_number_in(text, label) for label in labels) for text in self._families.get(name, {})]
+
+    def _labels_of(self, text: bytes) -> Labels:
+        found = self._labels.get(text)
+        if found is None:
+            found = self._labels[text] = labels_of(text)
+        return found
 
 
 def mean_share(values: Iterable[float], source: str) -> Number | None:

@@ -8,12 +8,14 @@ Connections are kept. What is no page raises a `PageError` that says in the oper
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 import aiohttp
+import msgspec
 
 from ext_proc.signals.pod_tls import PodTls
 
@@ -41,11 +43,23 @@ class PageError(Exception):
 
 
 class PageRefusedError(PageError):
-    """The engine is there and gives no page, which says nothing about its other ones."""
+    """The engine is there and gives no page, which says nothing about its other ones. `status` is that of HTTP."""
+
+    def __init__(self, words: str, retry_after_s: float = 0.0, *, status: int = 0) -> None:
+        super().__init__(words, retry_after_s)
+        self.status = status
 
 
 class PageMissingError(PageRefusedError):
     """The engine has no such page, or not for us, which is not a matter of the moment."""
+
+
+class LateError(PageError):
+    """There is no answer within the limit."""
+
+
+class UnpreparedError(PageError):
+    """Nothing was asked: what is needed to ask is missing here."""
 
 
 class _Options(TypedDict, total=False):
@@ -82,19 +96,36 @@ class PageClient:
 
         `tls` is for an https URL whose certificates are not those of the machine, `token` is sent as a bearer's.
         """
-        options = _Options()
-        if tls is not None and tls.context is not None:
-            options["ssl"] = tls.context
-            if tls.server_name:
-                options["server_hostname"] = tls.server_name
-        if token:
-            options["headers"] = {"authorization": f"Bearer {token}"}
-        try:
-            async with self._session.get(url, allow_redirects=False, **options) as response:
+        with self._in_words("page"):
+            async with self._session.get(url, allow_redirects=False, **_options(tls, token)) as response:
                 self._check(response)
                 return await _body(response)
+
+    async def ask(self, url: str, value: Any, *, tls: PodTls | None = None, token: str = "") -> bytes:
+        """The body of a good answer to some JSON; raises as `get` does."""
+        options = _options(tls, token)
+        options["headers"] = {**options.get("headers", {}), "content-type": "application/json"}
+        with self._in_words("answer"):
+            data = msgspec.json.encode(value)
+            async with self._session.post(url, data=data, allow_redirects=False, **options) as response:
+                self._check(response)
+                return await _body(response)
+
+    async def post(self, url: str, value: Any, *, tls: PodTls | None = None, token: str = "") -> int:
+        """The status of a whole answer to some JSON; raises `PageError` where none comes, its subclass `LateError`
+        where it does not come in time."""
+        with self._in_words("answer"):
+            async with self._session.post(url, json=value, allow_redirects=False, **_options(tls, token)) as response:
+                await _body(response)
+                return response.status
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        """Raises PageError in place of what keeps an answer from coming."""
+        try:
+            yield
         except TimeoutError:
-            raise PageError(f"no page within {self._timeout_s:g} s") from None
+            raise LateError(f"no {what} within {self._timeout_s:g} s") from None
         except aiohttp.ClientError as error:
             raise PageError(_words(error)) from error
         except (OSError, ValueError) as error:
@@ -103,13 +134,13 @@ class PageClient:
     def _check(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status in _MISSING:
-            raise PageMissingError(f"HTTP {status}")
+            raise PageMissingError(f"HTTP {status}", status=status)
         if status in _CLOSED:
-            raise PageMissingError(f"HTTP {status}: it wants another token")
+            raise PageMissingError(f"HTTP {status}: it wants another token", status=status)
         if status != 200:
             is_busy = status in _BUSY
             wait = self._retry_after_s(response.headers.get("retry-after", "")) if is_busy else 0.0
-            raise PageRefusedError(f"HTTP {status}", wait)
+            raise PageRefusedError(f"HTTP {status}", wait, status=status)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
             raise PageError(f"the page is compressed ({encoding[:40]}), which was not asked for")
@@ -130,6 +161,17 @@ class PageClient:
         return min(max(0.0, (until - self._wall_clock()).total_seconds()), MAX_RETRY_AFTER_S)
 
 
+def _options(tls: PodTls | None, token: str) -> _Options:
+    options = _Options()
+    if tls is not None and tls.context is not None:
+        options["ssl"] = tls.context
+        if tls.server_name:
+            options["server_hostname"] = tls.server_name
+    if token:
+        options["headers"] = {"authorization": f"Bearer {token}"}
+    return options
+
+
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     page = bytearray()
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -146,4 +188,6 @@ def _words(error: aiohttp.ClientError) -> str:
         return f"cannot connect: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the page was cut off"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "that is no URL"
     return str(error) or type(error).__name__

@@ -23,7 +23,7 @@ import grpc
 from ext_proc.core.events import LoadReported
 from ext_proc.core.heard import MAX_FRESH_S
 from ext_proc.counters import Counters
-from ext_proc.transport.binding import bind
+from ext_proc.transport.binding import listen
 from ext_proc.wire_loads import LoadWire
 
 SILENCE_S: Final = MAX_FRESH_S
@@ -112,12 +112,7 @@ class LoadReports:
         server = grpc.aio.server(options=_OPTIONS)
         methods = {"Report": grpc.stream_stream_rpc_method_handler(self._report)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("kvpilot.load.v1.LoadReports", methods),))
-        try:
-            bound = bind(server, addresses, credentials)
-        except BaseException:
-            await server.stop(None)
-            raise
-        await server.start()
+        bound = await listen(server, addresses, credentials)
         self._server = server
         return bound
 

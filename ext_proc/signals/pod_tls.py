@@ -24,7 +24,7 @@ def plaintext(pool: str) -> PodTls | None:
 
 
 PodTokenOf = Callable[[str], str | None]
-"""From the name of a pool to the bearer token for its metrics; empty for none, None while its file is missing."""
+"""From the name of a pool to the bearer token of its pods; empty for none, None while its file is missing."""
 
 
 def no_token(pool: str) -> str | None:

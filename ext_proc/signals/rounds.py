@@ -3,10 +3,10 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-from ext_proc.signals.fetch import PageClient, PageError
-from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf
+from ext_proc.signals.fetch import PageClient, UnpreparedError
+from ext_proc.signals.pod_tls import PodTls, PodTlsOf, PodTokenOf
 
 JITTER: Final = 0.1
 """Pauses vary by this share of themselves, so that endpoints do not fall into step."""
@@ -50,14 +50,27 @@ class PodPages:
 
     async def get(self, pool: str, host: str, path: str) -> bytes:
         """A page; raises PageError, also where what the pool wants is missing."""
+        client, base, tls, token = self._way(pool, host)
+        return await client.get(f"{base}{path}", tls=tls, token=token)
+
+    async def ask(self, pool: str, host: str, path: str, value: Any) -> bytes:
+        """The good answer to some JSON; raises as `get` does."""
+        client, base, tls, token = self._way(pool, host)
+        return await client.ask(f"{base}{path}", value, tls=tls, token=token)
+
+    async def post(self, pool: str, host: str, path: str, value: Any) -> int:
+        """The status of the answer to some JSON; raises PageError where none comes."""
+        client, base, tls, token = self._way(pool, host)
+        return await client.post(f"{base}{path}", value, tls=tls, token=token)
+
+    def _way(self, pool: str, host: str) -> tuple[PageClient, str, PodTls | None, str]:
         assert self._client is not None, "open() comes first"
         tls, token = self._pod_tls(pool), self._pod_token(pool)
         if tls is not None and tls.context is None:
-            raise PageError("the certificates for its pool are missing")
+            raise UnpreparedError("the certificates for its pool are missing")
         if token is None:
-            raise PageError("the token file for its pool is missing")
-        scheme = "http" if tls is None else "https"
-        return await self._client.get(f"{scheme}://{host}{path}", tls=tls, token=token)
+            raise UnpreparedError("the token file for its pool is missing")
+        return self._client, f"{'http' if tls is None else 'https'}://{host}", tls, token
 
     async def close(self) -> None:
         """Closes the client; harmless when called twice."""

@@ -26,7 +26,9 @@ from ext_proc.core.events import (
     RequestEnded,
     Scraped,
     ScrapeFailed,
+    Tried,
 )
+from ext_proc.core.gpus import GpusTold, GpusUntold
 from ext_proc.core.picker import Named, Picker, Wanted
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.strategies.session import Parameters
@@ -126,6 +128,8 @@ class Production:
         """Tells the picker, which knows its requests by its own ids, and those of its peers by theirs."""
         match event:
             case Scraped() | ScrapeFailed() | LoadReported() | ModelsListed() | Probed() | CacheCleared():
+                self.picker.apply(event)
+            case GpusTold() | GpusUntold() | Tried():
                 self.picker.apply(event)
             case BlocksStored() | BlocksRemoved() if not self._needs_prompt:
                 pass  # nobody would look them up

@@ -354,9 +354,17 @@ async def test_bad_rates_eject(lab: Lab, model: str) -> None:
 
 async def test_refused_connections_eject(lab: Lab) -> None:
     """They are counted apart, so answers of a pod do not hide them."""
-    statuses = Counter([(await lab.ask("refused")).status for _ in range(12)])
-    assert statuses == {503: 2, 200: 10}
-    assert await ejected(lab, "refused") == 1
+    statuses = Counter([(await lab.ask("refused")).status for _ in range(6)])
+    assert statuses == {503: 2, 200: 4}
+
+    async def is_ejected() -> bool:
+        return await ejected(lab, "refused") == 1
+
+    await eventually(is_ejected, "the ejection")
+    # It is made in Envoy's main thread; the one that serves requests hears of it a moment later.
+    late = Counter([(await lab.ask("refused")).status for _ in range(9)])
+    assert late[503] <= 1
+    assert late[200] == 9 - late[503]
 
 
 # --- limits ---

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ext_proc.core.strategies import kv_aware, least_request, primary_standby, random_choice, round_robin
-from ext_proc.core.strategies.fenced import fence, fenced
+from ext_proc.core.strategies.fenced import Clock, fence, fenced
 from ext_proc.core.strategies.gpu_memory import GpuMemory
 from ext_proc.core.strategies.queue_depth import QueueDepth
 from ext_proc.core.strategies.session import Session
@@ -41,12 +41,20 @@ STRATEGIES: Final[Mapping[str, Maker]] = MappingProxyType(
 )
 
 
-def strategy(name: str, parameters: Any = None, own: Maker | None = None) -> Strategy:
-    """A new strategy of that name; `own` makes one that is none of ours. Raises ValueError for an unknown name."""
+def strategy(
+    name: str,
+    parameters: Any = None,
+    own: Maker | None = None,
+    clock: Clock | None = None,
+    *,
+    is_shadow: bool = False,
+) -> Strategy:
+    """A new strategy of that name; `own` makes one that is none of ours, whose time is taken by `clock`. Raises
+    ValueError for an unknown name."""
     make = STRATEGIES.get(name)
     if make is not None:
         return make(parameters)
     if own is None:
         raise ValueError(f"unknown strategy {name!r}; there are {', '.join(STRATEGIES)}")
     with fence(name):
-        return fenced(name, own(parameters))
+        return fenced(name, own(parameters), clock, is_shadow=is_shadow)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.record import MAX_CANDIDATES
+from ext_proc.core.sessions import NOBODY
 from ext_proc.core.settings import EndpointSettings
 from ext_proc.core.slots import FloatArray, IntArray
 
@@ -74,6 +75,11 @@ class View:
     endpoints: Mapping[str, EndpointSettings] = field(default_factory=dict)
     gap_s: float = 1.0
     charges: "Charges | None" = None
+    home: int = NOBODY
+    """The slot where the request's session is at home (`ext_proc.core.sessions`), whether it is among `slots` or not;
+    only the strategy `session` has sessions remembered."""
+    on_trial: int = NOBODY
+    """The slot of the half-open endpoint among `slots`, which waits for a request to try it."""
 
     def endpoint(self, position: int) -> EndpointSettings:
         """Labels, zone and the like of the endpoint at a position of the arrays."""

@@ -11,7 +11,7 @@ def json_of(body: bytes) -> Any:
     """What a JSON body holds; None where it is none."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a ValueError, too, is text that is not UTF-8
         return None
 
 

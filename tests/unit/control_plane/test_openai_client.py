@@ -149,7 +149,7 @@ async def test_a_stream_of_nonsense(session: aiohttp.ClientSession, body: bytes)
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"{}", b"[]", b"1", b'{"choices": []}', b'{"choices": [{"message": null}]}']
+    "body", [b"", b"<html>", b"{}", b"[]", b"1", b'"\x80"', b'{"choices": []}', b'{"choices": [{"message": null}]}']
 )
 @pytest.mark.parametrize("status", [200, 500])
 async def test_a_plain_answer_of_nonsense(session: aiohttp.ClientSession, body: bytes, status: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from ext_proc.core.announcements import Announced
-from ext_proc.core.events import LoadReported
+from ext_proc.core.events import Event, LoadReported, RequestEnded
 from ext_proc.core.picker import Picker
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.service import PickerService
@@ -284,6 +284,18 @@ async def test_settings_before_start() -> None:
     service.apply_settings(settings(*PODS))
     assert len(service.status()["pools"]["p"]["endpoints"]) == 2
     await service.stop(0.0)
+
+
+async def test_somebody_watches() -> None:
+    """Events are passed on once the picker has them, and what is in flight can be asked for endpoint by endpoint."""
+    async with running() as it:
+        told: list[tuple[Event, int]] = []
+        it.service.watched = lambda event: told.append((event, it.service.open_reservations))
+        decision = envoy.metadata(await ask(it.stream(), envoy.body()))["kvpilot-decision"]
+        assert sorted(it.service.in_flight((*PODS, "10.9.9.9:1"))) == [0, 0, 1]
+        await it.log(envoy.log_entry("DownstreamEnd", customTags={"decision": decision}))
+        assert [(type(event), running) for event, running in told] == [(RequestEnded, 0)]
+        assert it.service.in_flight(PODS) == [0, 0]
 
 
 async def test_what_engines_say_of_themselves() -> None:

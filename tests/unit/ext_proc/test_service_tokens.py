@@ -11,10 +11,20 @@ from typing import Any
 
 import grpc
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from ext_proc.core.picker import Picker
-from ext_proc.core.settings import AdmissionSettings, EndpointSettings, KvEventSettings, PickerSettings, PoolSettings
+from ext_proc.core.settings import (
+    AdmissionSettings,
+    EndpointSettings,
+    KvEventSettings,
+    PickerSettings,
+    PoolSettings,
+    ScrapeSettings,
+)
 from ext_proc.service import PickerService
+from ext_proc.signals.pod_tls import PodTokenOf, no_token
 from ext_proc.tokens.encoder import Encoder, Plan, Work
 from protos.messages import load
 from tests.kit.waiting import eventually
@@ -39,9 +49,11 @@ def completion(prompt: str) -> bytes:
 
 
 @asynccontextmanager
-async def running(settings: PickerSettings = SETTINGS) -> AsyncIterator[tuple[PickerService, Any]]:
+async def running(
+    settings: PickerSettings = SETTINGS, token: PodTokenOf = no_token
+) -> AsyncIterator[tuple[PickerService, Any]]:
     """A service and a channel to it."""
-    service = PickerService(Picker(settings), load(), Clock(), random.Random(1))
+    service = PickerService(Picker(settings), load(), Clock(), random.Random(1), pod_token=token)
     (bound,) = await service.start(["127.0.0.1:0"])
     try:
         async with grpc.aio.insecure_channel(bound) as channel:
@@ -133,6 +145,30 @@ async def test_tokens_first_then_a_place(gate: threading.Event) -> None:
         answer = await asyncio.wait_for(call.read(), 10)
         assert "x-gateway-destination-endpoint" in envoy.metadata(answer)
         assert shape(service)["counted_by"] == "tokens"
+
+
+async def test_engines_are_asked_with_the_pools_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for everything else that they are asked."""
+    monkeypatch.setattr("ext_proc.tokens.prompts.WITHIN_S", 10.0)
+    seen: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def tokenize(request: web.BaseRequest) -> web.StreamResponse:
+        seen.put_nowait(request.headers.get("authorization"))
+        return web.json_response({"tokens": [1]})
+
+    server = TestServer(web.Application())
+    server.app.router.add_post("/tokenize", tokenize)
+    await server.start_server()
+    try:
+        here = EndpointSettings(address=f"{server.host}:{server.port}", engine="custom")
+        pool = replace(POOL, endpoints=(here,), kv_events=None, scrape=ScrapeSettings(is_on=False))
+        settings = replace(SETTINGS, pools=(pool,), tokenizers={"m": "engine"})
+        async with running(settings, lambda pool: f"of {pool}") as (service, channel):
+            await ask(channel.stream_stream(PROCESS)(), completion("I think"))
+            assert await seen.get() == "Bearer of p"
+            assert shape(service)["counted_by"] == "tokens"
+    finally:
+        await server.close()
 
 
 async def test_engines_are_believed_with_the_files() -> None:

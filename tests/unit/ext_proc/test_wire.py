@@ -2,13 +2,14 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ext_proc.core.decision import Named, OpenAIError, Rejected
+from ext_proc.core.decision import Canned, Degraded, Level, Named, OpenAIError, Rejected
 from ext_proc.core.exchange import (
     Abandon,
     BodyMode,
@@ -298,6 +299,49 @@ def test_refusal() -> None:
         ("retry-after", b"7"),
     ]
     assert immediate.details == REJECTION_DETAILS
+
+
+def test_a_way_elsewhere() -> None:
+    """The pool and the label are told beside the pick, and Envoy chooses its route again: for which it needs any change
+    of headers."""
+    degraded = Degraded(
+        level=Level.MODEL, model="m", why="x", to="n", pool="q", cluster="pool/q", features=("tools", "max_tokens")
+    )
+    named = replace(NAMED, body=b"{}", degraded=degraded)
+    response = second(encoded(Pick(message=Message.REQUEST_BODY, named=named, is_length_needed=True)))
+    told = response.dynamic_metadata.to_dict()["envoy.lb"]
+    assert (told["kvpilot-pool"], told["kvpilot-degraded"], told["kvpilot-degraded-features"]) == (
+        "q", "n", "tools,max_tokens",
+    )  # fmt: skip
+    common = response.request_body.response
+    assert common.clear_route_cache
+    assert common.header_mutation.remove_headers == ["x-kvpilot-degraded"]
+    assert common.header_mutation.set_headers[0].header.key == "content-length"
+
+
+def test_a_label_alone() -> None:
+    """Who is answered where Envoy sends it anyway stays on its route."""
+    named = replace(NAMED, degraded=Degraded(level=Level.LATER, model="m", why="x"))
+    response = second(encoded(Pick(message=Message.REQUEST_BODY, named=named)))
+    told = response.dynamic_metadata.to_dict()["envoy.lb"]
+    assert told["kvpilot-degraded"] == "later"
+    assert not {"kvpilot-pool", "kvpilot-degraded-features"} & set(told)
+    assert not response.request_body.response.clear_route_cache
+
+
+def test_an_answer_of_the_policys_own() -> None:
+    """Its status, body and type as they are, with the label."""
+    canned = Canned(
+        status=200,
+        body=b"data: x",
+        content_type="text/event-stream",
+        degraded=Degraded(level=Level.ANSWER, model="m", why="x"),
+    )
+    response = second(encoded(Refuse(rejected=canned)))
+    immediate = response.immediate_response
+    assert (immediate.status.code, immediate.body) == (200, b"data: x")
+    assert [each.header.raw_value for each in immediate.headers.set_headers] == [b"text/event-stream"]
+    assert response.dynamic_metadata.to_dict()["envoy.lb"] == {"kvpilot-degraded": "answer"}
 
 
 def test_refusal_without_retry() -> None:

@@ -141,6 +141,7 @@ def test_embeddings_count_their_inputs() -> None:
     [
         (bodies.chat, b"{", "truncated"),
         (bodies.chat, b"[]", "Expected `object`"),
+        (bodies.chat, b'{"model": "\x80"}', "utf-8"),
         (bodies.chat, b'{"messages": []}', "`model`"),
         (bodies.chat, b'{"model": "m"}', "`messages`"),
         (bodies.chat, b'{"model": "m", "messages": []}', "empty"),

@@ -36,6 +36,8 @@ def test_null_clears() -> None:
         (b'{"kind": "refuse", "count": 1}', "count"),
         (b'{"kind": "cut", "scope": "all"}', "scope"),
         (b'{"kind": "die", "scope": "some"}', "scope"),
+        (b'{"kind": "\x80"}', "utf-8"),
+        (b"[" * 100_000, "recursion"),
     ],
 )
 def test_nonsense_is_refused(body: bytes, reason: str) -> None:

@@ -12,7 +12,7 @@ from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, policy_te
 
 async def post(session: aiohttp.ClientSession, path: str, body: object) -> tuple[int, str]:
     """Status and text of the answer."""
-    data = body if isinstance(body, str) else json.dumps(body)
+    data = body if isinstance(body, str | bytes) else json.dumps(body)
     async with session.post(path, data=data) as response:
         return response.status, await response.text()
 
@@ -76,6 +76,7 @@ async def test_refused(tmp_path: Path) -> None:
         '{"endpoints": ["p"], "timeout": NaN}',
         {"endpoints": ["p"], "force": 1},
         {"endpoints": ["p"], "more": 1},
+        b'{"endpoints": ["\x80"]}',
     ],
 )
 async def test_what_is_no_order(tmp_path: Path, body: object) -> None:

@@ -149,7 +149,7 @@ class TestOrders:
     """What an operator tells a running sidecar to do."""
 
     @staticmethod
-    async def post(session: aiohttp.ClientSession, path: str, body: str) -> tuple[int, str]:
+    async def post(session: aiohttp.ClientSession, path: str, body: str | bytes) -> tuple[int, str]:
         """Status and text of the answer."""
         async with session.post(path, data=body) as response:
             return response.status, await response.text()
@@ -182,8 +182,11 @@ class TestOrders:
             assert (code, json.loads(answer)) == (200, {"version": first})
 
     @pytest.mark.parametrize("path", ["/reload", "/rollback"])
-    @pytest.mark.parametrize("body", ["[]", "{", '{"force": 1}', '{"version": 1}', '{"what": "ever"}'])
-    async def test_what_is_no_order(self, tmp_path: Path, path: str, body: str) -> None:
+    @pytest.mark.parametrize(
+        "body",
+        ["[]", "{", '{"force": 1}', '{"version": 1}', '{"what": "ever"}', b'{"\x80": 1}', b'{"a": ' + b"[" * 100_000],
+    )
+    async def test_what_is_no_order(self, tmp_path: Path, path: str, body: str | bytes) -> None:
         """Said so, and nothing happens."""
         async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:
             before = sidecar.state.reloads_applied

@@ -123,6 +123,26 @@ def test_a_body_from_a_file(policy: str, capsys: pytest.CaptureFixture[str], tmp
     assert capsys.readouterr().err == "nothing: No such file or directory\n"
 
 
+def test_fallbacks(policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where else a request may go, in order, and what it loses there; nothing for one that is not picked."""
+    text = POLICY.replace(
+        "mirrorPercentage: {value: 2.5}}",
+        """fallback: [{model: tiny, features: {tools: skip}},
+     {pool: c, features: {tools: off, maxTokens: 5}}], degradation: {answer: {text: Later, status: 429}}}
+  - {name: tiny, pool: b}""",
+    ).replace("mirror: {pool: b}, ", "")
+    text = text.replace("{pool: b, weight: 1}]\n", "{pool: b, weight: 1}]\n    fallback: []\n")
+    (tmp_path / "p.yaml").write_text(text + "  c: {endpoints: [{address: 10.0.0.3:8000}]}\n")
+    assert main(["explain", policy, "--model", "gpt-4"]) == 0
+    out = capsys.readouterr().out
+    assert "where that cannot serve it: tiny in pool b, unless it offers tools\n" in out
+    assert "then: llama in pool c, without tools, at most 5 tokens\n" in out
+    assert "then: an answer of the policy's own, 429\n" in out
+    assert explained(capsys, "--model", "llama", "--header", "x-user-tier=premium")["fallback"] == [{"answer": 429}]
+    assert explained(capsys, "--model", "tiny")["fallback"] == []
+    assert explained(capsys, "--path", "/v1/models")["fallback"] == []
+
+
 def test_what_cannot_be_explained(policy: str, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown listener, a bad policy and a bad header."""
     assert main(["explain", policy, "--listener", "third"]) == 1

@@ -242,6 +242,24 @@ def test_drains(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Drains" not in capsys.readouterr().out
 
 
+def test_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who weighs otherwise than configured, and why; no table while nobody does."""
+    told = {"pool": "chat", "configured": 100, "source": "picker"}
+    weights = [
+        {**told, "address": "10.0.0.1:8000", "weight": 45.5, "why": "0.80 s for each of 20 requests"},
+        {**told, "address": "10.0.0.2:8000", "weight": 100.0, "why": ""},
+    ]
+    assert shown(status(weights=weights))[0] == 0
+    lines = [line.rstrip() for line in capsys.readouterr().out.partition("Weights")[2].splitlines()]
+    assert lines[1:3] == [
+        "pool  endpoint       configured  weight  why",
+        "chat  10.0.0.1:8000         100    45.5  0.80 s for each of 20 requests",
+    ]
+    assert not any("10.0.0.2:8000" in line for line in lines)
+    shown(status(weights=weights[1:]))
+    assert "Weights" not in capsys.readouterr().out
+
+
 def test_who_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
     """What is found of them, in words that may be an engine's, and what Envoys are told; no table without any."""
     row = {"address": "10.0.0.1:8000", "health": "degraded", "why": "its metrics cannot be read: [/b] 500"}
@@ -255,6 +273,39 @@ def test_who_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     shown(status())
     assert "Not well" not in capsys.readouterr().out
+
+
+def test_zones(capsys: pytest.CaptureFixture[str]) -> None:
+    """A column where any endpoint has one, and a table of the places whose requests go elsewhere."""
+    rows = [
+        {"address": "10.0.0.1:8000", "health": "healthy", "zone": "eu/a"},
+        {"address": "10.0.0.2:8000", "health": "ejected", "zone": ""},
+    ]
+    place = {"pool": "chat", "from": "eu/a", "share": 40, "healthy": 1, "endpoints": 4, "why": "[/b] dark"}
+    zones = [{**place, "place": "eu/a", "state": "failover"}, {**place, "place": "eu/b", "state": "active"}]
+    assert shown(status(pools={"chat": {"endpoints": rows}}, zones=zones))[0] == 0
+    out = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    at = out.index("Endpoints")
+    assert out[at + 1].split()[:4] == ["pool", "endpoint", "zone", "health"]
+    assert out[at + 2].split()[:4] == ["chat", "10.0.0.1:8000", "eu/a", "healthy"]
+    assert out[at + 3].split()[:3] == ["chat", "10.0.0.2:8000", "ejected"]
+    at = out.index("Places")
+    assert out[at + 1 : at + 3] == [
+        "pool  seen from  place  state     share  healthy  why",
+        "chat  eu/a       eu/a   failover    40%   1 of 4  [/b] dark",
+    ]
+    assert not any("eu/b" in line for line in out)
+    shown(status())
+    assert "Places" not in capsys.readouterr().out
+
+
+def test_what_is_answered_otherwise_and_what_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each, whatever is in their words."""
+    row = {"model": "big", "pool": "chat", "label": "model=small", "requests": 12, "why": "[/b] gone"}
+    shown(status(degraded=[row], gpus_failing={"http://10.0.0.1:9400/metrics": "HTTP [500]"}))
+    out = capsys.readouterr().out
+    assert "model big: pool chat cannot serve all; model=small, 12 requests: [/b] gone" in out
+    assert "GPU numbers of http://10.0.0.1:9400/metrics: HTTP [500]" in out
 
 
 def test_what_is_open(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from control_plane.policy.limits import ConnectionPool, HttpSettings, RetryBudge
 def test_a_budget_takes_the_place_of_a_number() -> None:
     """Retries are bounded by one of the two."""
     assert circuit_breakers(ConnectionPool())["thresholds"] == [
-        {"maxConnections": 4096, "maxPendingRequests": 1024, "maxRequests": 4096, "maxRetries": 64}
+        {"maxConnections": 4096, "maxPendingRequests": 1024, "maxRequests": 4096, "maxRetries": 1024}
     ]
     budget = HttpSettings(retry_budget=RetryBudget(percent=0, min_retry_concurrency=0))
     assert circuit_breakers(ConnectionPool(http=budget))["thresholds"] == [

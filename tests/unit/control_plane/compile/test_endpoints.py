@@ -1,5 +1,6 @@
 """Endpoint assignments."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from control_plane.compile.endpoints import MAX_WEIGHT_SUM, load_assignment, scaled
 from control_plane.compile.localities import Locality
-from control_plane.fleet.model import Endpoint, Health
+from control_plane.fleet.model import Endpoint, Health, Share
 from control_plane.policy.load_balancing import Distribute
 from control_plane.policy.model import Failover, LoadBalancer, LocalityLbSetting, TrafficPolicy
 from protos.messages import load
@@ -148,3 +149,68 @@ def test_what_the_picker_found_out(known: Health, inferred: Health, status: str)
     """Is told where nothing worse is known; who drains does so in any case."""
     found: Any = load_assignment(pool(), [pod(1, health=known, inferred=inferred)], Locality())
     assert found["endpoints"][0]["lbEndpoints"][0]["healthStatus"] == status
+
+
+HERE = Locality("", "za")
+ON = LocalityLbSetting(enabled=True)
+
+
+def shared(port: int, zone: str, percent: int, **fields: Any) -> Endpoint:
+    """A pod of a place with that share of the requests of Envoys at `HERE`."""
+    return pod(port, zone=zone, shares=(Share("", "zb", 1), Share("", "za", percent, "why")), **fields)
+
+
+def test_shares_are_weights() -> None:
+    """One priority; endpoints weigh so that their places have their shares, the unhealthy ones left out."""
+    near, far, last = groups(
+        shared(1, "za", 25, weight=100),
+        shared(2, "za", 25, weight=300),
+        shared(3, "zb", 75, weight=10, health=Health.UNHEALTHY),
+        shared(4, "zb", 75, weight=10, inferred=Health.DEGRADED),
+        pod(5, zone="zc"),
+        node=HERE,
+        setting=LocalityLbSetting(enabled=True, failover=(Failover(from_="za", to="zb"),)),
+    )
+    assert [group.get("priority", 0) for group in (near, far, last)] == [0, 0, 1]
+    assert [group["loadBalancingWeight"] for group in (near, far, last)] == [250_000, 750_000, 100]
+    assert [each["loadBalancingWeight"] for each in near["lbEndpoints"]] == [62_500, 187_500]
+    assert [each["loadBalancingWeight"] for each in far["lbEndpoints"]] == [750_000, 750_000]
+    assert [each["loadBalancingWeight"] for each in last["lbEndpoints"]] == [100]
+
+
+def test_a_place_without_a_share_comes_later() -> None:
+    """Also the nearest one, while its requests are elsewhere; weights are as they were."""
+    far, near = groups(shared(1, "za", 0), shared(2, "zb", 100), node=HERE, setting=ON)
+    assert (far["locality"]["zone"], far.get("priority", 0)) == ("zb", 0)
+    assert (near["locality"]["zone"], near["priority"], near["loadBalancingWeight"]) == ("za", 1, 100)
+
+
+def test_shares_of_others_and_without_an_order_say_nothing() -> None:
+    """An Envoy elsewhere has its own; a policy that is still served may have no shifts."""
+    endpoints = (shared(1, "za", 0), shared(2, "zb", 100))
+    for node, setting in ((Locality("", "zc"), ON), (HERE, LocalityLbSetting(enabled=True, shift=None))):
+        plain = groups(*(replace(each, shares=()) for each in endpoints), node=node, setting=setting)
+        assert groups(*endpoints, node=node, setting=setting) == plain
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, MAX_WEIGHT_SUM), st.sampled_from(["za", "zb", "zc"]), st.sampled_from(list(Health))),
+        min_size=1,
+        max_size=30,
+    ),
+    st.lists(st.integers(0, 100), min_size=3, max_size=3),
+)
+def test_any_shares_are_taken_by_envoy(pods: list[tuple[int, str, Health]], shares: list[int]) -> None:
+    """Weights of 1 and more that add up to 32 bits, priorities without gaps."""
+    percent = dict(zip(("za", "zb", "zc"), shares, strict=True))
+    endpoints = [
+        shared(n + 1, zone, percent[zone], weight=weight, health=health)
+        for n, (weight, zone, health) in enumerate(pods)
+    ]
+    found = groups(*endpoints, node=HERE, setting=ON)
+    weights = [each["loadBalancingWeight"] for group in found for each in group["lbEndpoints"]]
+    assert all(weight >= 1 for weight in weights)
+    assert sum(weights) <= MAX_WEIGHT_SUM
+    priorities = {group.get("priority", 0) for group in found}
+    assert priorities == set(range(len(priorities)))

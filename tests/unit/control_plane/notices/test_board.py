@@ -141,7 +141,7 @@ def test_bounded() -> None:
 
 _SEEN = st.lists(
     st.tuples(
-        st.floats(0.0, 20.0),
+        st.floats(0.5, 20.0),  # looks are a second apart; when it began is what tells two occurrences apart
         st.sets(st.sampled_from(["a", "b", "c"])),
         st.sampled_from([kinds.POLICY, kinds.ENDPOINTS_OUT]),
         st.sampled_from(kinds.SEVERITIES),

@@ -30,6 +30,7 @@ def test_all_is_well() -> None:
         *conditions.kv_events({}),
         *conditions.internal_errors(0),
         *conditions.drains([]),
+        *conditions.zones([]),
     ] == []
 
 
@@ -107,13 +108,37 @@ def test_names_are_not_repeated_without_end() -> None:
     assert found.facts["endpoints"] == "0, 1, 2, 3, 4 and 95 more"
 
 
+def test_why_endpoints_are_out() -> None:
+    """The first of whom more is known than that its requests fail; nothing where that is all."""
+    words = {"b": "GPU 0 has error XID 79"}
+    found = one(conditions.endpoints_out([("p", ["a", "b"], 4)], 0.25, lambda address: words.get(address, "")))
+    assert found.facts["why"] == "b: GPU 0 has error XID 79"
+    assert "why" not in one(conditions.endpoints_out([("p", ["a"], 4)], 0.25)).facts
+
+
 def test_the_others() -> None:
     """One condition each, with the numbers in it."""
     assert "count for 30%: why" in one(conditions.predictions([("a", "over", 0.3, "why")])).summary
+    assert one(conditions.strategies_off([("a", "it is slow")])).summary.endswith("kv-aware stands in: it is slow")
     assert one(conditions.kv_events({"a:1": "refused", "b:2": "x"})).facts["count"] == 2
+    gpus = one(conditions.gpu_exporters({"http://a:9400/metrics": "refused", "b:2": "x"}))
+    assert gpus.facts == {"count": 2, "exporters": "http://a:9400/metrics, b:2"}
+    assert gpus.summary.endswith("http://a:9400/metrics: refused")
+    assert list(conditions.gpu_exporters({})) == []
     assert one(conditions.internal_errors(4)).facts["count"] == 4
     rows = [{"pool": "a", "address": "1"}, {"pool": "a", "address": "2"}, {"pool": "b", "address": "3"}]
     assert [(each.subject, each.facts["count"]) for each in conditions.drains(rows)] == [("a", 2), ("b", 1)]
+
+
+def test_degraded() -> None:
+    """One for each model; who answers, and how often, are facts: they change from request to request."""
+    row = {"model": "m", "pool": "p", "label": "n", "why": "full", "requests": 3}
+    (found,) = conditions.degraded([row])
+    assert (found.kind, found.subject) == ("degraded", "m")
+    assert found.summary == "model m: pool p cannot serve all requests, they are answered otherwise"
+    assert found.facts == {"pool": "p", "latest": "n", "why": "full", "requests": 3}
+    (later,) = conditions.degraded([{**row, "label": "o", "requests": 4}])
+    assert (later.summary, later.severity) == (found.summary, found.severity)
 
 
 def test_all_kinds_are_known() -> None:
@@ -127,9 +152,43 @@ def test_all_kinds_are_known() -> None:
         *conditions.rejected_pushes([("g", "r", "e")]),
         *conditions.endpoints_out([("a", ["b"], 1)], 0.25),
         *conditions.predictions([("a", "over", 0.3, "why")]),
+        *conditions.strategies_off([("a", "why")]),
         *conditions.kv_events({"a": "b"}),
+        *conditions.gpu_exporters({"a": "b"}),
+        *conditions.degraded([{"model": "m", "pool": "p", "label": "n", "why": "w", "requests": 1}]),
         *conditions.internal_errors(1),
         *conditions.drains([row]),
+        *conditions.zones([place("za", "offline"), place("zb", "active")]),
     ]
     assert {each.kind for each in found} == set(kinds.KINDS)
     assert all(name.isidentifier() for each in found for name in each.facts)
+
+
+def place(name: str, state: str, *, pool: str = "p", envoys: str = "za") -> dict[str, Any]:
+    """A row of `zones`."""
+    return {"pool": pool, "from": envoys, "place": name, "state": state, "share": 0, "why": "so it is"}
+
+
+def test_requests_go_elsewhere() -> None:
+    """One for each place that is not as it should be, also on its way back; once for all Envoys that see it so."""
+    rows = [
+        place("za", "offline"),
+        place("zb", "active"),
+        place("zb", "active", envoys="zb"),
+        place("za", "offline", envoys="zb"),
+        place("za", "degraded", pool="q"),
+        place("zb", "failover", pool="q"),
+    ]
+    found = list(conditions.zones(rows))
+    assert [(each.kind, each.subject, each.severity) for each in found] == [
+        (kinds.ZONE, "p za", kinds.WARNING),
+        (kinds.ZONE, "q za", kinds.INFO),
+        (kinds.ZONE, "q zb", kinds.WARNING),
+    ]
+    assert found[0].summary == "pool p: za is offline: so it is"
+    assert found[0].facts["share"] == 0
+
+
+def test_a_place_without_another_one() -> None:
+    """Its requests go nowhere else: it is its endpoints that are told of."""
+    assert list(conditions.zones([place("za", "offline")])) == []

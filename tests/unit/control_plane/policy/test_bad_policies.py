@@ -116,7 +116,7 @@ def test_listeners(listener: str, expected: list[str]) -> None:
         ('{name: "m\\u001b[31m", pool: chat}', ["3:17 KP209"]),
         ("{name: mödel, pool: chat}", ["3:17 KP209"]),
         ("{name: m, pool: chat, mirror: {pool: chat}}", ["3:47 KP905"]),
-        ("{name: m, pool: chat, fallback: [x]}", ["3:32 KP215"]),
+        ("{name: m, pool: chat, fallback: [x]}", ["3:43 KP301"]),
     ],
 )
 def test_models(models: str, expected: list[str]) -> None:
@@ -237,6 +237,7 @@ def _locality(settings: str) -> str:
         ("enabled: yes", ["7:65 KP206"]),
         ("enabled: true, failover: [{from: a, to: a}]", ["7:96 KP308"]),
         ("enabled: true, failover: [{from: a, to: b}, {from: a, to: b}]", ["7:107 KP308"]),
+        ("enabled: true, failover: [{from: c, to: b}, {from: c, to: a}]", []),
         ("enabled: true, failover: [{from: a}]", ["7:82 KP203"]),
         ("enabled: true, failover: [{from: a, to: c}]", ["7:96 KP903"]),
         ("failover: [{from: a, to: b}]", ["7:56 KP902"]),

@@ -66,6 +66,14 @@ def test_load_balancer(load_balancer: str, expected: list[str]) -> None:
         ("enabled: true, overprovisioningFactor: 99", ["7:95 KP207"]),
         ("enabled: true, failover: [{from: s, to: r}], distribute: [{from: r, to: {r: 100}}]", ["7:101 KP214"]),
         ("enabled: true, failoverPriority: [zone]", ["7:71 KP215"]),
+        ("enabled: true, shift: {step: 10, every: 1s, minHealthy: 1, maxErrors: 0, spillAt: off}", []),
+        ("enabled: true, shift: off", []),
+        ("shift: off", []),
+        ("shift: {step: 10}", ["7:56 KP902"]),
+        ("enabled: true, distribute: [{from: r, to: {r: 100}}], shift: {step: 10}", ["7:110 KP902"]),
+        ("enabled: true, shift: {step: 0}", ["7:85 KP207"]),
+        ("enabled: true, shift: {spillAt: 5}", ["7:88 KP207"]),
+        ("enabled: true, shift: {every: 10ms}", ["7:86 KP207"]),
     ],
 )
 def test_localities(settings: str, expected: list[str]) -> None:

@@ -117,7 +117,7 @@ def test_defaults() -> None:
     assert pool.picker.strategy == "kv-aware"
     assert pool.timeouts == Timeouts(request_s=600.0, first_byte_s=None, idle_s=300.0)
     assert pool.traffic_policy.outlier_detection == OutlierDetection(consecutive_5xx_errors=5, interval_s=5.0)
-    assert pool.retries == Retries(attempts=2, retriable_status_codes=(503,))
+    assert pool.retries == Retries(attempts=2, retriable_status_codes=(500, 502, 503))
 
 
 @pytest.mark.parametrize(

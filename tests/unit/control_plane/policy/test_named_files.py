@@ -72,6 +72,13 @@ def test_a_token() -> None:
     assert document(text).mark("pools.chat.scrape.bearerTokenFile")
 
 
+def test_a_token_of_exporters() -> None:
+    """The one for the hardware of a pool's endpoints."""
+    text = MINIMAL.replace("8000}]}}", "8000}], health: {gpu: {bearerTokenFile: t}}}}")
+    assert files(text) == [Token("pools.chat.health.gpu.bearerTokenFile", "t")]
+    assert document(text).mark("pools.chat.health.gpu.bearerTokenFile")
+
+
 def test_own_ports() -> None:
     """What kvpilot itself uses is no secret of Envoy's; what Envoy uses towards the picker is one."""
     envoy = "envoy: {caCertificates: e, clientCertificate: p, privateKey: q}"

@@ -107,7 +107,8 @@ def test_pools(pool: str, good: bool) -> None:
         ("{name: 'a b', pool: chat}", False),
         ("{name: m, pool: chat, aliases: [a, 4]}", True),
         ("{name: m, pool: chat, aliases: a}", False),
-        ("{name: m, pool: chat, fallback: [a]}", False),
+        ("{name: m, pool: chat, fallback: a}", False),
+        ("{name: m, pool: chat, fallback: [{model: a, pool: chat}]}", False),
         ("m", False),
     ],
 )

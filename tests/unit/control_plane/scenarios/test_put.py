@@ -26,6 +26,7 @@ listeners: [{{name: openai, address: 127.0.0.1:8080}}]
 models:
   - {{name: llama, aliases: [gpt-4], pool: a}}
   - {{name: split, route: [{{pool: a, weight: 3}}, {{pool: c, weight: 1}}]}}
+  - {{name: falling, pool: c, fallback: [llama], degradation: {{answer: {{text: Later., status: 429}}}}}}
 pools:
   a: {{endpoints: [{{address: "{A}"}}, {{address: "{B}"}}]}}
   c: {{endpoints: [{{address: "{C}"}}]}}
@@ -173,6 +174,16 @@ def test_what_is_not_picked() -> None:
         "expect.pool: it goes to no pool (answer 404), not to a",
         "expect.status: the answer is 404, not 400",
     ]
+
+
+def test_fallbacks() -> None:
+    """Who answers while a model's own pool has nobody is picked elsewhere; with nobody anywhere the text is told."""
+    assert names("request: {model: falling}") == (C,)
+    gone = f'"{C}": {{health: draining}}'
+    assert set(names(f"request: {{model: falling}}, fleet: {{{gone}}}")) == {A, B}
+    all_gone = ", ".join([gone, *(f'"{each}": {{health: unhealthy}}' for each in (A, B))])
+    _, wrong = put(f"request: {{model: falling}}, fleet: {{{all_gone}}}, expect: {{status: 429, pick: '{A}'}}")
+    assert wrong == [f"expect.pick: the picker answers 429, not {A} first"]
 
 
 def test_health_of_the_fleet() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from control_plane.fleet.drains import Drains
 from control_plane.fleet.model import Endpoint, Fleet, Health
+from control_plane.fleet.weights import PICKER, Observed, WeightRule, Weights
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.policy_state import PolicyState
 
@@ -23,11 +24,14 @@ class Bench:
 
     def __init__(self, **before: Sequence[str]) -> None:
         self.drains = Drains()
+        self.weights = Weights()
         self.fleet = fleet(before)
         self.state = PolicyState(version="v")
         self.told: list[set[str]] = []
         sources: Any = self
-        self.lane = EndpointsLane(sources, self.state, lambda pools: self.told.append(set(pools)), self.drains)
+        self.lane = EndpointsLane(
+            sources, self.state, lambda pools: self.told.append(set(pools)), self.drains, weights=self.weights
+        )
         self.lane.reset(self.fleet, 50)
 
     def found(self, **pools: Sequence[str]) -> None:
@@ -121,3 +125,15 @@ def test_who_drains_is_no_loss() -> None:
     bench.found(a=A[5:])
     assert bench.served() == {"a": A}
     assert bench.state.fleet_error.startswith("4 of 7 endpoints")
+
+
+def test_weights_that_were_learned() -> None:
+    """Are served; what was taken from discovery stays as it is."""
+    bench = Bench(a=A[:2])
+    pools = {"a": (WeightRule(), dict.fromkeys(A[:2], 100))}
+    bench.weights.look(0.0, pools)
+    for address, busy_s in zip(A[:2], (40.0, 10.0), strict=True):
+        bench.weights.take("a", address, PICKER, Observed(100, 100, 0, busy_s, 100))
+    assert bench.weights.look(5.0, pools) == {"a"}
+    assert [each.weight for each in bench.lane.fleet.pools["a"]] == [80, 120]
+    assert [each.weight for each in bench.lane.taken.pools["a"]] == [100, 100]

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from control_plane.compile import cluster_name
 from control_plane.compile.endpoints import load_assignment
 from control_plane.compile.localities import Locality
-from control_plane.fleet.model import Endpoint, Fleet, Health, static_fleet
+from control_plane.fleet.model import Endpoint, Fleet, Health, Share, static_fleet
 from control_plane.policy import load
+from control_plane.policy.gpu_health import FATAL_XIDS
 from control_plane.policy.request_kinds import KINDS
 from control_plane.policy.strategies import STRATEGIES as NAMES
 from control_plane.sidecar.picker_settings import picker_settings, without_additions
@@ -22,6 +23,7 @@ from ext_proc.core.settings import (
     ChargeSettings,
     EndpointSettings,
     FilterSettings,
+    GpuSettings,
     HealthSettings,
     KvEventSettings,
     PickerSettings,
@@ -29,6 +31,8 @@ from ext_proc.core.settings import (
     PrioritySettings,
     ProbeSettings,
     ScrapeSettings,
+    ShareSettings,
+    TrialSettings,
     WarmupSettings,
 )
 from ext_proc.core.strategies import gpu_memory, queue_depth, session, weighted
@@ -340,7 +344,7 @@ def test_health() -> None:
     text = f"kvpilot: v1\nlisteners: [{{name: o, address: 127.0.0.1:8080}}]\nmodels: [{{name: m, pool: p}}]\n{pools}\n"
     everything_off = (
         "health: {attempts: false, scrapes: false, heartbeatTimeout: off, maxKvUsage: off, stuckAfter: off, "
-        "failures: 5, successes: 1}"
+        "failures: 5, successes: 1, trial: off}"
     )
     off = HealthSettings(
         attempts=False, scrapes=False, heartbeat_s=None, max_kv_usage=None, stuck_s=None, failures=5, successes=1
@@ -358,11 +362,47 @@ def test_health() -> None:
         ("scrape: {interval: 1m}", HealthSettings(heartbeat_s=180.0)),
         ("scrape: {interval: 1m}, health: {heartbeatTimeout: 5m}", HealthSettings(heartbeat_s=300.0)),
         ("scrape: off, health: {heartbeatTimeout: 5s}", HealthSettings(heartbeat_s=5.0)),
+        ("health: {trial: {timeout: 9s}}", HealthSettings(trial=TrialSettings(timeout_s=9.0))),
     ):
         document = load(text.replace("MORE", written), "policy.yaml").document
         assert document is not None
         (pool,) = picker_settings(document.policy, static_fleet(document.policy), "v").pools
-        assert pool.health == expected
+        is_as_usual = "trial" not in written
+        assert pool.health == (replace(expected, trial=TrialSettings()) if is_as_usual else expected), written
+
+
+def test_hardware() -> None:
+    """Where GPUs are told of, and what of that counts."""
+    pools = "pools: {p: {endpoints: [{address: 127.0.0.1:1}], health: {MORE}}}"
+    text = f"kvpilot: v1\nlisteners: [{{name: o, address: 127.0.0.1:8080}}]\nmodels: [{{name: m, pool: p}}]\n{pools}\n"
+    all_of_it = (
+        "gpu: {url: 'http://{host}:9400/m', match: {pod: a, gpu: '0'}, interval: 2s, timeout: 1s, bearerTokenFile: t, "
+        "fatalXids: [79], maxTemperature: off, maxMemoryTemperature: 90, maxMemoryUsage: 95%, maxUtilization: 99}"
+    )
+    usual = GpuSettings(fatal_xids=frozenset(FATAL_XIDS), max_temperature=87, max_memory_temperature=95)
+    for written, expected in (
+        ("failures: 3", None),
+        ("gpu: {}", usual),
+        (
+            all_of_it,
+            GpuSettings(
+                url="http://{host}:9400/m",
+                match=(("gpu", "0"), ("pod", "a")),
+                interval_s=2.0,
+                timeout_s=1.0,
+                fatal_xids=frozenset({79}),
+                max_memory_temperature=90,
+                max_memory_usage=0.95,
+                max_utilization=0.99,
+                has_token=True,
+            ),
+        ),
+    ):
+        document = load(text.replace("MORE", written), "policy.yaml").document
+        assert document is not None
+        (pool,) = picker_settings(document.policy, static_fleet(document.policy), "v").pools
+        assert pool.health is not None
+        assert pool.health.gpu == expected
 
 
 def test_what_is_inferred_is_none_of_the_pickers_business() -> None:
@@ -518,3 +558,51 @@ def test_admission(said: str, expected: AdmissionSettings) -> None:
         assert document is not None
         found = picker_settings(document.policy, static_fleet(document.policy), document.version)
         assert found.pools[0].admission == settings
+
+
+def test_shares_of_levels() -> None:
+    """By priority, for the picker's own place alone, and none while nothing moves or moves at once."""
+    text = POLICY.replace(
+        "timeouts:", "trafficPolicy: {loadBalancer: {localityLbSetting: {enabled: true}}}\n    timeouts:"
+    )
+    found = load(text, "policy.yaml").document
+    assert found is not None
+    near, far = static_fleet(found.policy).pools["chat"]
+    moved = Fleet(
+        pools={
+            "chat": (
+                replace(near, shares=(Share("", "a", 30), Share("", "b", 1))),
+                replace(far, shares=(Share("", "a", 70, "failover from a"),)),
+            )
+        }
+    )
+    (pool,) = picker_settings(found.policy, moved, "v", zone="a").pools
+    assert [(each.priority, each.weight) for each in pool.endpoints] == [(0, 7), (1, 100)]
+    assert pool.shares == (
+        ShareSettings(priority=0, percent=30),
+        ShareSettings(priority=1, percent=70, why="failover from a"),
+    )
+    assert pool.is_gradual
+    assert picker_settings(found.policy, moved, "v", zone="c").pools[0].shares == ()
+    assert not picker_settings(found.policy, moved, "v").pools[0].is_gradual
+    assert picker_settings(found.policy, static_fleet(found.policy), "v", zone="a").pools[0].shares == ()
+    off = load(text.replace("enabled: true", "enabled: true, shift: off"), "policy.yaml").document
+    assert off is not None
+    (pool,) = picker_settings(off.policy, moved, "v", zone="a").pools
+    assert (pool.shares, pool.is_gradual) == ((), False)
+
+
+def test_no_token_is_asked_for_of_no_model() -> None:
+    """A pool that no model leads to has nothing to ask for."""
+    text = (
+        "kvpilot: v1\nlisteners: [{name: o, address: 127.0.0.1:8080, defaultPool: p}]\n"
+        "models: [{name: m, pool: q}]\n"
+        "pools: {p: {endpoints: [{address: 127.0.0.1:1}]}, q: {endpoints: [{address: 127.0.0.1:2}]}}\n"
+    )
+    document = load(text, "policy.yaml").document
+    assert document is not None
+    pools = picker_settings(document.policy, static_fleet(document.policy), "v").pools
+    assert {pool.name: pool.health for pool in pools} == {
+        "p": HealthSettings(),
+        "q": HealthSettings(trial=TrialSettings()),
+    }

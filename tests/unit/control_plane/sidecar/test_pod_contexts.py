@@ -59,6 +59,27 @@ def test_tokens(tmp_path: Path) -> None:
     assert files.status()[0]["state"] == "stale"
 
 
+def test_tokens_for_exporters(tmp_path: Path) -> None:
+    """They are not those for metrics: either pool's token goes to whom it is for."""
+    result = load(
+        "kvpilot: v1\n"
+        "listeners: [{name: openai, address: 127.0.0.1:8080}]\n"
+        "models: [{name: llama, pool: chat}, {name: other, pool: open}]\n"
+        "pools:\n"
+        "  chat: {endpoints: [{address: 10.0.0.1:8000}], health: {gpu: {bearerTokenFile: token}}}\n"
+        "  open: {endpoints: [{address: 10.0.0.2:8000}], health: {gpu: {}}, scrape: {bearerTokenFile: other}}\n",
+        "policy.yaml",
+    )
+    assert result.document is not None
+    files = CertificateFiles(tmp_path, is_quiet=True)
+    files.apply(result.document.policy)
+    pods = PodContexts(files)
+    assert [pods.gpu_token_of(pool) for pool in ("chat", "open", "nobody")] == [None, "", ""]
+    (tmp_path / "token").write_text("secret\n")
+    files.look()
+    assert (pods.gpu_token_of("chat"), pods.token_of("chat")) == ("secret", "")
+
+
 @pytest.fixture
 def ca(tmp_path: Path) -> Authority:
     """An authority with a certificate for us."""

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.decision import Answer, Named, OpenAIError, Rejected, Unpicked, Waiting
+from ext_proc.core.decision import (
+    Answer,
+    Canned,
+    Degraded,
+    Level,
+    Named,
+    OpenAIError,
+    Rejected,
+    Unpicked,
+    Waiting,
+)
 from ext_proc.core.exchange import (
     _TRANSITIONS,
     EXPLAIN_HEADER,
@@ -37,6 +47,12 @@ from ext_proc.core.request import RequestFacts
 
 NAMED = Named(decision_id="d1", endpoints=("10.0.0.1:8000", "10.0.0.2:8000"), first_byte_ms=30_000)
 REJECTED = Rejected(status=429, error=OpenAIError(message="full", type="rate_limit_error"), retry_after_s=1)
+CANNED = Canned(
+    status=200,
+    body=b"{}",
+    content_type="application/json",
+    degraded=Degraded(level=Level.ANSWER, model="m", why="no_endpoint"),
+)
 UNPICKED = Unpicked(reason="not an inference path")
 
 CONTEXT = RequestFacts(
@@ -88,6 +104,8 @@ def play(answer: Answer, *inputs: Input) -> list[Action]:
         (REJECTED, [FIRST_BODY], [Refuse(rejected=REJECTED)]),
         (REJECTED, [HEADERS, BODY], [CONTINUE_HEADERS, Refuse(rejected=REJECTED)]),
         (REJECTED, [FIRST_BODY, TRAILERS], [Refuse(rejected=REJECTED)]),
+        (CANNED, [FIRST_BODY, TRAILERS], [Refuse(rejected=CANNED)]),
+        (CANNED, [HEADERS, BODY], [CONTINUE_HEADERS, Refuse(rejected=CANNED)]),
         (
             UNPICKED,
             [HEADERS, BODY, TRAILERS, RESPONSE_HEADERS],
@@ -148,7 +166,7 @@ def test_end_by_us_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [UNPICKED, REJECTED])
+@pytest.mark.parametrize("answer", [UNPICKED, REJECTED, CANNED])
 def test_nothing_to_release(answer: Answer) -> None:
     """Without a pick there is no reservation to give back."""
     assert len(play(answer, FIRST_BODY, StreamClosed())) == 1

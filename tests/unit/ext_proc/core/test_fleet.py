@@ -20,12 +20,15 @@ from ext_proc.core.events import (
     FirstToken,
     LoadReported,
     Picked,
+    Probed,
     RequestEnded,
     Scraped,
+    ScrapeFailed,
     StreamEnded,
 )
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.record import Candidates, Record
+from ext_proc.core.sessions import NOBODY
 from ext_proc.core.slots import INITIAL_CAPACITY
 from ext_proc.core.speed import Pace
 
@@ -75,6 +78,11 @@ def failed(address: str, *, at: float = 1.0, status: int = 500, flag: str = "", 
     return AttemptEnded(decision_id="d", address=address, at=at, status=status, flags=flags, failure=failure)
 
 
+def scraped_counters(at: float, tokens: int) -> Scraped:
+    """A scrape of an engine that has computed so many tokens."""
+    return Scraped(address=A, at=at, running=0, waiting=0, prompt_tokens=tokens, generation_tokens=tokens)
+
+
 def test_status_of_an_endpoint() -> None:
     """A pick, its first token and a scrape, as JSON values."""
     it = fleet(A)
@@ -91,6 +99,7 @@ def test_status_of_an_endpoint() -> None:
         "decoding": 0,
         "index_blocks": 3,
         "speed_factor": 1.0,
+        "claims_worth": 1.0,
         "scrape_age_s": None,
         "told": {},
     }
@@ -274,15 +283,84 @@ def test_grows_beyond_the_first_capacity() -> None:
     assert {it.status(address, 1.0)["health"] for address in addresses} == {"ejected"}
 
 
-def test_a_refused_connection_empties_the_index() -> None:
-    """Nobody listens: the process and its cache are gone. A reset ejects, but the cache may be there."""
+REFUSED = failed(A, flag="UF", status=503, failure="delayed connect error: Connection refused")
+HANGS = failed(A, flag="UT", status=504)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "is_forgotten"),
+    [
+        ((REFUSED,), True),
+        ((Probed(address=A, at=1.0, fault="refused", is_refused=True),), True),
+        ((scraped_counters(1.0, 9), scraped_counters(2.0, 9)), True),
+        ((scraped_counters(1.0, 9), scraped_counters(2.0, 10)), False),
+        ((failed(A, flag="UC", status=503),), False),
+        ((HANGS, HANGS, HANGS, HANGS), False),
+        ((Probed(address=A, at=1.0, fault="HTTP 503"),), False),
+        ((Probed(address=A, at=1.0),), False),
+        ((ScrapeFailed(address=A, at=1.0, reason="no page within 1 s"),), False),
+        ((scraped_counters(1.0, 10),), False),
+        ((RequestEnded(decision_id="d", at=1.0, status=500, served=A),), False),
+    ],
+)
+def test_what_a_dead_endpoint_held_is_forgotten(evidence: tuple[Event, ...], is_forgotten: bool) -> None:
+    """Nobody listens, or its counters began anew: the process is gone, and its cache, its queue, its adapters and
+    sessions with it. Who is reset, hangs or says that it is not ready may have all of it, and so has its neighbour."""
     it = fleet(A, B)
-    it.apply(picked("a", A), None)
-    it.apply(picked("b", B), None)
-    it.apply(failed(A, flag="UF", status=503, failure="delayed connect error: Connection refused"), None)
-    it.apply(failed(B, flag="UC", status=503), None)
-    assert [it.status(each, 1.0)["health"] for each in (A, B)] == ["ejected", "ejected"]
-    assert [it.status(each, 1.0)["index_blocks"] for each in (A, B)] == [0, 3]
+    for n, address in enumerate((A, B)):
+        it.apply(replace(picked(f"d{n}", address), session=address.encode()), None)
+        it.apply(
+            replace(scraped_counters(0.0, 10), address=address, waiting=7, running_loras=("l",), max_loras=2), None
+        )
+        it.apply(LoadReported(address=address, at=0.0, models=("m",)), None)
+    for event in evidence:
+        it.apply(event, None)
+    here, other = (it.slots.acquire(each) for each in (A, B))
+    held = [
+        it.status(A, 1.0)["index_blocks"] > 0,
+        it.sessions.home(A.encode(), 1.0) == here,
+        bool(it.adapters.members("l", it.slots.capacity)[here]),
+        it.models.names(here) is not None,
+    ]
+    assert held == 4 * [not is_forgotten]
+    if is_forgotten:
+        assert it.status(A, 1.0)["waiting"] <= 1.0
+    assert it.status(B, 1.0)["index_blocks"] == 3
+    assert it.sessions.home(B.encode(), 1.0) == other
+    assert it.models.names(other) == frozenset("m")
+
+
+def test_what_engines_tell_of_their_blocks_outlives_counters() -> None:
+    """They tell of a restart themselves, and may have told of new blocks before the next scrape."""
+    it = fleet(A)
+    it.apply(scraped_counters(0.0, 10), None)
+    it.apply(BlocksStored(address=A, at=0.5, blocks=(1, 2)), None)
+    it.apply(replace(picked("d"), blocks=(), session=b"s"), None)
+    for at in (1.0, 2.0):
+        it.apply(scraped_counters(at, 9), None)
+    assert it.status(A, 2.0)["index_blocks"] == 2
+    assert it.sessions.home(b"s", 2.0) == NOBODY
+
+
+def test_a_restart_counts_once() -> None:
+    """Who was refused has ended; that its next process counts from the start is no second end."""
+    it = fleet(A)
+    it.apply(scraped_counters(0.0, 10), None)
+    it.apply(REFUSED, None)
+    it.apply(replace(picked("d"), session=b"s"), None)
+    for at in (1.0, 2.0):
+        it.apply(scraped_counters(at, 1), None)
+    assert it.sessions.home(b"s", 2.0) == it.slots.get(A)
+    assert it.status(A, 2.0)["index_blocks"] == 3
+
+
+def test_a_session_is_where_it_was_answered() -> None:
+    """Well, that is: a failure, a full engine and a client that left say nothing."""
+    it = fleet(A, B)
+    for n, (status, is_aborted, home) in enumerate([(500, False, A), (429, False, A), (200, True, A), (200, False, B)]):
+        it.apply(replace(picked(f"d{n}"), session=b"s"), None)
+        it.apply(RequestEnded(decision_id=f"d{n}", at=1.0, status=status, served=B, aborted=is_aborted), None)
+        assert it.sessions.home(b"s", 1.0) == it.slots.get(home)
 
 
 def test_three_requests_that_fail_are_the_endpoints_fault() -> None:
@@ -413,3 +491,56 @@ def test_an_endpoint_whose_events_are_not_believed() -> None:
     assert it.status(A, 0.0)["index_blocks"] == 0
     it.apply(picked(), None)
     assert it.status(A, 0.0)["index_blocks"] == 2
+
+
+def eject(made: Fleet, address: str, at: float) -> None:
+    """Three requests in a row fail there by errors."""
+    for n in range(3):
+        made.apply(AttemptEnded(decision_id=f"bad{n}", address=address, at=at, status=500), replace(record(), at=at))
+
+
+def on_trial(made: Fleet, at: float) -> Record:
+    """A request that tries A, which is half open."""
+    kept = replace(record(), at=at)
+    made.apply(picked(at=at), kept)
+    assert made.health.state(made.slots.acquire(A), at + 0.01) == "half-open"
+    return kept
+
+
+@pytest.mark.parametrize("is_end_first", [True, False])
+def test_a_trial_that_fails_at_once_is_one_trial(*, is_end_first: bool) -> None:
+    """The error has a body, whose first byte is told; nobody else is sent there, whichever record comes first."""
+    made = fleet(A, B)
+    eject(made, A, 1.0)
+    kept = on_trial(made, 2.0)
+    slot = made.slots.acquire(A)
+    made.apply(FirstToken(decision_id="d", address=A, at=2.1, ttft_ms=5.0, status=500), kept)
+    assert made.health.blocked(np.array([slot, made.slots.acquire(B)]), 2.1) is not None
+    failed = AttemptEnded(decision_id="d", address=A, at=2.2, status=500)
+    ended = RequestEnded(decision_id="d", at=2.2, status=200, served=B, attempts=2)
+    for event in (ended, failed) if is_end_first else (failed, ended):
+        made.apply(event, kept)
+    assert made.health.state(slot, 2.3) == "ejected"
+
+
+def test_a_client_that_leaves_ends_a_trial() -> None:
+    """Before anything came back, or before there was a connection: the next request may try it."""
+    for served in (A, ""):
+        made = fleet(A, B)
+        eject(made, A, 1.0)
+        kept = on_trial(made, 2.0)
+        made.apply(RequestEnded(decision_id="d", at=2.5, status=0, served=served, aborted=True, attempts=1), kept)
+        due = made.health.standing(np.array([made.slots.acquire(A), made.slots.acquire(B)]), 2.5)
+        assert due is not None
+        assert due.due.tolist() == [True, False]
+
+
+def test_full_ends_a_trial() -> None:
+    """429 says nothing of an engine that failed; the request went on to somebody else."""
+    made = fleet(A, B)
+    eject(made, A, 1.0)
+    kept = on_trial(made, 2.0)
+    made.apply(AttemptEnded(decision_id="d", address=A, at=2.2, status=429), kept)
+    due = made.health.standing(np.array([made.slots.acquire(A), made.slots.acquire(B)]), 2.2)
+    assert due is not None
+    assert due.due.tolist() == [True, False]

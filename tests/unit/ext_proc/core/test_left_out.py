@@ -17,6 +17,7 @@ from ext_proc.core.settings import (
     FilterSettings,
     PickerSettings,
     PoolSettings,
+    ShareSettings,
 )
 
 NAMES = [f"10.0.0.{n}:8000" for n in range(1, 5)]
@@ -115,3 +116,14 @@ def test_only_some_are_told() -> None:
     many = tuple(EndpointSettings(address=f"10.0.1.{n}:8000", priority=int(n > 0)) for n in range(200))
     record = decided(picker_of(many))
     assert (len(record.left_out), record.left_out_count) == (MAX_LEFT_OUT, 199)
+
+
+def test_a_nearer_level_whose_requests_move() -> None:
+    """Nothing is wrong with its endpoints, and yet they are no candidates."""
+    shares = (ShareSettings(priority=1, percent=100, why="spill-over from za"),)
+    record = decided(picker_of(pods(b={"priority": 1}, c={"priority": 2}, d={"priority": 1}), shares=shares))
+    assert record.reason.endswith("; priority 1: spill-over from za")
+    assert record.left_out == (
+        (NAMES[0], "priority 0, part of its requests is moved"),
+        (NAMES[2], "priority 2, priority 1 has somebody"),
+    )

@@ -74,3 +74,13 @@ def test_an_endpoint_that_leaves_is_forgotten() -> None:
     assert memory.estimated(SLOTS, NONE + 50, 0.0)[0][0] == pytest.approx(0.9)
     memory.reset(0)
     assert memory.estimated(SLOTS, NONE, 0.0)[0].tolist() == [0.0] * 3
+
+
+def test_usage_as_it_was_told() -> None:
+    """The mean of those that told lately; nobody is guessed."""
+    memory = Memory(3)
+    assert memory.told_usage(SLOTS, 0.0) is None
+    memory.scraped(0, 0.0, usage=0.5, kv_tokens=400_000, own_tokens=0)
+    memory.scraped(1, 60.0, usage=0.9, kv_tokens=None, own_tokens=0)
+    assert memory.told_usage(SLOTS[:1], 0.0) == 0.5
+    assert memory.told_usage(SLOTS, 60.0) == 0.9

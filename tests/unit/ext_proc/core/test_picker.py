@@ -22,9 +22,10 @@ from ext_proc.core.events import (
     ScrapeFailed,
     StreamEnded,
 )
+from ext_proc.core.health import SOFT_LIMIT
 from ext_proc.core.picker import RESERVATION_SLACK_S, Named, Picker, Rejected, Unpicked, Wanted
 from ext_proc.core.request import ParsedRequest, RequestFacts, parse_request
-from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
+from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings, ShareSettings
 from ext_proc.core.strategies.table import STRATEGIES
 
 SPREADING = [name for name in STRATEGIES if name != "primary-standby"]
@@ -93,6 +94,38 @@ def test_names_up_to_three_distinct_endpoints() -> None:
     """And no more than there are."""
     assert len(set(Caller(Picker(settings(*pods(5)))).named(facts("hi")).endpoints)) == 3
     assert len(set(Caller(Picker(settings(*pods(2)))).named(facts("hi")).endpoints)) == 2
+
+
+def fail(caller: Caller, *addresses: str) -> None:
+    """One request, and an error of each of these endpoints in turn."""
+    named = caller.named(facts("poison"))
+    for address in addresses:
+        ended = AttemptEnded(decision_id=named.decision_id, address=address, at=caller.now, status=500)
+        caller.picker.apply(ended)
+
+
+def test_one_request_that_fails_again_at_the_same_endpoint() -> None:
+    """It counts once, or a single prompt that an engine cannot bear would eject the only endpoint that there is."""
+    caller = Caller(Picker(settings(*pods(1))))
+    for _ in range(SOFT_LIMIT):
+        assert not caller.picker.is_anyone_out
+        fail(caller, *pods(1) * 3)
+    assert caller.picker.is_anyone_out
+
+
+@pytest.mark.parametrize("tried", ["ab", "aba", "aab", "abba"])
+def test_one_request_that_fails_everywhere(tried: str) -> None:
+    """It counts for nobody, in whatever order it is tried, and takes back nothing that others have found."""
+    one, two = pods(2)
+    caller = Caller(Picker(settings(one, two)))
+    for _ in range(SOFT_LIMIT - 1):
+        fail(caller, two)
+    fail(caller, *({"a": one, "b": two}[each] for each in tried))
+    for _ in range(SOFT_LIMIT - 1):
+        fail(caller, one)
+    assert not caller.picker.is_anyone_out
+    fail(caller, two)
+    assert caller.picker.is_anyone_out
 
 
 def test_a_conversation_stays() -> None:
@@ -619,3 +652,62 @@ def test_scrapes_show_who_lives_in_a_mostly_dead_pool(strategy: str) -> None:
     assert served.count("") <= 1, "the first failure puts the pool in doubt"
     assert served[0] in ("", *pods(202))
     assert "" not in served[1:]
+
+
+def shifted(made: PickerSettings, *percents: int) -> PickerSettings:
+    """The same, while requests move between levels."""
+    shares = tuple(ShareSettings(priority=n, percent=each, why="failover") for n, each in enumerate(percents))
+    return replace(made, pools=(replace(made.pools[0], shares=shares),))
+
+
+@pytest.mark.parametrize("strategy", SPREADING)
+def test_levels_get_their_shares(strategy: str) -> None:
+    """About, by what conversations begin with or by turns; exactly all and nothing at the ends."""
+    near, far = set(pods(4)[::2]), set(pods(4)[1::2])
+    for percent in (0, 30, 100):
+        mesh = Mesh(shifted(in_levels(0, 1, 0, 1, strategy=strategy), 100 - percent, percent))
+        served = [mesh.tried(facts(f"question {n}"))[0] for n in range(200)]
+        moved = sum(address in far for address in served) / 2
+        assert abs(moved - percent) <= (0 if percent in (0, 100) else 10)
+        assert set(served) == (near if not percent else far if percent == 100 else near | far)
+
+
+def test_a_conversation_stays_where_it_is_while_shares_do() -> None:
+    """It grows behind a system prompt that all begin with; a step of the shift moves some, and nobody back."""
+    made = in_levels(0, 1, 0, 1)
+    mesh = Mesh(shifted(made, 60, 40))
+    far = set(pods(4)[1::2])
+    system = "you are helpful. " * 200
+
+    def homes(turns: int) -> list[bool]:
+        return [
+            mesh.tried(facts(system + f"{n} said something. " * 30 + "more words. " * 50 * turns))[0] in far
+            for n in range(40)
+        ]
+
+    homes(0)  # what is common to all shows
+    first = homes(1)
+    assert 5 <= sum(first) <= 27
+    assert homes(2) == first
+    mesh.picker.apply_settings(shifted(made, 20, 80), mesh.now)
+    later = homes(3)
+    assert all(now or not before for before, now in zip(first, later, strict=True))
+    assert sum(later) > sum(first)
+
+
+def test_a_session_stays_where_it_is_while_shares_do() -> None:
+    """Whatever it asks."""
+    mesh = Mesh(shifted(in_levels(0, 1, 0, 1, strategy="round-robin"), 50, 50))
+    far = set(pods(4)[1::2])
+    homes = [
+        {mesh.tried(replace(facts(f"{n} {turn}"), session=f"s{n}"))[0] in far for turn in range(5)} for n in range(30)
+    ]
+    assert all(len(each) == 1 for each in homes)
+    assert 5 <= sum(each == {True} for each in homes) <= 25
+
+
+def test_the_areas_of_a_pool() -> None:
+    """By name; a pool that is not known has none."""
+    picker = Picker(in_levels(0, 1))
+    assert [(area.zone, area.total) for area in picker.areas(picker.settings.pools[0].name, 0.0)] == [("", 2)]
+    assert picker.areas("nobody", 0.0) == []

@@ -17,6 +17,7 @@ from ext_proc.core.picker import Named, Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
 from ext_proc.core.strategies import least_request, queue_depth
+from ext_proc.core.strategies.fenced import SLOW_IN_A_ROW
 from ext_proc.core.strategies.session import Parameters
 from ext_proc.core.strategies.table import STRATEGIES
 from ext_proc.core.strategies.view import Ranking, Request, View
@@ -203,6 +204,35 @@ def test_a_strategy_of_the_users() -> None:
     )
     assert own.picks == [pods(3)[0], pods(3)[2]]
     assert caller.picker.decisions.latest(1)[0].strategy == "acme.longest"
+
+
+def test_a_strategy_of_the_users_that_is_slow() -> None:
+    """It is switched off, which is said; `kv-aware` stands in, also over a reload; other parameters are another try."""
+    took, now = [1.0], [0.0]
+
+    def maker(parameters: dict[str, Any]) -> Longest:
+        class Slow(Longest):
+            def rank(self, view: View, rng: random.Random) -> Ranking:
+                now[0] += took[0]
+                return super().rank(view, rng)
+
+        return Slow(parameters)
+
+    pool = settings(3, "acme.longest", own=maker, parameters={"acme.longest": {"limit": 10}})
+    caller = Caller(pool)
+    caller.picker = Picker(pool, own_clock=lambda: now[0])
+    for _ in range(SLOW_IN_A_ROW):
+        assert caller.picker.switched_off() == []
+        caller.served(facts("long " * 100))
+    ((name, why),) = caller.picker.switched_off()
+    assert (name, caller.picker.status(caller.now)["p"]["strategy_off"]) == ("p", why)
+    caller.picker.apply_settings(replace(pool, version="w"))
+    caller.served(facts("long " * 100))
+    assert caller.picker.decisions.latest(1)[0].reason.startswith("cache: 0 of ")
+    other = replace(pool.pools[0], parameters={"acme.longest": {"limit": 11}})
+    caller.picker.apply_settings(replace(pool, pools=(other,)))
+    assert caller.picker.switched_off() == []
+    assert "strategy_off" not in caller.picker.status(caller.now)["p"]
 
 
 _ACTIONS = st.lists(

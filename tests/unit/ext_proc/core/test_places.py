@@ -9,7 +9,7 @@ import pytest
 from ext_proc.core.events import Picked, Scraped
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.levels import Group, levels
-from ext_proc.core.places import free_first, is_any_free, places
+from ext_proc.core.places import free_first, is_any_free, load_share, places
 from ext_proc.core.settings import AdmissionSettings, EndpointSettings
 
 NOW = 100.0
@@ -115,3 +115,19 @@ def test_all_or_none(most: int) -> None:
     groups = [Group(0, pool.levels.slots, np.ones(2), note="filters left 2 of 3")]
     limits = AdmissionSettings(max_in_flight=most, headroom=math.inf)
     assert list(free_first(iter(groups), limits, pool.fleet, NOW)) == groups
+
+
+def test_how_much_of_its_limits_a_pool_has_in_use() -> None:
+    """The highest part; none without a limit."""
+    pool = Pool(2, 4)
+    slots = pool.levels.slots
+
+    def share(**limits: Any) -> float:
+        return load_share(AdmissionSettings(**limits), pool.fleet, slots, NOW)
+
+    assert share() == 0.0
+    assert share(max_in_flight=2) == 1.5
+    assert share(max_in_flight=6, max_prefill_tokens=400) == 0.75
+    pool.scrape(1, kv_usage=0.8)
+    pool.scrape(2, kv_usage=0.8)
+    assert share(max_kv_usage=0.5) == pytest.approx(1.6)

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
-from ext_proc.core.events import AttemptStarted, FirstToken, RequestEnded, StreamEnded
-from ext_proc.core.record import Candidates, Decisions, Outcome, Record
+from ext_proc.core.events import AttemptEnded, AttemptStarted, FirstToken, RequestEnded, StreamEnded
+from ext_proc.core.record import MAX_TRIES, Candidates, Decisions, Outcome, Record
 
 
 def record(decision_id: str = "d") -> Record:
@@ -49,6 +49,7 @@ def test_is_json_of_the_contract() -> None:
         "left_out_count": 0,
         "predicted": {"cached_tokens": None, "wait_ms": None, "ttft_ms": None},
         "waited_ms": 0.0,
+        "degraded": None,
         "shadow": None,
         "outcome": {
             "served": None,
@@ -57,6 +58,7 @@ def test_is_json_of_the_contract() -> None:
             "ttft_ms": None,
             "cached_tokens": None,
             "aborted": False,
+            "tries": [],
         },
     }
 
@@ -82,6 +84,25 @@ def test_the_end_alone_tells_what_it_knows() -> None:
     assert (outcome.served, outcome.ttft_ms, outcome.aborted) == ("a", 2.0, True)
     outcome.apply(RequestEnded(decision_id="d", at=3, status=200, served="b"))
     assert outcome.served == "b"
+
+
+def test_what_was_tried_and_why() -> None:
+    """Each attempt with its time after the decision, also when its record comes late; never more than there can be."""
+    kept = replace(record(), at=10.0, outcome=Outcome())
+    gone = AttemptEnded(decision_id="d", address="a", at=10.5, status=503, flags=("UF",), failure="Connection refused")
+    late = AttemptEnded(decision_id="d", address="b", at=12.5, status=504, flags=("UT",))
+    answered = AttemptEnded(decision_id="d", address="c", at=13.0, status=200)
+    end = RequestEnded(decision_id="d", at=13.0, status=200, served="c", attempts=3)
+    for event in (gone, late, end, answered):
+        kept.outcome.apply(event)
+    assert kept.as_dict()["outcome"]["tries"] == [
+        {"address": "a", "ended_ms": 500.0, "status": 503, "why": "connection refused (UF)"},
+        {"address": "b", "ended_ms": 2500.0, "status": 504, "why": "no first byte in time (UT)"},
+        {"address": "c", "ended_ms": 3000.0, "status": 200, "why": ""},
+    ]
+    for _ in range(20):
+        kept.outcome.apply(gone)
+    assert len(kept.outcome.tries) == MAX_TRIES
 
 
 def test_the_ring_keeps_the_latest() -> None:

@@ -164,3 +164,12 @@ def test_hostile_pages_cost_little() -> None:
     for piece in (name + b'{a="', name + b"{", name + b"  ", b'{"'):
         for body in (piece * 40_000, (piece + b"\n") * 40_000, piece + b" " * 1_000_000, piece + b"\\" * 1_000_001):
             assert SCAN(body).total(NAME) is None
+
+
+def test_labels_that_several_families_have() -> None:
+    """Are read once, and count once."""
+    found = Scanner(("a", "b"))(b'a{x="1"} 1\nb{x="1"} 2\nb{x="22"} 3\n')
+    assert found.label_bytes() == len('x="1"x="22"')
+    assert found.rows("a")[0][0] is found.rows("b")[0][0]
+    assert [labels["x"] for labels, _ in found.rows("b")] == ["1", "22"]
+    assert Scanner(("a",))(b"").label_bytes() == 0

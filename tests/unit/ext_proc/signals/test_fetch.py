@@ -30,7 +30,7 @@ async def serving(response: web.Response | None = None) -> AsyncIterator[tuple[s
         return response or web.Response(body=b"page")
 
     app = web.Application()
-    app.router.add_get("/{tail:.*}", answer)
+    app.router.add_route("*", "/{tail:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -106,11 +106,27 @@ async def test_retry_after(status: int, header: str, wait_s: float) -> None:
         assert caught.value.retry_after_s == wait_s
 
 
+async def test_asking() -> None:
+    """The JSON goes there as such, and the answer is judged like a page."""
+    async with serving() as (url, seen), client() as it:
+        assert await it.ask(url, {"a": "ä"}, token="secret") == b"page"
+        assert (seen[0].method, seen[0].headers["content-type"]) == ("POST", "application/json")
+        assert seen[0].headers["authorization"] == "Bearer secret"
+        assert seen[0].content_length == len('{"a":"ä"}'.encode())
+    async with serving(web.Response(status=422)) as (url, _), client() as it:
+        with pytest.raises(PageRefusedError, match="HTTP 422") as caught:
+            await it.ask(url, {})
+        assert caught.value.status == 422
+
+
 async def test_no_server() -> None:
     """A refused connection says so, and an address that is none does not raise anything else."""
     async with serving() as (url, _):
         pass
     async with client() as it:
-        for bad, words in ((url, "cannot connect"), ("http://127.0.0.1:99999/", "."), ("http://[::1/", ".")):
+        no_urls = [
+            (each, "that is no URL") for each in ("http://127.0.0.1:99999/", "http://1.2.3.4:80:9400/", "http://[/")
+        ]
+        for bad, words in ((url, "cannot connect"), *no_urls):
             with pytest.raises(PageError, match=words):
                 await it.get(bad)

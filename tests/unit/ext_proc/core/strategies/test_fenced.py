@@ -2,13 +2,21 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ext_proc.core.shadow import Shadow
 from ext_proc.core.strategies import round_robin
-from ext_proc.core.strategies.fenced import OwnStrategyError
+from ext_proc.core.strategies.fenced import (
+    SLOW_IN_A_ROW,
+    SLOW_S,
+    Fenced,
+    FencedRemembering,
+    OwnStrategyError,
+    fenced,
+)
 from ext_proc.core.strategies.table import strategy
 from ext_proc.core.strategies.view import Ranking, Remembering, View
 from tests.unit.ext_proc.core.strategies.pool import Pool
@@ -85,3 +93,102 @@ def test_a_shadow_that_exits() -> None:
     shadow = Shadow("a.b", strategy("a.b", None, exiting))
     assert shadow.look(view, round_robin.rank(view, random.Random(1)), random.Random(1)) is None
     assert shadow.failed == 1
+
+
+class Slow:
+    """A user's own whose rankings take as long as it is told. Mutable: that, the time, and who it was told of."""
+
+    needs_prompt = False
+
+    def __init__(self, took_s: float = 0.0) -> None:
+        self.now = 0.0
+        self.took_s = took_s
+        self.told: list[int] = []
+
+    def clock(self) -> float:
+        """The time."""
+        return self.now
+
+    def rank(self, view: View, rng: random.Random) -> Ranking:
+        """In turn."""
+        self.now += self.took_s
+        return round_robin.rank(view, rng)
+
+    def picked(self, view: View, position: int) -> None:
+        """Is told."""
+        self.now += self.took_s
+        self.told.append(position)
+
+
+def test_who_is_slow_again_and_again_is_switched_off() -> None:
+    """`kv-aware` stands in, by the load alone until there are prompts; the strategy hears of no pick any more."""
+    slow, view = Slow(2 * SLOW_S), Pool(3).view()
+    made = fenced("a.b", slow, slow.clock)
+    assert isinstance(made, FencedRemembering)
+    for n in range(SLOW_IN_A_ROW):
+        assert not made.why_off
+        made.rank(replace(view, now=float(n)), random.Random(1))
+    assert made.why_off == "a.b took more than 50 ms 10 times in a row, in which nobody else was answered"
+    assert made.needs_prompt
+    before = slow.now
+    ranking = made.rank(view, random.Random(1))
+    assert ranking.reason.startswith("cache: ")
+    assert ranking.reason.endswith("; a.b is switched off")
+    assert made.rank(replace(view, prompt=None), random.Random(1)).reason.startswith("least load")
+    made.picked(view, 0)
+    assert (slow.now, slow.told) == (before, [])
+
+
+def test_who_is_slow_now_and_then_is_not() -> None:
+    """Nor who is as slow as may be, nor anybody whose time nobody takes."""
+    slow, view = Slow(), Pool(3).view()
+    made = fenced("a.b", slow, slow.clock)
+    for n in range(5 * SLOW_IN_A_ROW):
+        slow.took_s = 9.0 if n % SLOW_IN_A_ROW else 0.0
+        made.rank(replace(view, now=float(n)), random.Random(1))
+    slow.took_s = SLOW_S / 2
+    untimed = fenced("a.b", Slow(9.0))
+    for n in range(2 * SLOW_IN_A_ROW):
+        made.rank(replace(view, now=100.0 + n), random.Random(1))
+        untimed.rank(replace(view, now=100.0 + n), random.Random(1))
+    assert isinstance(made, Fenced)
+    assert isinstance(untimed, Fenced)
+    assert (made.why_off, untimed.why_off) == ("", "")
+
+
+@pytest.mark.parametrize(("rank_s", "picked_s"), [((9.0, 0.0), 0.0), ((0.0, 0.0), 9.0), ((0.02, 0.02), 0.02)])
+def test_a_pick_is_slow_as_a_whole(rank_s: tuple[float, float], picked_s: float) -> None:
+    """Somebody may be slow for many endpoints, quick for the few of the next level, and slow to hear of it."""
+    slow, view = Slow(), Pool(3).view()
+    made = fenced("a.b", slow, slow.clock)
+    assert isinstance(made, FencedRemembering)
+    for n in range(SLOW_IN_A_ROW):
+        assert not made.why_off
+        here = replace(view, now=float(n))
+        for slow.took_s in rank_s:
+            made.rank(here, random.Random(1))
+        slow.took_s = picked_s
+        made.picked(here, 0)
+    assert made.why_off
+
+
+def test_a_slow_failure_is_slow() -> None:
+    """It held up the others as long."""
+    error = ZeroDivisionError()
+    times = iter(range(100))
+    made = fenced("a.b", Raising({"rank": error}), lambda: float(next(times)))
+    for n in range(SLOW_IN_A_ROW):
+        with pytest.raises(ZeroDivisionError):
+            made.rank(replace(Pool(2).view(), now=float(n)), random.Random(1))
+    assert isinstance(made, Fenced)
+    assert made.why_off
+
+
+def test_nobody_stands_in_for_a_shadow() -> None:
+    """Its picks fail: what another strategy would do is no news about this one."""
+    slow, view = Slow(9.0), Pool(3).view()
+    shadow = Shadow("a.b", fenced("a.b", slow, slow.clock, is_shadow=True))
+    live = round_robin.rank(view, random.Random(1))
+    seen = [shadow.look(replace(view, now=float(n)), live, random.Random(1)) for n in range(SLOW_IN_A_ROW + 2)]
+    assert (shadow.failed, seen[-1]) == (2, None)
+    assert not shadow.strategy.needs_prompt

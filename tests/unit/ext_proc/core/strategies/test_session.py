@@ -77,6 +77,51 @@ def test_a_full_owner_lends_its_sessions_to_the_next() -> None:
     assert "has too much to do" in ranked(Session(), view).reason
 
 
+@given(key=st.text(min_size=1), home=st.integers(0, 4))
+def test_a_session_stays_at_home(key: str, home: int) -> None:
+    """Wherever its place would be; the others follow in the order of their places, for retries."""
+    pool = Pool(5)
+    view = replace(pool.view(), request=Request(session=key))
+    places = pool.order(Session(), view)
+    at_home = pool.order(Session(), replace(view, home=int(pool.slots[home])))
+    assert at_home == [home, *(place for place in places if place != home)]
+    elsewhere = replace(pool.view(among=[0, 1, 2, 3]), request=Request(session=key), home=int(pool.slots[4]))
+    assert pool.order(Session(), elsewhere) == [place for place in places if place != 4]
+
+
+def test_a_home_that_has_too_much_to_do() -> None:
+    """Lends the request to the session's first place that has not."""
+    pool = Pool(4)
+    place = owner(pool, "s")
+    home = (place + 1) % 4
+    view = replace(pool.view(), request=Request(session="s"), home=int(pool.slots[home]))
+    assert ranked(Session(), view).reason.endswith("is where the session is")
+    pool.send(home, times=3)
+    assert pool.order(Session(), view)[0] == place
+    assert ranked(Session(), view).reason.endswith("is next, since its own has too much to do")
+
+
+def test_who_is_half_open_is_tried() -> None:
+    """By the sessions that have their first place there, before home; by no others."""
+    pool = Pool(4)
+    place = owner(pool, "s")
+    others = [n for n in range(4) if n != place]
+    for on_trial, first, word in (
+        (place, place, "half open, and tried by this one request"),
+        (others[1], others[0], "where the session is"),
+    ):
+        view = replace(
+            pool.view(),
+            request=Request(session="s"),
+            home=int(pool.slots[others[0]]),
+            on_trial=int(pool.slots[on_trial]),
+        )
+        order = pool.order(Session(), view)
+        assert order[0] == first
+        assert ranked(Session(), view).reason.endswith(word)
+        assert on_trial != place or order[1] == others[0]
+
+
 def test_load_of_others_counts() -> None:
     """An engine that somebody else has filled is passed over, too."""
     pool = Pool(3)

@@ -5,7 +5,7 @@ import pytest
 from ext_proc.signals.engines.json_pages import json_of, number_in
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 1_000_000, b"NaN"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'"\x80"', b'{"\x80": 1}', b"[" * 1_000_000, b"NaN"])
 def test_no_json(body: bytes) -> None:
     """What is no JSON is nothing, and does not raise."""
     assert json_of(body) is None
