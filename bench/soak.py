@@ -136,7 +136,8 @@ class Tally:
             ("unended", one.is_timed_out),
         ):
             self.counts[key] += is_so
-        if is_lost or one.is_timed_out:
+        if is_lost or one.is_timed_out or (is_begun and one.status == BROKEN_OFF):
+            # Those that are taken to be cut as well, so that a reader can see what they were.
             what = f"{one.status} {one.error[:120]}"
             self.errors[what] = self.errors.get(what, 0) + 1
 

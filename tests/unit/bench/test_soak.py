@@ -40,16 +40,16 @@ def test_a_process_is_sampled() -> None:
 
 
 def test_what_became_of_requests() -> None:
-    """A plain answer that broke off is a cut one; what is lost or never ends is told with its reason."""
+    """A plain answer that broke off is a cut one; it, what is lost and what never ends is told with its reason."""
     tally = Tally()
     for one in (
         Sent(sent_s=0.0, end_s=1.0),
         Sent(sent_s=0.0, end_s=1.0, is_ok=False, is_left=True, status=0),
-        Sent(sent_s=0.0, end_s=1.0, is_ok=False, status=502),
+        Sent(sent_s=0.0, end_s=1.0, is_ok=False, status=502, error="broke off"),
         Sent(sent_s=0.0, end_s=1.0, is_ok=False, status=200),
         Sent(sent_s=0.0, end_s=1.0, is_ok=False, status=503, error="none"),
         Sent(sent_s=0.0, end_s=1.0, is_ok=False, is_timed_out=True, status=0, error="late"),
     ):
         tally.heard(one)
     assert tally.counts == {"sent": 6, "answered": 1, "left": 1, "lost": 1, "cut": 2, "unended": 1}
-    assert tally.errors == {"503 none": 1, "0 late": 1}
+    assert tally.errors == {"502 broke off": 1, "503 none": 1, "0 late": 1}
