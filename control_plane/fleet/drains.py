@@ -129,14 +129,12 @@ class Drains:
         if not self._drains and not self._announced:
             return fleet
         pools = {pool for pool, _ in self._drains}
-        return Fleet(
-            pools={
-                name: tuple(map(self._shown, endpoints))
-                if name in pools or any(endpoint.address in self._announced for endpoint in endpoints)
-                else endpoints
-                for name, endpoints in fleet.pools.items()
-            }
-        )
+        pools |= {
+            name
+            for name, endpoints in fleet.pools.items()
+            if any(endpoint.address in self._announced for endpoint in endpoints)
+        }
+        return fleet.with_changed(pools, self._shown)
 
     def _shown(self, endpoint: Endpoint) -> Endpoint:
         drain = self._drains.get((endpoint.pool, endpoint.address))

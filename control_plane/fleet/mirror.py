@@ -108,12 +108,7 @@ class Mirror:
         if not self._shown:
             return fleet
         pools = {pool for pool, _ in self._shown}
-        return Fleet(
-            pools={
-                name: tuple(map(self._inferred, endpoints)) if name in pools else endpoints
-                for name, endpoints in fleet.pools.items()
-            }
-        )
+        return fleet.with_changed(pools, self._inferred)
 
     @property
     def is_idle(self) -> bool:

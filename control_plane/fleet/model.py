@@ -4,7 +4,7 @@ A policy says what the operator wants; a fleet says what there is at this moment
 fleets, `control_plane.compile` turns policy and fleet into Envoy's resources. Pure: values only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, unique
 
@@ -67,6 +67,15 @@ class Fleet:
     """All endpoints by pool name; a pool that is missing here has none at the moment."""
 
     pools: Mapping[str, tuple[Endpoint, ...]]
+
+    def with_changed(self, pools: Container[str], change: Callable[[Endpoint], Endpoint]) -> "Fleet":
+        """The fleet with each endpoint of these pools as `change` makes it; the others' are the same values."""
+        return Fleet(
+            pools={
+                name: tuple(map(change, endpoints)) if name in pools else endpoints
+                for name, endpoints in self.pools.items()
+            }
+        )
 
 
 def static_fleet(policy: Policy) -> Fleet:

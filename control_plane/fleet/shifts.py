@@ -15,6 +15,7 @@ from typing import Any
 from control_plane.fleet.model import Endpoint, Fleet, Share
 from control_plane.fleet.seen import Change, Seen, ShiftRule
 from control_plane.fleet.zones import Shift
+from control_plane.policy.places import path_of
 
 Locality = tuple[str, str]
 """Region and zone."""
@@ -73,14 +74,7 @@ class Shifts:
         """`fleet` with the shares of its endpoints."""
         if not self._shown:
             return fleet
-        return Fleet(
-            pools={
-                name: tuple(_shared(endpoint, self._shown[name]) for endpoint in endpoints)
-                if name in self._shown
-                else endpoints
-                for name, endpoints in fleet.pools.items()
-            }
-        )
+        return fleet.with_changed(self._shown, lambda endpoint: _shared(endpoint, self._shown[endpoint.pool]))
 
     @property
     def is_idle(self) -> bool:
@@ -90,15 +84,10 @@ class Shifts:
     def rows(self, now: float) -> list[dict[str, Any]]:
         """JSON values: each place of each pool, with `from`, where the Envoys are that see it so."""
         return [
-            {"pool": pool, "from": path_of(envoys), **row}
+            {"pool": pool, "from": path_of(*envoys), **row}
             for (pool, envoys), shift in sorted(self._shifts.items(), key=lambda item: item[0])
             for row in shift.rows(now)
         ]
-
-
-def path_of(locality: Locality) -> str:
-    """`region/zone`, or what there is of it."""
-    return "/".join(part for part in locality if part)
 
 
 def _shares(outlook: Outlook, shift: Shift) -> dict[Locality, Share]:

@@ -16,9 +16,10 @@ from typing import Any
 from control_plane.compile.localities import Locality, places
 from control_plane.fleet.model import Endpoint, Health
 from control_plane.fleet.seen import Seen, ShiftRule, State
-from control_plane.fleet.shifts import News, Outlook, Shifts, path_of
+from control_plane.fleet.shifts import News, Outlook, Shifts
 from control_plane.policy.load_balancing import Shift
 from control_plane.policy.model import Policy, Pool
+from control_plane.policy.places import path_of
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.slow_loop import SlowLoop
 from ext_proc.service import PickerService
@@ -133,7 +134,7 @@ class ZoneLane:
         was = "" if change.was is None else f", was {change.was.value}"
         why = f": {change.why}" if change.why else ""
         level = logging.INFO if change.now is State.ACTIVE else logging.WARNING
-        where = path_of(news.envoys)
+        where = path_of(*news.envoys)
         log.log(level, "pool %s, from %s: %s is %s%s%s", news.pool, where, change.place, change.now.value, was, why)
 
 

@@ -32,6 +32,8 @@ _CHUNK_BYTES: Final = 1 << 16
 _MISSING: Final = frozenset({404, 405, 501})
 _CLOSED: Final = frozenset({401, 403})
 _BUSY: Final = frozenset({429, 503})
+# How a refused connection is worded by the operating system and by asyncio.
+_REFUSED: Final = ("refused", "connect call failed")
 
 
 class PageError(Exception):
@@ -40,6 +42,11 @@ class PageError(Exception):
     def __init__(self, words: str, retry_after_s: float = 0.0) -> None:
         super().__init__(words)
         self.retry_after_s = retry_after_s
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nobody even listens there."""
+        return any(words in str(self).lower() for words in _REFUSED)
 
 
 class PageRefusedError(PageError):

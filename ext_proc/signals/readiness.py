@@ -24,9 +24,6 @@ from ext_proc.signals.rounds import PodPages, Rounds
 MAX_TIMEOUT_S: Final = 60.0
 """Of the client; each pool has a bound of its own below it."""
 
-# How a refused connection is worded by the operating system and by asyncio.
-_REFUSED: Final = ("refused", "connect call failed")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
@@ -79,8 +76,7 @@ class Readiness:
             await self._page(address, ask, ask.probe.path)
             return await self._fault_of_models(address, ask) if ask.model else "", False
         except PageError as error:
-            is_refused = any(words in str(error).lower() for words in _REFUSED)
-            return f"{ask.probe.path}: {error}", is_refused
+            return f"{ask.probe.path}: {error}", error.is_refused
         except TimeoutError:
             return f"no answer within {ask.probe.timeout_s:g} s", False
         except Exception as error:  # whatever an answer from outside trips over must not end the asking

@@ -60,9 +60,6 @@ _RESULTS: Final[Mapping[Evidence | None, str]] = {
 RESULTS: Final = tuple(dict.fromkeys(_RESULTS.values()))
 """What can come of a try."""
 
-# How a refused connection is worded by the operating system and by asyncio.
-_REFUSED: Final = ("refused", "connect call failed")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialOf:
@@ -150,7 +147,7 @@ class Trying:
                 if isinstance(error.__cause__, aiohttp.ClientSSLError):  # Envoy may well take its certificate
                     told["status"], why = NO_WAY, str(error)
                 else:
-                    told["is_refused"] = any(words in str(error).lower() for words in _REFUSED)
+                    told["is_refused"] = error.is_refused
             except Exception:  # whatever an answer from outside trips over: there is none
                 told["status"] = 0
         event = Tried(address=address, at=self._clock(), started_at=started_at, **told)
