@@ -50,6 +50,12 @@ def test_an_envoy_is_back_soon_after_an_outage() -> None:
     assert service["envoy_grpc"]["retry_policy"]["retry_back_off"] == {"base_interval": "0.5s", "max_interval": "2s"}
 
 
+def test_picker_streams_outlive_no_client() -> None:
+    """Envoy keeps the gRPC client of a picker's stream for longer than the longest request that a policy allows."""
+    idle = made()["grpc_async_client_manager_config"]["max_cached_entry_idle_duration"]
+    assert float(idle.removesuffix("s")) > 24 * 3_600
+
+
 @pytest.mark.parametrize(("ads", "api_type"), [("delta", "DELTA_GRPC"), ("sotw", "GRPC")])
 def test_ads_variant(ads: Literal["delta", "sotw"], api_type: str) -> None:
     """Both variants have their word in Envoy."""
