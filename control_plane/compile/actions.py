@@ -85,6 +85,15 @@ class Actions:
         """
         return max(_idle_s(pool) for pool in self.served(route))
 
+    def first_byte_s(self, route: tuple[RouteTarget, ...]) -> float | None:
+        """How long a try of a streamed answer may take to begin, whatever its prompt; None where its pools do not say.
+
+        For requests without a pick: with one the picker says it, by the prompt. The longest, as with all timeouts.
+        """
+        limits = [pool.timeouts.first_byte_s for pool in self.served(route)]
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if known and len(known) == len(limits) else None
+
     def served(self, route: tuple[RouteTarget, ...]) -> list[Pool]:
         """The pools of a route that get requests."""
         return [self.policy.pool(target.pool) for target in route if target.weight]

@@ -29,9 +29,6 @@ characters add some percent."""
 ANSWER_BOUNDS = ("max_tokens", "max_output_tokens", "max_completion_tokens")
 """Keys of a body; the last one that is there counts, as for engines, which prefer the newer name."""
 
-NO_NUMBER_BELOW = -1e300
-"""Where ranges of numbers start: a negative bound is none that an engine takes, and less than any other."""
-
 MAX_SCANNED_BYTES = 16 * 1024 * 1024
 """A longer body counts as one with tools: it is as large as a request may be by default, and costs milliseconds."""
 
@@ -120,5 +117,6 @@ def _bound(tokens: TokenRange) -> list[Json]:
 
 
 def _bound_below(tokens: int) -> Json:
-    below: Json = {"doubleMatch": {"range": {"start": NO_NUMBER_BELOW, "end": tokens}}}
+    # A negative bound is none: with -1 llama.cpp goes on for as long as it can; others refuse it.
+    below: Json = {"doubleMatch": {"range": {"start": 0, "end": tokens}}}
     return metadata_matcher(KVPILOT_NAMESPACE, (ASKED_TOKENS_KEY,), below)

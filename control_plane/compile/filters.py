@@ -41,16 +41,18 @@ from control_plane.compile.names import (
     KVPILOT_CLUSTER,
     KVPILOT_NAMESPACE,
     LB_NAMESPACE,
+    MAX_RETRIES_HEADER,
     MODEL_KEY,
     PER_TRY_TIMEOUT_HEADER,
     POD_HEADER,
+    RETRIES_KEY,
     STREAM_KEY,
     TOLD_KEY,
 )
 from control_plane.compile.needs import ORDINARY, Needs
 from control_plane.compile.rate_limits import rate_limit_filter
 from control_plane.compile.rbac import rbac_filters
-from control_plane.compile.typed import Json, any_of, duration, extension, set_header
+from control_plane.compile.typed import Json, any_of, default_header, duration, extension, set_header
 from control_plane.compile.usage import usage_filters
 from control_plane.policy.feedback import Orca
 from control_plane.policy.model import Listener
@@ -97,7 +99,7 @@ def http_filters(
     if capabilities.has(Feature.BODY_HOLDING):
         chain.append(_buffer(listener))
     if capabilities.has(Feature.HEADERS_FROM_METADATA):
-        chain.append(_headers(listener.picker.explain, controls.orca, labels=needs.labels))
+        chain.append(_headers(listener.picker.explain, controls.orca))
     if capabilities.has(Feature.FAIL_OPEN_REWRITE) and needs.rewrite:
         chain.append(rewrite_filter())
     if controls.usage:
@@ -192,7 +194,7 @@ def _buffer(listener: Listener) -> Json:
     return extension(BUFFER_FILTER, f"{_FILTERS}.buffer.v3.Buffer", {"maxRequestBytes": listener.max_request_bytes})
 
 
-def _headers(explain: str, orca: Orca | None, *, labels: bool) -> Json:
+def _headers(explain: str, orca: Orca | None) -> Json:
     """The picker's metadata as headers; a header whose metadata is missing is not set at all.
 
     So who asks for the decision's id gets it without a word of Envoy's to the picker about the answer: the picker has
@@ -200,6 +202,7 @@ def _headers(explain: str, orca: Orca | None, *, labels: bool) -> Json:
     """
     decision = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{DECISION_KEY})%"
     first_byte = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{FIRST_BYTE_KEY})%"
+    retries = f"%DYNAMIC_METADATA({LB_NAMESPACE}:{RETRIES_KEY})%"
     return extension(
         HEADERS_FILTER,
         f"{_FILTERS}.header_mutation.v3.HeaderMutation",
@@ -210,6 +213,7 @@ def _headers(explain: str, orca: Orca | None, *, labels: bool) -> Json:
                     *([{"remove": EXPLAIN_HEADER}] if explain == "asked" else ()),
                     _set(DECISION_HEADER, decision),
                     _set(PER_TRY_TIMEOUT_HEADER, first_byte),
+                    _set(MAX_RETRIES_HEADER, retries),
                     *load_headers.asked(orca),
                 ],
                 "responseMutations": [
@@ -217,7 +221,7 @@ def _headers(explain: str, orca: Orca | None, *, labels: bool) -> Json:
                     {"remove": DECISION_HEADER},
                     {"remove": POD_HEADER},
                     *_told(explain, decision),
-                    *(_labels() if labels else ()),
+                    *_labels(),
                     *load_headers.hidden(orca),
                 ],
             }
@@ -235,7 +239,11 @@ def _told(explain: str, decision: str) -> list[Json]:
 
 
 def _labels() -> list[Json]:
-    """How the answer differs from what was asked for; also of the picker's own answers, which come through here."""
+    """How the answer differs from what was asked for; also of the picker's own answers, which come through here.
+
+    Under policies that degrade nothing, too: a connection keeps the filters that it began with, and the first
+    `fallback` of an edit is there for its requests at once.
+    """
     return [
         {"remove": DEGRADED_HEADER},
         {"remove": FEATURES_HEADER},
@@ -271,6 +279,18 @@ def answer_marked() -> Json:
     return any_of(
         f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
         {"mutations": {"requestMutations": [_set(ANSWER_HEADER, "rule")]}},
+    )
+
+
+def first_byte_limited(limit_s: float) -> Json:
+    """Per-route configuration of the headers' filter: the limit of a try to which the picker has said nothing.
+
+    In a route's own `requestHeadersToAdd` it would come too late: Envoy adds these when it has read the limit.
+    """
+    limit = default_header(PER_TRY_TIMEOUT_HEADER, str(round(limit_s * 1_000)))
+    return any_of(
+        f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
+        {"mutations": {"requestMutations": [{"append": limit}]}},
     )
 
 

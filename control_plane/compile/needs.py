@@ -19,8 +19,6 @@ class Needs:
     """Whether the body offers tools."""
     rewrite: bool = False
     """Another model's name written into bodies while the picker does not answer."""
-    labels: bool = False
-    """Whether an answer may be other than it was asked for, which its headers say."""
     headers: tuple[str, ...] = ()
     """Request headers that strategies and admissions of pools look at, beside the listener's own session header."""
 
@@ -46,8 +44,6 @@ def needs_of(listener: Listener, policy: Policy) -> Needs:
         tools=tools,
         rewrite=any(engine_names(model) for model in models)
         or any(_rewrites(rule, policy) for rule in rules if rule.direct_response is None),
-        # Of any model: a rule takes requests for all of them, and an edit must not drain listeners one by one.
-        labels=any(model.degrades for model in policy.models),
         headers=_headers(listener, policy),
     )
 

@@ -21,7 +21,8 @@ def retry_policy(retries: Retries, capabilities: Capabilities) -> Json | None:
     """Envoy's retry policy, None where the policy wants no second try.
 
     There is no `perTryTimeout`: the limit of a try depends on the request (prompt length, streamed or not) and comes in
-    a header. Hosts that the picker named are taken in order and without the host predicate; it serves the fallback.
+    a header, from the picker or, for streams, from the route. Hosts that the picker named are taken in order and
+    without the host predicate; it serves the fallback.
     """
     if retries.attempts == 0:
         return None

@@ -30,6 +30,7 @@ from control_plane.compile.filters import (
     MODEL_FILTER,
     answer_marked,
     filter_disabled,
+    first_byte_limited,
     picker_disabled,
 )
 from control_plane.compile.matches import Alternative, alternatives, post_to
@@ -227,18 +228,27 @@ class _Table:
         """
         action = self._actions.forward(owner)
         return [
-            {**self._call_route(owner, name, asked, {**action, "idleTimeout": idle}, {}), **self._answer_limit()}
-            for asked, idle in self._by_stream(match, owner.targets)
+            {**self._call_route(owner, name, asked, {**action, "idleTimeout": idle}, filters), **self._answer_limit()}
+            for asked, idle, filters in self._by_stream(match, owner.targets)
         ]
 
-    def _by_stream(self, match: Json, route: tuple[RouteTarget, ...]) -> list[tuple[Json, str]]:
-        """The match for streams and that for all other calls, each with its idle timeout."""
+    def _by_stream(self, match: Json, route: tuple[RouteTarget, ...]) -> list[tuple[Json, str, Json]]:
+        """The match for streams and that for all other calls, each with its idle timeout and what it changes in
+        filters."""
         conditions: list[Json] = list(match["dynamicMetadata"])  # type: ignore[call-overload]
         is_stream = _metadata(STREAM_KEY, {"boolMatch": True})
+        limited = self._first_byte_limit(route)
         return [
-            ({**match, "dynamicMetadata": [*conditions, is_stream]}, duration(self._actions.idle_s(route))),
-            (match, duration(NO_IDLE_TIMEOUT_S)),
+            ({**match, "dynamicMetadata": [*conditions, is_stream]}, duration(self._actions.idle_s(route)), limited),
+            (match, duration(NO_IDLE_TIMEOUT_S), {}),
         ]
+
+    def _first_byte_limit(self, route: tuple[RouteTarget, ...]) -> Json:
+        """What a pod that hangs costs a stream to which no picker has given a limit."""
+        limit_s = self._actions.first_byte_s(route)
+        if limit_s is None or not self._capabilities.has(Feature.HEADERS_FROM_METADATA):
+            return {}
+        return {HEADERS_FILTER: first_byte_limited(limit_s)}
 
     def _call_route(self, owner: Rule | Model, name: str, match: Json, action: Json, filters: Json) -> Json:
         """A route for calls, with what its rule or model asks of the filters."""
@@ -292,10 +302,10 @@ class _Table:
         match = {**post_to(PICKED_PATHS), "dynamicMetadata": [_metadata(MODEL_KEY, {"presentMatch": True})]}
         return [
             {
-                **_route(DEFAULT_ROUTE, asked, {**self._actions.to(pool), "idleTimeout": idle}, {}),
+                **_route(DEFAULT_ROUTE, asked, {**self._actions.to(pool), "idleTimeout": idle}, filters),
                 **self._answer_limit(),
             }
-            for asked, idle in self._by_stream(match, pool)
+            for asked, idle, filters in self._by_stream(match, pool)
         ]
 
     def _default_for_calls(self, host: VirtualHost) -> list[Json]:

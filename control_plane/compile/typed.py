@@ -31,6 +31,11 @@ def set_header(name: str, value: str) -> Json:
     return {"header": {"key": name, "value": value}, "appendAction": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
+def default_header(name: str, value: str) -> Json:
+    """Envoy's `HeaderValueOption`: the header is set to this if it is not there."""
+    return {"header": {"key": name, "value": value}, "appendAction": "ADD_IF_ABSENT"}
+
+
 def from_ads() -> Json:
     """Envoy's `ConfigSource` for what comes over the one stream of all discovery."""
     return {"ads": {}, "resourceApiVersion": "V3"}

@@ -74,6 +74,23 @@ async def test_a_killed_picker_costs_no_request(tmp_path: Path, mode: str) -> No
             assert any(not answer.decision for answer in unpicked), "Envoy served on its own while the picker was gone"
 
 
+async def test_a_hung_pod_is_left_without_the_picker(tmp_path: Path) -> None:
+    """The policy's first-byte limit of streams holds for requests that nobody picked for, too."""
+    async with quick_fleet(2) as fleet:
+        policy = PolicyText(
+            pools={"chat": fleet.addresses}, models={"llama": "chat"}, pool="timeouts: {firstByte: 300ms, request: 10s}"
+        )
+        async with mesh(tmp_path, policy) as running:
+            assert await running.kvpilot.signal(signal.SIGKILL) == -signal.SIGKILL
+            await fleet["pod-0"].set_fault({"kind": "hang"})
+            # Envoy's own policy takes either pod by chance: that all of them were lucky has one chance in 60,000.
+            answers = await asyncio.gather(*(running.chat("llama", text(number, 50)) for number in range(16)))
+            assert [answer.error for answer in answers if not answer.ok] == []
+            assert not any(answer.decision for answer in answers)
+            stats = await running.stats(r"cluster\.pool/chat\.upstream_rq_per_try_timeout$")
+            assert stats["cluster.pool/chat.upstream_rq_per_try_timeout"] > 0
+
+
 async def acked(running: Mesh) -> dict[str, str]:
     """Type → version that Envoy has ACKed, as the control plane knows it."""
     envoys = (await running.kvpilot.get("/status"))["envoys"]

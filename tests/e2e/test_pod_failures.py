@@ -135,6 +135,18 @@ async def test_an_answer_that_began_is_never_generated_twice(tmp_path: Path, str
             assert retries.get("cluster.pool/chat.upstream_rq_retry", 0) == 0
 
 
+async def test_the_only_pod_does_not_fail_at_the_same_thing_over_and_over(tmp_path: Path) -> None:
+    """With nobody else to ask it is asked twice, however many tries the policy has."""
+    async with quick_fleet(1) as fleet:
+        policy = PolicyText(pools={"chat": fleet.addresses}, models={"llama": "chat"}, pool="retries: {attempts: 5}")
+        async with mesh(tmp_path, policy) as running:
+            await fleet["pod-0"].set_fault({"kind": "status", "code": 500})
+            answer = await running.chat("llama", "hello")
+            assert answer.status == 500
+            tries = (await running.decision(answer.decision))["outcome"]["tries"]
+            assert [each["why"] for each in tries] == ["HTTP 500", "HTTP 500"]
+
+
 async def test_who_answers_500_is_found_out_by_kvpilot(tmp_path: Path) -> None:
     """One request meets it, is answered by somebody else, and its record says why; no other one has to. When the pod
     is well again it is named without having been risked a request."""

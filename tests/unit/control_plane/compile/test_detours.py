@@ -5,7 +5,7 @@ from typing import Any
 from control_plane.compile import Capabilities, Feature
 from control_plane.compile import names as compiled_names
 from control_plane.compile.evaluate import Request, evaluate
-from control_plane.policy.degradation import Degradation, Fallback
+from control_plane.policy.degradation import Fallback
 from control_plane.policy.model import ListenerPicker, Model, RouteTarget, Timeouts
 from ext_proc import wire
 from tests.unit.control_plane.compile.samples import EVERYTHING, NOTHING, TO_A, compiled, manager, policy, pool, routes
@@ -36,9 +36,8 @@ def test_they_come_first() -> None:
 
 
 def test_nobody_needs_them_otherwise() -> None:
-    """Without a model that degrades, and where no picker is asked, there are none; nor labels."""
+    """Without a model that degrades, and where no picker is asked, there are none."""
     assert detours(routes(PLAIN)) == detours(routes(POLICY, NOTHING)) == []
-    assert "degraded" not in str(manager(PLAIN))
 
 
 def test_no_request_gets_there_by_itself() -> None:
@@ -60,9 +59,9 @@ def test_an_envoy_that_does_not_read_bodies() -> None:
 
 def test_labels() -> None:
     """What a pod says under these names is removed, then set from the picker's answer; on every listener, whatever it
-    tells of decisions."""
-    for explain in ("always", "never"):
-        found = policy(FALLING, OTHER, pools=POOLS, picker=ListenerPicker(explain=explain))
+    tells of decisions, also where nothing degrades yet: a connection keeps its filters when an edit changes that."""
+    for model, explain in ((FALLING, "always"), (FALLING, "never"), (PLAIN.models[0], "never")):
+        found = policy(model, OTHER, pools=POOLS, picker=ListenerPicker(explain=explain))
         (filter_,) = (
             each for each in manager(found)["httpFilters"] if each["name"] == "envoy.filters.http.header_mutation"
         )
@@ -75,13 +74,15 @@ def test_labels() -> None:
             assert len(set_) == 1
 
 
-def test_an_answer_alone_is_labelled() -> None:
-    """Where there is nowhere to go, but a text of the policy."""
-    made = policy(Model(name="m", route=TO_A, degradation=Degradation()), pools=POOLS)
-    assert "x-kvpilot-degraded" in str(manager(made))
-
-
 def test_the_picker_has_the_same_names() -> None:
     """Where Envoy and the picker must agree."""
-    for name in ("POOL_KEY", "DEGRADED_KEY", "FEATURES_KEY", "DEGRADED_HEADER", "FEATURES_HEADER"):
+    for name in (
+        "FIRST_BYTE_KEY",
+        "RETRIES_KEY",
+        "POOL_KEY",
+        "DEGRADED_KEY",
+        "FEATURES_KEY",
+        "DEGRADED_HEADER",
+        "FEATURES_HEADER",
+    ):
         assert getattr(compiled_names, name) == getattr(wire, name)

@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.compile import Feature
 from control_plane.compile.capability import Capabilities
+from control_plane.compile.filters import HEADERS_FILTER
 from control_plane.policy.admission import Admission
 from control_plane.policy.matching import RuleMatch, ValueMatch
 from control_plane.policy.model import Model, PoolPicker, Retries, RouteTarget, Rule, Timeouts, VirtualHost
@@ -74,6 +75,26 @@ def test_idle_time_leaves_room_for_the_first_byte() -> None:
     """Envoy's idle timer runs before the first byte, too."""
     slow = pool("a", timeouts=Timeouts(first_byte_s=120.0, idle_s=60.0))
     assert routes(policy(pools=(slow,)))[0]["route"]["idleTimeout"] == "120s"
+
+
+def test_streams_have_the_first_byte_limit_without_a_pick() -> None:
+    """The picker's own word comes first; plain answers send nothing until they are generated."""
+    hasty = pool("a", timeouts=Timeouts(first_byte_s=2.0))
+    stream, plain = routes(policy(pools=(hasty,)))[:2]
+    (mutation,) = stream["typedPerFilterConfig"][HEADERS_FILTER]["mutations"]["requestMutations"]
+    header = {"key": "x-envoy-upstream-rq-per-try-timeout-ms", "value": "2000"}
+    assert mutation == {"append": {"header": header, "appendAction": "ADD_IF_ABSENT"}}
+    assert HEADERS_FILTER not in plain.get("typedPerFilterConfig", {})
+
+
+def test_a_split_has_the_longest_first_byte_limit() -> None:
+    """Where one of its pools has none, only the picker knows one."""
+    hasty = pool("a", timeouts=Timeouts(first_byte_s=2.0))
+    stream, _ = routes(policy(SPLIT, pools=(hasty, pool("b", timeouts=Timeouts(first_byte_s=3.0)))))[:2]
+    (mutation,) = stream["typedPerFilterConfig"][HEADERS_FILTER]["mutations"]["requestMutations"]
+    assert mutation["append"]["header"]["value"] == "3000"
+    stream, _ = routes(policy(SPLIT, pools=(hasty, pool("b"))))[:2]
+    assert HEADERS_FILTER not in stream.get("typedPerFilterConfig", {})
 
 
 def test_idle_time_leaves_room_for_a_wait() -> None:
