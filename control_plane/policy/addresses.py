@@ -89,7 +89,7 @@ def _parse(text: str, host_name_hint: str) -> SocketAddress:
     if len(text) > _LONGEST or not text.isascii() or not text.isprintable() or "/" in text:
         raise _refused(f"{quoted(text)} is not an address", "write ip:port, such as 10.0.0.1:8000")
     host, port = _split(text)
-    if not host:
+    if not host or text.isdigit():
         raise _refused(f"{quoted(text)} has no IP address", "write ip:port, such as 10.0.0.1:8000")
     if _is_host_name(host):
         raise ValueRefusedError(

@@ -78,6 +78,8 @@ class Code(StrEnum):
     UNUSABLE_FILE = "KP907"
     NEEDS_RESTART = "KP908"
     NO_TOKENS = "KP909"
+    SHARED_GPUS = "KP910"
+    SLOW_PAGE = "KP911"
 
     @property
     def is_warning(self) -> bool:
@@ -155,5 +157,7 @@ EXPLANATIONS: dict[Code, str] = {
     Code.UNUSABLE_FILE: "A certificate, key, authority or key set that is missing or cannot be used on this machine.",
     Code.NEEDS_RESTART: "An edit of what is decided when kvpilot starts: the rest of the edit is applied, this is not.",
     Code.NO_TOKENS: "Prompts that go by their text where their tokens would be wanted, or by tokens that may be wrong.",
+    Code.SHARED_GPUS: "Several endpoints that are judged by the same GPUs, for nothing says whose each one is.",
+    Code.SLOW_PAGE: "A check with less time than the engine takes to answer it.",
 }
 """One line for each code, for the reference page."""

@@ -29,8 +29,7 @@ class ListOf(Kind[tuple[T, ...]]):
     def read(self, reader: Reader, node: Node, path: str) -> tuple[T, ...]:
         """All items; every bad one is reported."""
         if not isinstance(node, Sequence):
-            hint = "write one item as [item]" if isinstance(node, Scalar) and not node.is_nothing else ""
-            raise shape_error(reader, node, "a list", hint)
+            raise _no_list(reader, node)
         check_count(reader, node, len(node.items), self.minimum, self.maximum)
         values: list[tuple[str, T]] = []
         for index, item in enumerate(node.items):
@@ -179,7 +178,7 @@ class NamedList(Kind[tuple[_BlockT, ...]]):
     def read(self, reader: Reader, node: Node, path: str) -> tuple[_BlockT, ...]:
         """All blocks; every bad one is reported, and all names count as defined."""
         if not isinstance(node, Sequence):
-            raise shape_error(reader, node, "a list")
+            raise _no_list(reader, node)
         check_count(reader, node, len(node.items), self.minimum, self.maximum)
         values: list[_BlockT] = []
         for index, item in enumerate(node.items):
@@ -269,6 +268,14 @@ class OrWord(Kind[T | None]):
     def blocks(self) -> Iterator[type[Block]]:
         """The blocks of the value."""
         return self.kind.blocks()
+
+
+def _no_list(reader: Reader, node: Node) -> RefusedError:
+    """The error for what should be a list, with the way to write one."""
+    if isinstance(node, Mapping):
+        return shape_error(reader, node, "a list", "begin each item with `- `")
+    is_text = isinstance(node, Scalar) and not node.is_nothing
+    return shape_error(reader, node, "a list", "write one item as [item]" if is_text else "")
 
 
 def check_count(reader: Reader, node: Node, count: int, minimum: int, maximum: int | None) -> None:

@@ -113,8 +113,8 @@ class GpuHealth(Block):
         ListOf(Integer(1, MAX_XID), maximum=MAX_XIDS),
         default=FATAL_XIDS,
         doc="Errors (NVIDIA's XIDs) that make an endpoint unhealthy at once. One that was there at the first look "
-        "makes it degraded: it may have been mended, for an exporter tells of its last error until it is restarted. "
-        "`[]` looks at none.",
+        "makes it degraded for ten minutes: it may have been mended, for an exporter tells of its last error until it "
+        "is restarted. `[]` looks at none.",
     )
     max_temperature: int | None = setting(
         OrWord(Integer(1, MAX_CELSIUS, "°C"), "off", "not looked at"),

@@ -104,7 +104,7 @@ class Timeouts(Block):
         OrWord(Duration("1ms", "24h"), "auto", "the picker learns it"),
         default=None,
         doc="One try until its answer begins, for streams; plain answers get the predicted generation on top. Without "
-        "the picker there is no such limit.",
+        "the picker a duration still holds for streams; `auto`, and plain answers, then have no such limit.",
     )
     idle_s: float = setting(
         Duration("1ms", "24h"),

@@ -57,7 +57,7 @@ def test_listeners(text: str) -> None:
         ("[fe80::1%eth0]:80", Code.BAD_ADDRESS),
         ("[10.0.0.1]:80", Code.BAD_ADDRESS),
         (":80", Code.BAD_ADDRESS),
-        ("80", Code.BAD_PORT),
+        ("80", Code.BAD_ADDRESS),
         ("", Code.BAD_ADDRESS),
         ("http://10.0.0.1:80", Code.BAD_ADDRESS),
         ("10.0.0.1:80/v1", Code.BAD_ADDRESS),

@@ -62,12 +62,16 @@ def test_list_bounds(text: str, found: list[str]) -> None:
     assert _places(_read(ListOf(DIGIT, minimum=1, maximum=3), text)[0]) == found
 
 
-def test_no_list() -> None:
-    """One item that is not in a list gets a hint."""
-    reader, value = _read(ListOf(DIGIT), "5")
+@pytest.mark.parametrize("kind", [ListOf(DIGIT), NamedList("things", BlockOf(Thing))])
+@pytest.mark.parametrize(
+    ("text", "hint"), [("5", "write one item as [item]"), ("{name: a}", "begin each item with `- `")]
+)
+def test_no_list(kind: Kind[Any], text: str, hint: str) -> None:
+    """What is not in a list gets a hint how to write one."""
+    reader, value = _read(kind, text)
     assert value is None
-    assert [found.hint for found in reader.diagnostics()] == ["write one item as [item]"]
-    assert _places(_read(ListOf(DIGIT), "{}")[0]) == ["1:1 KP204"]
+    assert [found.hint for found in reader.diagnostics()] == [hint]
+    assert _places(reader) == ["1:1 KP204"]
 
 
 def test_map() -> None:

@@ -70,3 +70,20 @@ def test_findings(more: str, at: str, code: str) -> None:
     (found,) = load(text, "p.yaml").diagnostics
     line = text.splitlines()[found.line - 1]
     assert (str(found.code), line[found.column - 1 :].startswith(at)) == (code, True), found
+
+
+@pytest.mark.parametrize(
+    ("more", "count"),
+    [
+        ("engine: sglang, healthCheck: {http: {path: /health}}", 1),
+        ("engine: sglang, healthCheck: {http: {path: /health}, timeout: 2s}", 0),
+        ("engine: sglang, healthCheck: {http: {path: /ready}}", 0),
+        ("engine: sglang, healthCheck: {http: {path: /health}, port: 9000}", 0),
+        ("engine: vllm, healthCheck: {http: {path: /health}}", 0),
+        ("engine: sglang, health: {probe: {path: /health_generate, timeout: 1s}}", 1),
+        ("engine: sglang, health: {probe: {}}", 0),
+    ],
+)
+def test_a_page_that_takes_longer_than_its_check(more: str, count: int) -> None:
+    """SGLang generates a token for it: a warning where no check can succeed."""
+    assert [str(found.code) for found in load(with_pool(more), "p.yaml").diagnostics] == ["KP911"] * count

@@ -83,6 +83,25 @@ def test_labels_that_some_endpoint_has() -> None:
     assert [load(each, "p.yaml").diagnostics for each in (labelled, discovered)] == [(), ()]
 
 
+def test_gpus_that_several_endpoints_have() -> None:
+    """One node, two engines, and nobody says which GPUs are whose: a warning at the block. Labels tell them apart, and
+    so do pages of their own."""
+
+    def codes(gpu: str, endpoints: str = "10.0.0.1:8000}, {address: 10.0.0.1:8001}") -> list[str]:
+        text = with_pool(f"health: {{gpu: {gpu}}}").replace("10.0.0.1:8000}", endpoints)
+        return [f"{found.code} {found.message}" for found in load(text, "p.yaml").diagnostics]
+
+    (found,) = codes("{}")
+    assert found == (
+        "KP910 2 endpoints (`10.0.0.1:8000`, `10.0.0.1:8001`) are judged by all GPUs of "
+        "`http://10.0.0.1:9400/metrics`: one that fails takes them all out"
+    )
+    apart = "10.0.0.1:8000, labels: {gpus: a}}, {address: 10.0.0.1:8001, labels: {gpus: b}}"
+    assert codes("{match: {gpu: '{label.gpus}'}}", apart) == []
+    assert codes("{url: 'http://{host}:{port}/gpu-status'}") == []
+    assert codes("{}", "10.0.0.1:8000}, {address: 10.0.0.2:8000}") == []
+
+
 @pytest.mark.parametrize(
     "text", ["http://{host}:9400/metrics", "https://[::1]:1/a?b=c", "http://{label.a/b}/", "http://a b"]
 )
