@@ -73,14 +73,17 @@ class Phase:
     step: str
     pods: tuple[str, ...]
     began_s: float
+    mended_from_s: float | None = None
+    """When its mending began: one pod after another may be back from then on."""
     ended_s: float | None = None
     note: str = ""
     """What went wrong in doing it; then nothing that was seen says much."""
 
     @property
     def until_s(self) -> float:
-        """Its end, or never."""
-        return float("inf") if self.ended_s is None else self.ended_s
+        """As long as all of it was broken: until the mending began, or for ever."""
+        end = self.ended_s if self.mended_from_s is None else self.mended_from_s
+        return float("inf") if end is None else end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,8 @@ class Facts:
     requests: tuple[Sent, ...]
     decided: tuple[Decided, ...] = ()
     states: tuple[State, ...] = ()
+    notices: Mapping[str, int] | None = None
+    """Kind → troubles that were told of; None: kvpilot never said."""
     phases: Mapping[str, Phase]
     late_s: float = 0.0
     """By how much the latest request was sent after its time."""

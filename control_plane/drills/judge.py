@@ -51,6 +51,10 @@ def _of_all(drill: Drill, facts: Facts) -> Iterator[Verdict]:
         if most is not None:
             of = f" of {len(requests):,}" if requests else ", but nothing was sent"
             yield Verdict(f"bounds.{key}", f"at most {most:,}", f"{found:,}{of}", bool(requests) and found <= most)
+    for kind, exactly in bounds.notices.items():
+        told = None if facts.notices is None else facts.notices.get(kind, 0)
+        seen = "kvpilot never said" if told is None else f"{told}"
+        yield Verdict(f"bounds.notices.{kind}", f"{exactly}", seen, told == exactly)
     everything = Phase(step="", pods=(), began_s=_baseline_end(drill))
     yield from _delays("bounds", bounds.added_delay, everything, drill, facts)
 

@@ -14,6 +14,7 @@ bounds: {lostBeforeFirstByte: 0}
 
 from collections.abc import Mapping
 
+from control_plane.notices.kinds import KINDS
 from control_plane.policy.blocks import BlockOf
 from control_plane.policy.codes import Code
 from control_plane.policy.containers import ListOf, MapOf, NamedList
@@ -57,6 +58,7 @@ PROCESSES = ("kvpilot", "picker", "controlPlane")
 _SOME_TEXT = Text("a text without control characters", "[^\\x00-\\x1f\\x7f]+", MAX_TEXT, code=Code.NOT_A_VALUE)
 _ADDRESS = Text("an address `ip:port`", "[0-9a-fA-F.:\\[\\]]+", 64, code=Code.BAD_ADDRESS)
 _URL = Text("a URL `http://…`", "https?://[^\\x00-\\x20\\x7f]+", MAX_TEXT, code=Code.NOT_A_VALUE)
+_NOTICE = Text("a kind of notice, see docs/notifications.md", "|".join(KINDS), 64, code=Code.NOT_A_VALUE)
 _TIME = Duration("0ms", "24h")
 _SOME_TIME = Duration("1ms", "24h")
 
@@ -230,6 +232,13 @@ class Bounds(Block):
         doc="Answers that began and broke off: nobody may repeat them.",
     )
     unended: int = setting(Integer(0, MAX_COUNT), default=0, doc="Requests without an end after `load.timeout`.")
+    notices: Mapping[str, int] = setting(
+        MapOf(_NOTICE, Integer(0, 1000), len(KINDS)),
+        default_factory=dict,
+        hash=False,
+        doc="How many troubles of a kind are told of while the drill lasts: so many, no more and no fewer. Kinds that "
+        "are not here are not looked at.",
+    )
     added_delay: tuple[AddedDelay, ...] = setting(
         ListOf(BlockOf(AddedDelay)), default=(), doc="As of a step; counted from the first step."
     )

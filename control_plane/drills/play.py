@@ -73,6 +73,7 @@ async def play(
         ),
         decided=tuple(watch.decided(begin_wall, is_cut)),
         states=tuple(watch.states),
+        notices=watch.notices,
         phases={step.name: phases[step.name] for step in drill.steps if step.name in phases},
         late_s=clients.late_s,
     )
@@ -104,6 +105,7 @@ async def _step(
     began_s = time.monotonic() - begin
     phases[step.name] = Phase(step=step.name, pods=pods, began_s=began_s)
     say(f"{began_s:.1f} s: {step.name} ({step.fault})")
+    mended_from_s: float | None = None
     try:
         await ground.begin(step)
         if step.for_s is None and step.fault not in ("restart", "rollingRestart"):
@@ -111,13 +113,16 @@ async def _step(
             return  # the end of the drill mends it, when the last request has ended
         if step.for_s is not None:
             await asyncio.sleep(begin + step.at_s + step.for_s - time.monotonic())
+        mended_from_s = time.monotonic() - begin
         await ground.end(step)
         ended_s, note = time.monotonic() - begin, ""
         say(f"{ended_s:.1f} s: {step.name} is over")
     except FaultError as error:
         ended_s, note = time.monotonic() - begin, str(error)
         say(f"{ended_s:.1f} s: {step.name} failed: {error}")
-    phases[step.name] = Phase(step=step.name, pods=pods, began_s=began_s, ended_s=ended_s, note=note)
+    phases[step.name] = Phase(
+        step=step.name, pods=pods, began_s=began_s, mended_from_s=mended_from_s, ended_s=ended_s, note=note
+    )
 
 
 async def _mend(ground: Ground, step: Step) -> None:

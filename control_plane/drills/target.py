@@ -14,18 +14,27 @@ ASK = aiohttp.ClientTimeout(total=10.0)
 async def tell(session: aiohttp.ClientSession, url: str, fault: dict[str, object] | None) -> None:
     """Tells one pod its fault, or that it has none. Raises `FaultError`."""
     try:
-        async with session.request(
-            "DELETE" if fault is None else "POST",
-            url,
-            data=None if fault is None else msgspec.json.encode(fault),
-            headers={"content-type": "application/json"},
-            timeout=ASK,
-            allow_redirects=False,  # to where nobody has allowed anything
-        ) as answer:
-            if answer.status >= 300:
-                raise FaultError(f"{url} answered {answer.status}: {(await answer.text())[:200]}")
+        try:
+            await _tell(session, url, fault)
+        except aiohttp.ServerDisconnectedError:
+            # An idle connection that the pod closed at that very moment. What is told twice is told once, which aiohttp
+            # knows of DELETE, but not of POST.
+            await _tell(session, url, fault)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise FaultError(f"{url}: {type(error).__name__}: {error}") from error
+
+
+async def _tell(session: aiohttp.ClientSession, url: str, fault: dict[str, object] | None) -> None:
+    async with session.request(
+        "DELETE" if fault is None else "POST",
+        url,
+        data=None if fault is None else msgspec.json.encode(fault),
+        headers={"content-type": "application/json"},
+        timeout=ASK,
+        allow_redirects=False,  # to where nobody has allowed anything
+    ) as answer:
+        if answer.status >= 300:
+            raise FaultError(f"{url} answered {answer.status}: {(await answer.text())[:200]}")
 
 
 class Target:

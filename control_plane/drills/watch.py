@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -43,6 +44,8 @@ class Watch:
         self._known: dict[str, float] = {}
         self._health: dict[str, str] = {}
         self.states: list[State] = []
+        self._earlier: frozenset[str] | None = None
+        self._notices: dict[str, str] = {}
 
     async def look(self, begin: float, is_cut: Callable[[str], bool]) -> None:
         """Looks until it is cancelled. `is_cut` says of a decision whether its client saw the answer break off."""
@@ -70,13 +73,24 @@ class Watch:
                     self._known[one["id"]] = now
 
     async def look_at_states(self, begin: float) -> None:
-        """One look at what it thinks of the pods."""
+        """One look at what it thinks of the pods, and tells operators."""
         with suppress(*_UNREADABLE):
             status = await self._get("/status")
             now = time.monotonic() - begin
             for pool in status["pools"].values():
                 for endpoint in pool["endpoints"]:
                     self._note(now, endpoint["address"], str(endpoint["health"]))
+            self._hear(status["notices"].get("open", []))
+
+    def _hear(self, notices: list[dict[str, Any]]) -> None:
+        if self._earlier is None:
+            self._earlier = frozenset(str(one["id"]) for one in notices)
+        self._notices.update({str(one["id"]): str(one["kind"]) for one in notices if one["id"] not in self._earlier})
+
+    @property
+    def notices(self) -> Counter[str] | None:
+        """How many troubles were told of since the first look, by kind; None without any look."""
+        return None if self._earlier is None else Counter(self._notices.values())
 
     def _note(self, now: float, address: str, health: str) -> None:
         pod = self._ground.declared(address)

@@ -195,6 +195,36 @@ def test_a_step_that_was_not_done() -> None:
     assert holds(file, nothing)["s"] is False
 
 
+def test_what_is_mended_step_by_step() -> None:
+    """A pod that is back while others are still being started has not stayed, nor must its answers be labelled."""
+    file = drill(step_bounds="{leavesWithin: 1s, labelled: 100%}")
+    seen = facts(sent(11.0, degraded="small"), sent(18.5, pod=A))
+    assert not any(holds(file, seen)[bound] for bound in ("leavesWithin", "labelled"))
+    seen = replace(seen, phases={"s": replace(seen.phases["s"], mended_from_s=18.0)})
+    assert all(holds(file, seen)[bound] for bound in ("leavesWithin", "labelled"))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [({"degraded": 1, "zone": 2}, True), ({}, False), ({"degraded": 2}, False)]
+)
+def test_notices(told: dict[str, int], expected: bool) -> None:
+    """As many as the file says: nobody who was not told, nobody who was told twice."""
+    file = drill("bounds: {notices: {degraded: 1}}")
+    assert holds(file, replace(facts(sent(1.0)), notices=told))["degraded"] is expected
+
+
+def test_notices_that_nobody_could_read() -> None:
+    """Are no proof that there were none."""
+    assert holds(drill("bounds: {notices: {degraded: 0}}"), facts(sent(1.0)))["degraded"] is False
+
+
+def test_a_kind_of_notice_that_there_is_not() -> None:
+    """Is told with its place."""
+    file, diagnostics = read_drill("policy: p\nduration: 9s\nbounds: {notices: {degrade: 1}}\n", "d.yaml")
+    assert file is None
+    assert [(one.line, one.column) for one in diagnostics] == [(3, 20)]
+
+
 def test_the_report() -> None:
     """What was lost and for how long, what was degraded, where a broken bound stands; no control characters."""
     file = drill("bounds: {lostBeforeFirstByte: 1}")

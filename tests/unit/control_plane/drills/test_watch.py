@@ -1,5 +1,6 @@
 """What is seen of a picker through its admin server, and what a fleet is told, over HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from control_plane.drills.facts import Decided, State
 from control_plane.drills.ground import FaultError
 from control_plane.drills.reading import Place, read_drill
-from control_plane.drills.target import Target
+from control_plane.drills.target import Target, tell
 from control_plane.drills.watch import Watch
 
 A, B = "10.0.0.1:80", "10.0.0.2:80"
@@ -27,6 +28,7 @@ class Fleet:
     decisions: list[dict[str, Any]] = field(default_factory=list)
     health: str = "healthy"
     is_broken: bool = False
+    notices: list[dict[str, str]] = field(default_factory=list)
     told: list[tuple[str, Any]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -37,7 +39,7 @@ class Fleet:
             return web.json_response({"decisions": self.decisions})
         if request.path == "/status":
             endpoints = [{"address": A, "health": self.health}, {"address": "10.0.0.9:80", "health": "healthy"}]
-            return web.json_response({"pools": {"p": {"endpoints": endpoints}}})
+            return web.json_response({"pools": {"p": {"endpoints": endpoints}}, "notices": {"open": self.notices}})
         self.told.append((request.method, await request.json() if request.can_read_body else None))
         return web.Response()
 
@@ -103,6 +105,16 @@ async def test_a_picker_that_says_nothing(session: aiohttp.ClientSession, fleet:
     assert (watch.states, watch.decided(0.0, lambda _: False)) == ([], [])
 
 
+async def test_notices(session: aiohttp.ClientSession, fleet: Fleet) -> None:
+    """Counted are those that begin while it looks, each once, also when they are over."""
+    watch = Watch(session, target(session, fleet), rate=10)
+    assert watch.notices is None
+    early, late = ({"id": word, "kind": "degraded"} for word in ("early", "late"))
+    for fleet.notices in ([early], [early, late], [late], [], [{"id": "other", "kind": "zone"}]):
+        await watch.look_at_states(0.0)
+    assert watch.notices == {"degraded": 1, "zone": 1}
+
+
 async def test_a_target_is_told(session: aiohttp.ClientSession, fleet: Fleet) -> None:
     """Its fault, and that it has none any more; once."""
     ground = target(session, fleet)
@@ -115,6 +127,30 @@ async def test_a_target_is_told(session: aiohttp.ClientSession, fleet: Fleet) ->
     await ground.end(step)
     assert fleet.told == [("POST", {"kind": "hang"}), ("DELETE", None)]
     assert (ground.url, ground.declared(A), ground.declared("10.0.0.9:80")) == (fleet.url, A, "")
+
+
+@pytest.mark.parametrize("drops", [1, 2])
+async def test_a_connection_that_is_closed_at_that_very_moment(session: aiohttp.ClientSession, drops: int) -> None:
+    """Is no refusal, if it is one only."""
+    seen = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        await reader.readuntil(b"\r\n\r\n")
+        seen += 1
+        if seen > drops:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        if drops == 1:
+            await tell(session, f"http://{host}:{port}/fault", {"kind": "hang"})
+        else:
+            with pytest.raises(FaultError, match="ServerDisconnectedError"):
+                await tell(session, f"http://{host}:{port}/fault", {"kind": "hang"})
+    assert seen == 2
 
 
 async def test_a_target_that_refuses(session: aiohttp.ClientSession, fleet: Fleet) -> None:
