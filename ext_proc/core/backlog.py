@@ -14,6 +14,10 @@ from ext_proc.core.slots import FloatArray, IntArray, grown
 # mean. Between 100 and 300 in a prototype; not tuned on the final form.
 GRACE_MS = 150.0
 
+# Less than this is what sums of floats leave of work that is gone: an hour of prefill rounds to a thousandth of it. No
+# request would find nothing before it where that stood, and only such requests teach how fast an endpoint is.
+DUST_MS = 1e-6
+
 
 class Backlog:
     """The account, by slot.
@@ -74,8 +78,8 @@ class Backlog:
 
     def leave(self, slot: int, work_ms: float, *, is_done: bool) -> None:
         """A request has left the line: answered, or (not done) given up or moved elsewhere."""
-        # Sums of floats leave dust; it must not grow into a backlog.
-        self._unknown_ms[slot] = unknown = max(0.0, float(self._unknown_ms[slot]) - work_ms)
+        unknown = float(self._unknown_ms[slot]) - work_ms
+        self._unknown_ms[slot] = unknown = unknown if unknown > DUST_MS else 0.0
         pending = float(self._pending_ms[slot])
         self._pending_ms[slot] = min(unknown, pending if is_done else max(0.0, pending - work_ms))
 

@@ -4,7 +4,8 @@ Per endpoint: requests in flight, uncached prompt tokens that have no first toke
 before the next prompt), requests decoding and the prompt tokens that those hold. Per request a *reservation*:
 made by `Picked`, moved to the endpoint that Envoy really tries (`AttemptStarted`), turned from queued into decoding by
 `FirstToken`, and ended once by whichever comes first of `StreamEnded`, `RequestEnded` and its maximum age. Whatever
-comes for a request that has ended, or was never known, changes nothing.
+comes for a request that has ended, or was never known, changes no account. But Envoy's records come after the end of
+the stream, and all records of a short answer do: what has ended so can still *teach*, once.
 """
 
 from collections import OrderedDict
@@ -24,6 +25,13 @@ from ext_proc.core.speed import Speed
 
 # Four times what one Envoy with raised breakers keeps open (16,384 streams); beyond, the oldest is given up.
 MAX_RESERVATIONS = 65_536
+
+# Envoy gathers records for 50 ms, in which one picker decides a hundred requests. Of more, the oldest teaches nothing:
+# its records were lost, or there is no access log.
+MAX_ENDED = 4_096
+
+# From here on an answer is an error, and what it takes says nothing of the work.
+_FIRST_ERROR = 400
 
 # Tokens of an answer before any has ended, and how much a new one counts.
 START_OUTPUT_TOKENS = 200.0
@@ -73,14 +81,16 @@ class Reservation:
     is_whole: bool = False
     is_started: bool = False
     is_decoding: bool = False
+    is_over: bool = False
+    """It is in no account any more, and may teach."""
     sent: Sent | None = None
 
 
 class Ledger:
     """The account.
 
-    Mutable: the arrays by slot, the open reservations, and their queues by age, and `backlog`, `speed` and `claims`,
-    which learn from the same events; `apply` and `expire` are the writers.
+    Mutable: the arrays by slot, the open reservations, and their queues by age, those that may still teach, and
+    `backlog`, `speed` and `claims`, which learn from the same events; `apply`, `expire` and `forget` are the writers.
     """
 
     def __init__(
@@ -101,6 +111,7 @@ class Ledger:
         self.claims = Claims(slots.capacity)
         self._max_reservations = max_reservations
         self._open: OrderedDict[str, Reservation] = OrderedDict()
+        self._ended: OrderedDict[str, Reservation] = OrderedDict()
         # Reservations of one maximum age end in the order in which they were made: a queue for each age (there is one
         # for each pool), instead of a heap that ended reservations would stay in.
         self._by_age: dict[float, OrderedDict[str, Reservation]] = {}
@@ -135,7 +146,11 @@ class Ledger:
             self.backlog.grow(capacity)
 
     def forget(self, slot: int) -> None:
-        """Drops what was learned about an endpoint that left, once nothing runs there."""
+        """Drops what was learned about an endpoint that left, once nothing runs there.
+
+        Nothing that has ended teaches any more: its slot may become somebody else's.
+        """
+        self._ended.clear()
         self.speed.reset(slot)
         self.claims.reset(slot)
         self.backlog.reset(slot)
@@ -155,11 +170,9 @@ class Ledger:
             case FirstToken():
                 self._first_token(event)
             case RequestEnded():
-                self._learn_late(event)
-                self._learn_output(event)
-                self._end(event.decision_id)
+                self._request_ended(event)
             case StreamEnded(closed_by_us=False):
-                self._end(event.decision_id)
+                self._stream_ended(event.decision_id)
             case _:
                 pass
 
@@ -193,7 +206,7 @@ class Ledger:
             self.picked_at[reservation.slot] = event.at
 
     def _move(self, decision_id: str, address: str, at: float) -> None:
-        reservation = self._open.get(decision_id)
+        reservation = self._known(decision_id)
         if reservation is None or at < reservation.attempt_at:
             return  # ended, or the record of an earlier attempt that comes late
         slot = self._slot(address)
@@ -205,6 +218,9 @@ class Ledger:
         reservation.attempt_at = at
         if slot == reservation.slot:
             return
+        if reservation.is_over:
+            reservation.sent = None  # who answered had it from elsewhere
+            return
         self._leave(reservation)
         reservation.slot = slot
         # What that endpoint holds of the prompt is not known here; Envoy's second choice usually holds little.
@@ -212,8 +228,8 @@ class Ledger:
         self._enter(reservation, at)
 
     def _first_token(self, event: FirstToken) -> None:
-        reservation = self._open.get(event.decision_id)
-        if reservation is None or reservation.is_decoding:
+        reservation = self._known(event.decision_id)
+        if reservation is None or reservation.is_decoding or event.status >= _FIRST_ERROR:
             return
         if self._slot(event.address) == reservation.slot:
             # Records of attempts under way come every quarter of a second. How long it took is told exactly, from the
@@ -223,9 +239,39 @@ class Ledger:
         else:
             self._move(event.decision_id, event.address, event.at)
             self._leave_line(reservation)
+        if reservation.is_over:
+            return
         self._count(reservation, -1)
         reservation.is_decoding = True
         self._count(reservation, +1)
+
+    def _known(self, decision_id: str) -> Reservation | None:
+        """What is open, or may still teach."""
+        return self._open.get(decision_id) or self._ended.get(decision_id)
+
+    def _request_ended(self, event: RequestEnded) -> None:
+        reservation = self._known(event.decision_id)
+        if reservation is None:
+            return
+        is_here = event.attempts == 1 and self._slots.get(event.served) == reservation.slot
+        if is_here and event.ttft_ms is not None and event.status < _FIRST_ERROR:
+            # It may not have been told while it was news: of an answer that was over before the next record.
+            self._learn(reservation, reservation.picked_at + event.ttft_ms / 1e3)
+        if event.completion_tokens:
+            self._learn_output(float(event.completion_tokens))
+        self._ended.pop(event.decision_id, None)
+        self._end(event.decision_id)
+
+    def _stream_ended(self, decision_id: str) -> None:
+        reservation = self._open.get(decision_id)
+        if reservation is None:
+            return
+        sent = reservation.sent
+        self._end(decision_id)
+        reservation.is_over, reservation.sent, reservation.blocks = True, sent, ()
+        self._ended[decision_id] = reservation
+        if len(self._ended) > min(MAX_ENDED, self._max_reservations):
+            self._ended.popitem(last=False)
 
     def _end(self, decision_id: str) -> None:
         reservation = self._open.pop(decision_id, None)
@@ -261,25 +307,28 @@ class Ledger:
         if reservation.slot != _NOWHERE:
             self.index.end(reservation.slot, reservation.blocks, is_guess=reservation.is_guess)
 
-    def _leave_line(self, reservation: Reservation) -> None:
-        if reservation.sent is not None:
-            self.backlog.leave(reservation.slot, reservation.sent.work_ms, is_done=False)
-            reservation.sent = None
+    def _leave_line(self, reservation: Reservation, *, is_done: bool = False) -> None:
+        if reservation.sent is not None and not reservation.is_over:
+            self.backlog.leave(reservation.slot, reservation.sent.work_ms, is_done=is_done)
+        reservation.sent = None
 
     def _learn(self, reservation: Reservation, at: float) -> None:
         """Takes in what a first token at `at` tells about its endpoint."""
         sent, slot = reservation.sent, reservation.slot
         if sent is None:
             return
-        self.backlog.answered(slot, at, sent.due_at, sent.place)
-        self.backlog.leave(slot, sent.work_ms, is_done=True)
-        reservation.sent = None
+        # An answer in one piece comes long after its prefill: nobody was kept waiting for the rest of it.
+        self.backlog.answered(slot, min(at, sent.due_at) if reservation.is_whole else at, sent.due_at, sent.place)
+        self._leave_line(reservation, is_done=True)
         if at > reservation.attempt_at:
             ttft_ms = (at - reservation.attempt_at) * 1e3
-            if not self.speed.is_learned:
-                self.claims.unanswered(slot)
-            elif not reservation.is_whole:  # its first byte is its last, and tells nothing of others
-                self.claims.answered(slot, sent.wait_ms + sent.work_ms + sent.step_ms, sent.claimed_ms, ttft_ms)
+            own_ms, is_learned = sent.wait_ms + sent.work_ms + sent.step_ms, self.speed.is_learned
+            # The first byte of an answer in one piece is its last, and tells nothing of others; the first of all first
+            # tokens tells how fast engines are at all.
+            if self.speed.rows and not reservation.is_whole:
+                self.claims.answered(slot, own_ms, sent.claimed_ms, ttft_ms, is_learned=is_learned)
+            if not is_learned:
+                self.claims.try_again(slot)
             self.speed.learn(
                 slot,
                 ttft_ms,
@@ -291,19 +340,9 @@ class Ledger:
                 is_whole=reservation.is_whole,
             )
 
-    def _learn_late(self, event: RequestEnded) -> None:
-        """A first token that was not told while it was news: of an answer that was over before the next record."""
-        reservation = self._open.get(event.decision_id)
-        if reservation is None or event.ttft_ms is None or self._slots.get(event.served) != reservation.slot:
-            return
-        if event.attempts == 1:
-            self._learn(reservation, reservation.picked_at + event.ttft_ms / 1e3)
-
-    def _learn_output(self, event: RequestEnded) -> None:
-        if event.completion_tokens and event.decision_id in self._open:
-            tokens = float(event.completion_tokens)
-            self.mean_output += OUTPUT_SHARE * (tokens - self.mean_output)
-            self._mean_square += OUTPUT_SHARE * (tokens * tokens - self._mean_square)
+    def _learn_output(self, tokens: float) -> None:
+        self.mean_output += OUTPUT_SHARE * (tokens - self.mean_output)
+        self._mean_square += OUTPUT_SHARE * (tokens * tokens - self._mean_square)
 
     def _mean_age(self) -> float:
         """Tokens that a running answer has, seen at any moment: long answers are seen more often (renewal theory)."""

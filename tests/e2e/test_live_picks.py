@@ -14,12 +14,16 @@ from sim.engine import Profile
 from sim.fleet import SimFleet, pod_specs
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 STRATEGIES = ("kv-aware", "queue-depth", "round-robin")
 TALKS = 12
 TURNS = 4
 
 BURST = 200
+
+LESSONS = 12
+"""More first tokens than milliseconds are believed from."""
 
 SLOW = 3.0
 """Times as long as the others take."""
@@ -80,6 +84,18 @@ async def test_caches_are_used(tmp_path: Path) -> None:
     async with quick_fleet(4, *STRATEGIES) as fleet, mesh(tmp_path, policy(fleet.addresses, *STRATEGIES)) as running:
         shares = {name: await computed(running, name, 1_000 * n) for n, name in enumerate(STRATEGIES)}
     assert shares["kv-aware"] < 0.75 * min(shares["queue-depth"], shares["round-robin"]), shares
+
+
+async def test_short_answers_teach(tmp_path: Path) -> None:
+    """All records of an answer of a few dozen milliseconds come after its end: how fast pods are is learned from it."""
+    fleet = SimFleet(pod_specs(2, models=("kv-aware",), profile=STEADY))
+    async with fleet, mesh(tmp_path, policy(fleet.addresses, "kv-aware")) as running:
+        await answered(running, "kv-aware", *[text(n, 60) for n in range(LESSONS)], at_once=1)
+
+        async def learned() -> bool:
+            return bool((await running.kvpilot.get("/status"))["speed"]["rows"] >= LESSONS)
+
+        await eventually(learned, "first tokens to teach")
 
 
 async def test_a_burst_of_one_new_prompt(tmp_path: Path) -> None:

@@ -48,11 +48,11 @@ def test_nobody_is_tried_before_anything_was_sent() -> None:
     assert believed(Claims(4), 0.0, 5.0, 500.0, 1e9) == [1.0] * 4
 
 
-def test_what_teaches_nothing_was_no_trial() -> None:
+def test_what_is_half_a_trial_is_followed_by_another() -> None:
     """The next request may be one."""
     claims = warm()
     claims.sent(0, 50.0, 500.0, 1_000, among=4)
-    claims.unanswered(0)
+    claims.try_again(0)
     assert believed(claims, 500.0) == [0.0]
 
 
@@ -62,6 +62,18 @@ def test_invented_load_is_found_out_by_one_check() -> None:
     check(claims, 0, ttft_ms=50.0)
     assert claims.worth[0] == 0.0
     assert believed(claims, 500.0) == [0.0]
+
+
+@pytest.mark.parametrize(("ttft_ms", "least", "most"), [(25.0, 0.0, 0.3), (100.0, 0.0, 0.3), (1_100.0, 1.0, 2.0)])
+def test_a_guess_is_enough_to_refute_a_large_claim(ttft_ms: float, least: float, most: float) -> None:
+    """Ten times a usual first token was claimed, of engines that are twice as fast or as slow as was guessed; the more
+    that is known of them, the more one row says."""
+    guessed, learned = warm(), warm()
+    for claims, is_learned in ((guessed, False), (learned, True)):
+        claims.sent(0, 50.0, 500.0, 1_000, among=4)
+        claims.answered(0, 50.0, 500.0, ttft_ms, is_learned=is_learned)
+    assert least <= guessed.worth[0] <= most
+    assert abs(guessed.worth[1] - 1.0) < abs(learned.worth[1] - 1.0)
 
 
 def test_true_load_is_believed() -> None:

@@ -1,5 +1,7 @@
 """The ledger: playbooks, and that nothing is ever counted twice or left over, whatever the order of events."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,12 +39,16 @@ def _start(address: str, at: float) -> AttemptStarted:
     return AttemptStarted(decision_id="d", address=address, at=at)
 
 
-def _first(at: float, ttft_ms: float, address: str = A) -> FirstToken:
-    return FirstToken(decision_id="d", address=address, at=at, ttft_ms=ttft_ms)
+def _first(at: float, ttft_ms: float, address: str = A, status: int = 200) -> FirstToken:
+    return FirstToken(decision_id="d", address=address, at=at, ttft_ms=ttft_ms, status=status)
 
 
-def _end(at: float, ttft_ms: float, attempts: int = 1) -> RequestEnded:
-    return RequestEnded(decision_id="d", at=at, status=200, served=A, attempts=attempts, ttft_ms=ttft_ms)
+def _over(at: float) -> StreamEnded:
+    return StreamEnded(decision_id="d", at=at)
+
+
+def _end(at: float, ttft_ms: float, attempts: int = 1, status: int = 200) -> RequestEnded:
+    return RequestEnded(decision_id="d", at=at, status=status, served=A, attempts=attempts, ttft_ms=ttft_ms)
 
 
 def account(ledger: Ledger, slots: Slots, address: str = A) -> tuple[int, int, int, int]:
@@ -152,13 +158,22 @@ def test_an_unknown_endpoint_takes_the_load_away() -> None:
         ([_start(B, 10.05), _first(10.3, 90, B)], 40),
         ([_start(A, 10.05), _start(A, 10.5), _first(10.8, 600)], 100),
         ([_start(A, 10.05), _start(A, 10.5), _end(10.8, 600, attempts=2)], None),
+        ([_over(10.1), _start(A, 10.15), _first(10.15, 40), _end(10.15, 40)], 40),
+        ([_over(10.1), _start(A, 10.15), _end(10.15, 40)], 40),
+        ([_over(10.1), _end(10.15, 40), _first(10.15, 40)], 40),
+        ([_start(A, 10.06), _first(10.3, 40), _over(10.4), _end(10.45, 40)], 40),
+        ([_over(10.1), _start(A, 10.15), _start(B, 10.15), _first(10.15, 90, B), _end(10.15, 90, attempts=2)], None),
+        ([_over(10.1), _start(A, 10.15), _start(A, 10.15), _first(10.15, 90), _end(10.15, 90, attempts=2)], None),
+        ([_start(A, 10.06), _first(10.3, 4, status=500), _end(10.3, 4, status=500)], None),
+        ([_over(10.1), _first(10.15, 4, status=503), _end(10.15, 4, status=503)], None),
     ],
 )
 def test_records_come_later_than_what_they_tell(
     events: list[Event], ttft_ms: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Envoy tells of a start after its flush interval and of a first token up to a quarter of a second late, but how
-    long it took to the microsecond. Further tries begin when they are told."""
+    long it took to the microsecond: of a short answer after its stream has ended. Further tries begin when they are
+    told. What an error takes teaches nothing."""
     ledger, _ = new_ledger()
     learned: list[float] = []
     monkeypatch.setattr(ledger.speed, "learn", lambda _, ms, **__: learned.append(ms))
@@ -166,6 +181,48 @@ def test_records_come_later_than_what_they_tell(
     for event in events:
         ledger.apply(event)
     assert learned == ([] if ttft_ms is None else [pytest.approx(ttft_ms)])
+
+
+def test_short_answers_teach() -> None:
+    """Their streams end before any record of them comes, which then tells how fast they were and how long."""
+    ledger, slots = new_ledger()
+    for number in range(20):
+        ledger.apply(picked("d", at=float(number)))
+        ledger.apply(_over(number + 0.1))
+        assert account(ledger, slots) == (0, 0, 0, 0)
+        for event in (_start(A, number + 0.15), _first(number + 0.15, ttft_ms=40)):
+            ledger.apply(event)
+        ended = RequestEnded(decision_id="d", at=number + 0.15, status=200, served=A, ttft_ms=40, completion_tokens=10)
+        ledger.apply(ended)
+        ledger.apply(ended)
+    assert ledger.speed.rows == 20
+    assert ledger.mean_output == pytest.approx(10 + 190 * 0.99**20)
+
+
+def test_only_so_many_records_are_waited_for() -> None:
+    """Of what has ended, the oldest teaches nothing when there are too many; nor does an endpoint that is forgotten."""
+    ledger, slots = new_ledger(max_reservations=2)
+    for name in "abcd":
+        ledger.apply(picked(name))
+        ledger.apply(StreamEnded(decision_id=name, at=0.1))
+    for name, rows in (("a", 0), ("b", 0), ("c", 1)):
+        ledger.apply(FirstToken(decision_id=name, address=A, at=0.15, ttft_ms=40))
+        assert ledger.speed.rows == rows
+    ledger.forget(slots.acquire(A))
+    ledger.apply(FirstToken(decision_id="d", address=A, at=0.15, ttft_ms=40))
+    assert ledger.speed.rows == 1
+
+
+def test_an_answer_in_one_piece_keeps_nobody_waiting() -> None:
+    """Its first byte is its last, long after its prefill: what was due behind it is due no later for that."""
+    ledger, slots = new_ledger()
+    whole = replace(picked("whole"), is_whole=True)
+    ledger.apply(whole)
+    ledger.apply(picked("d", at=0.01))
+    slot = slots.acquire(A)
+    assert ledger.backlog.left_ms(slot, 9.0) == 0
+    ledger.apply(FirstToken(decision_id="whole", address=A, at=9.0, ttft_ms=9_000))
+    assert ledger.backlog.left_ms(slot, 9.0) == 0
 
 
 def test_the_same_pick_twice_is_one() -> None:
@@ -215,12 +272,17 @@ def test_grows_with_the_slots() -> None:
 _IDS = st.sampled_from(["d0", "d1", "d2", "d3"])
 _WHERE = st.sampled_from([A, B, "10.9.9.9:1"])
 _AT = st.floats(0, 100)
+_STATUS = st.sampled_from([200, 500])
 _EVENTS = st.one_of(
     st.builds(picked, _IDS, _AT, _WHERE, st.sampled_from([10.0, 50.0])),
     st.builds(lambda i, a, t: AttemptStarted(decision_id=i, address=a, at=t), _IDS, _WHERE, _AT),
-    st.builds(lambda i, a, t: FirstToken(decision_id=i, address=a, at=t, ttft_ms=1), _IDS, _WHERE, _AT),
+    st.builds(
+        lambda i, a, t, s: FirstToken(decision_id=i, address=a, at=t, ttft_ms=1, status=s), _IDS, _WHERE, _AT, _STATUS
+    ),
     st.builds(lambda i, a, t: AttemptEnded(decision_id=i, address=a, at=t, status=0), _IDS, _WHERE, _AT),
-    st.builds(lambda i, t: RequestEnded(decision_id=i, at=t, status=200), _IDS, _AT),
+    st.builds(
+        lambda i, a, t, s: RequestEnded(decision_id=i, at=t, status=s, served=a, ttft_ms=1), _IDS, _WHERE, _AT, _STATUS
+    ),
     st.builds(lambda i, t, ours: StreamEnded(decision_id=i, at=t, closed_by_us=ours), _IDS, _AT, st.booleans()),
     _AT,
 )
@@ -245,6 +307,7 @@ def test_conserves_under_any_order_of_events(events: list[Event | float]) -> Non
     assert len(ledger) == 0
     assert not any(array.any() for array in (ledger.in_flight, ledger.queued_tokens, ledger.decoding))
     assert not ledger.decoding_tokens.any()
+    assert not ledger.backlog.owed_ms(np.array([slots.acquire(A), slots.acquire(B)])).any()
     assert ledger.expire(1e9) == 0
 
 
@@ -283,9 +346,19 @@ def test_first_tokens_confirm_what_was_claimed() -> None:
 
 
 def test_nothing_is_checked_before_times_are_known() -> None:
-    """A guess cannot tell who is late; the trial is to come."""
-    ledger, _, slot = claiming_ledger(2)
+    """The first of all first tokens only tells how fast engines are; the trial is to come."""
+    ledger, _, slot = claiming_ledger(0)
     ledger.apply(picked("d", at=2.0))
     ledger.apply(_first(2.2, ttft_ms=100))
     assert ledger.claims.worth[slot] == 1
+    assert ledger.claims.believed(np.array([slot]), np.array([1e6])).tolist() == [0]
+
+
+def test_the_second_first_token_checks_what_was_claimed() -> None:
+    """A guess is enough to refute the work of ten requests, and not the last word: the next trial is due."""
+    ledger, _, slot = claiming_ledger(1)
+    ledger.apply(picked("d", at=2.0))
+    ledger.apply(_first(2.2, ttft_ms=100))
+    assert not ledger.speed.is_learned
+    assert ledger.claims.worth[slot] < 0.3
     assert ledger.claims.believed(np.array([slot]), np.array([1e6])).tolist() == [0]

@@ -44,7 +44,7 @@ def mean_ms(result: RunResult) -> float:
 
 def prediction(router: Production) -> dict[str, Any]:
     """What is known of the pool."""
-    found: dict[str, Any] = router.picker.status(0.0)["replay"]["prediction"]
+    found: dict[str, Any] = router.picker.survey.pools(0.0)["replay"]["prediction"]
     return found
 
 
@@ -73,6 +73,6 @@ def test_a_memory_that_nobody_tells() -> None:
     sizes = [fleet.kv_sizes.blocks(slot) for slot in range(ENGINES)]
     true = profile.kv_tokens / 64
     assert all(size is not None and 0.6 * true < size < 1.7 * true for size in sizes), (sizes, true)
-    told = router.picker.status(0.0)["replay"]["prediction"]
+    told = router.picker.survey.pools(0.0)["replay"]["prediction"]
     assert told["found_tokens"] > 0.85 * told["believed_tokens"]
     assert all(outcome.status == "ok" for outcome in result.outcomes)

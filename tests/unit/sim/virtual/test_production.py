@@ -67,7 +67,7 @@ def test_the_picker_hears_of_its_own_requests() -> None:
     made.observe(FirstToken(decision_id="r9", address=first, at=0.4, ttft_ms=400.0))
     made.observe(Scraped(address=first, at=0.5, running=1, waiting=0))
     assert record.outcome.ttft_ms == 400.0
-    (endpoint,) = (e for e in made.picker.status(0.5)["replay"]["endpoints"] if e["address"] == first)
+    (endpoint,) = (e for e in made.picker.survey.pools(0.5)["replay"]["endpoints"] if e["address"] == first)
     assert (endpoint["decoding"], endpoint["queued_tokens"], endpoint["scrape_age_s"]) == (1, 0, 0.0)
     made.observe(RequestEnded(decision_id="r1", at=1.0, status=200, served=first))
     made.observe(RequestEnded(decision_id="r1", at=1.0, status=200, served=first))
@@ -156,7 +156,7 @@ def test_pickers_that_exchange_act_as_one() -> None:
     assert picked is not None
     assert (picked.decision_id, picked.address, picked.prompt_tokens) == ("r1", address, 2_100)
     two.observe(picked)
-    assert one.picker.status(0.5)["replay"]["endpoints"] == two.picker.status(0.5)["replay"]["endpoints"]
+    assert one.picker.survey.pools(0.5)["replay"]["endpoints"] == two.picker.survey.pools(0.5)["replay"]["endpoints"]
     assert two.pick(asked(2, first=50), 0.5, random.Random(1))[0] != address
     for event in (
         AttemptStarted(decision_id="r1", address=CONTEXT.addresses[1], at=0.6),

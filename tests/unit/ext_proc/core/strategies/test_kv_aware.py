@@ -20,10 +20,9 @@ def test_the_cost_is_the_formula() -> None:
     ranking = ranked(kv_aware, pool.view(tokens=1_000, cached=[600, 0]))
     wait = 2 * (30 + 300 * (100 - 150) / 1e6)
     prefill, crowd = 40 + 400 * 800 / 1e6, 5 * 0.1 + 500 * 5e-5
-    used = 0.005 * 50
-    later = LATER * 0.005 / (1 - used) * prefill * (wait + prefill / 2)
+    later = LATER * 0.005 * prefill * (wait + prefill / 2)
     busy = wait + prefill + 10 + CROWD * crowd + STALL * 5 * prefill + later
-    idle = 100.5 + 10 + LATER * 0.005 / (1 - used) * 100.5**2 / 2
+    idle = 100.5 + 10 + LATER * 0.005 * 100.5**2 / 2
     assert ranking.cost.tolist() == pytest.approx([busy, idle])
     assert ranking.terms["wait_ms"].tolist() == pytest.approx([wait, 0])
     assert ranking.terms["prefill_ms"].tolist() == pytest.approx([prefill, 100.5])
