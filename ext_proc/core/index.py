@@ -28,12 +28,14 @@ from ext_proc.core.slots import BoolArray, IntArray
 # Per endpoint: a million tokens, what a large GPU's KV memory holds; told the real capacity, the index uses that.
 MAX_BLOCKS_PER_SLOT = 16_384
 
-# Over all endpoints: about 300 bytes each when nothing is shared, so about 300 MB at the very most.
+# Over all endpoints: at most 480 bytes each when nothing is shared, so 500 MB at the very most.
 MAX_BLOCKS_IN_ALL = 1 << 20
 
 # What the tables take, measured with tracemalloc: for each endpoint that holds a block, and for each block that anybody
-# holds, its hash included. With a thousand endpoints a bitmask is 130 bytes more.
-HOLDING_BYTES = 180
+# holds, its hash included. Tables have holes where blocks come and go for long: of endpoints with some hundred blocks
+# each they take this much, fresh ones and those of a few large endpoints half. With a thousand endpoints a bitmask is
+# 130 bytes more.
+HOLDING_BYTES = 360
 BLOCK_BYTES = 120
 
 # Where an endpoint tells of its blocks itself, what it cannot tell of (prompts with images, which go by their text) has
@@ -331,16 +333,20 @@ class PrefixIndex:
             parent = value
 
     def _evict(self, slot: int, count: int) -> None:
-        """Drops the `count` blocks that go first; those of running prompts only when there are no others."""
+        """Drops the `count` blocks that go first; those of running prompts only when there are no others.
+
+        A running prompt is put behind all others when its last block is met, once: met again, it is the oldest of
+        those that are left.
+        """
         holding = self._held.get(slot)
         if holding is None or count <= 0:
             return
         held, pins = holding.blocks, holding.pins
         self.evicted += count
-        spared = 0
+        spared: set[int] = set()
         for _ in range(count):
-            while (value := next(iter(held))) in pins and spared <= len(pins):
-                spared += 1
+            while (value := next(iter(held))) in pins and value not in spared:
+                spared.add(value)
                 for each in reversed(pins[value][0]):
                     if each in held:
                         held.move_to_end(each)

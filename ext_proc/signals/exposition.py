@@ -6,23 +6,33 @@
 
 A busy engine's page has 50 KB and 450 samples, so only lines of wanted families are looked at: one pass of a compiled
 expression, about a hundredth of a full parser's time. No page raises, whatever it holds: what is no number is no row.
+Picks wait while a page is read, so rows and labels beyond what an engine has are left out.
 
 Format: Prometheus text exposition 0.0.4, with OpenMetrics' exemplars and quoted names tolerated.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from ext_proc.signals.numbers import LARGEST_NUMBER, Number, ratio
 
 # Possessive repeats keep hostile lines linear, and no label crosses the end of a line: a broken line spoils itself
 # only.
-_INSIDE_BRACES: Final = rb'(?:[^"}\n]|"(?:[^"\\\n]|\\.)*+")*+'
+_INSIDE_BRACES: Final = rb'(?:[^"}\n]++|"(?:[^"\\\n]++|\\.)*+")*+'
 # No float is longer than 32 characters; the limit keeps a hostile one from costing time.
 _VALUE: Final = rb"([^ \t\r\n{]{1,32}+)(?=[ \t\r\n]|\Z)"
-_LABEL: Final = re.compile(rb'([A-Za-z_][A-Za-z0-9_]*+)"?[ \t]*+=[ \t]*+"((?:[^"\\\n]|\\.)*+)"')
+_LABEL: Final = re.compile(rb'([A-Za-z_][A-Za-z0-9_]*+)"?[ \t]*+=[ \t]*+"((?:[^"\\\n]++|\\.)*+)"')
 _ESCAPE: Final = re.compile(rb"\\(.)")
+
+MAX_ROWS: Final = 1 << 15
+"""Of the wanted families, in one page. 64 data-parallel ranks have some 1,300; a page of 4 MB in which vLLM has kept
+every set of adapters that it ever ran has as many. Finding them takes 0.1 s."""
+
+MAX_LABEL_BYTES: Final = 1 << 18
+"""Of the rows whose labels are asked for: 64 ranks that tell a kilobyte of settings each, or 1,500 sets of adapters,
+are fewer. Reading them takes 0.1 s."""
 
 # More digits than any count of tokens has; it keeps a hostile page from making enormous integers.
 _MOST_DIGITS: Final = 15
@@ -52,27 +62,29 @@ class Scanner:
             return Samples({})
         page = b"\n" + page
         # Prometheus 3 may put names inside the braces. No writer does so with only some of those that it need not.
-        samples = self._sample.findall(page) or self._quoted.findall(page)
+        samples = list(islice(self._sample.finditer(page), MAX_ROWS))
         found: dict[str, _Rows] = {}
-        for name, labels, text in samples:
+        for sample in samples or islice(self._quoted.finditer(page), MAX_ROWS):
+            name, labels, text = sample.groups()
             try:
                 value = float(text)
             except ValueError:
                 continue
             # Engines say -1 and NaN for "no data"; neither passes.
             if 0 <= value < LARGEST_NUMBER:
-                found.setdefault(name.decode(), {})[labels] = value
+                found.setdefault(name.decode(), {})[labels or b""] = value
         return Samples(found)
 
 
 class Samples:
     """What a page says under the wanted names. Questions with several names are answered by the first that is there."""
 
-    __slots__ = ("_families", "_labels")
+    __slots__ = ("_families", "_labels", "_left")
 
     def __init__(self, families: Mapping[str, Mapping[bytes, float]]) -> None:
         self._families = families
         self._labels: dict[bytes, Labels] = {}
+        self._left = MAX_LABEL_BYTES
 
     def has(self, name: str) -> bool:
         """Whether there is a row."""
@@ -80,7 +92,12 @@ class Samples:
 
     def rows(self, name: str) -> list[tuple[Labels, float]]:
         """Labels and value of each row. Rows of several families often have the same labels: they are read once."""
-        return [(self._labels_of(text), value) for text, value in self._families.get(name, {}).items()]
+        return list(self._with_labels(self._families.get(name, {}).items()))
+
+    def newest(self, name: str) -> list[tuple[Labels, float]]:
+        """The same, the greatest values first: of a family whose values are times, they are what counts."""
+        rows = self._families.get(name, {})
+        return list(self._with_labels(sorted(rows.items(), key=lambda row: row[1], reverse=True)))
 
     def label_bytes(self) -> int:
         """How much there is to read for the labels of all rows; some 3 MB take a second."""
@@ -91,7 +108,7 @@ class Samples:
         rows = self._families.get(name, {})
         if not where:
             return list(rows.values())
-        return [value for text, value in rows.items() if where.items() <= labels_of(text).items()]
+        return [value for labels, value in self._with_labels(rows.items()) if where.items() <= labels.items()]
 
     def total(self, *names: str, where: Labels | None = None) -> Number | None:
         """The sum of the rows."""
@@ -125,13 +142,18 @@ class Samples:
     def label_numbers(self, name: str, *labels: str) -> list[tuple[int | None, ...]]:
         """The whole numbers in some labels of each row. They are sought one by one: rows that tell by labels have
         dozens of them."""
-        return [tuple(_number_in(text, label) for label in labels) for text in self._families.get(name, {})]
+        texts, left = self._families.get(name, {}), MAX_LABEL_BYTES
+        return [tuple(_number_in(text, label) for label in labels) for text in texts if (left := left - len(text)) >= 0]
 
-    def _labels_of(self, text: bytes) -> Labels:
-        found = self._labels.get(text)
-        if found is None:
-            found = self._labels[text] = labels_of(text)
-        return found
+    def _with_labels(self, rows: Iterable[tuple[bytes, float]]) -> Iterator[tuple[Labels, float]]:
+        for text, value in rows:
+            found = self._labels.get(text)
+            if found is None:
+                if len(text) > self._left:
+                    return
+                self._left -= len(text)
+                found = self._labels[text] = labels_of(text)
+            yield found, value
 
 
 def mean_share(values: Iterable[float], source: str) -> Number | None:

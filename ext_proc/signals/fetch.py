@@ -32,6 +32,8 @@ _CHUNK_BYTES: Final = 1 << 16
 _MISSING: Final = frozenset({404, 405, 501})
 _CLOSED: Final = frozenset({401, 403})
 _BUSY: Final = frozenset({429, 503})
+# Characters of what a broken answer holds: the reason is shown for as long as it fails.
+_MOST_QUOTED: Final = 80
 # How a refused connection is worded by the operating system and by asyncio.
 _REFUSED: Final = ("refused", "connect call failed")
 
@@ -161,7 +163,7 @@ class PageClient:
             return min(float(text[:10]), MAX_RETRY_AFTER_S)
         try:
             until = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter for time zones that are none
             return 0.0
         if until.tzinfo is None:
             until = until.replace(tzinfo=UTC)
@@ -195,6 +197,9 @@ def _words(error: aiohttp.ClientError) -> str:
         return f"cannot connect: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the page was cut off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        # It quotes what came, in several lines.
+        return f"the answer is no proper HTTP: {error.message.partition(chr(10))[0][:_MOST_QUOTED]}"
     if isinstance(error, aiohttp.InvalidURL):
         return "that is no URL"
     return str(error) or type(error).__name__

@@ -16,7 +16,9 @@ one, so that what a dead process had sent is not taken for its successor's.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import zmq
@@ -62,8 +64,9 @@ REPLAY_SILENCE_S: Final = 3.0
 REPLAY_S: Final = 30.0
 """For a whole replay: ten thousand messages, vLLM's default of what it keeps, take a few seconds."""
 
-REBIND_S: Final = 2.0
-"""Until a port that was taken is tried again: the process before this one may just be ending."""
+RETRY_S: Final = 2.0
+"""Until a socket that could not be made or bound is tried again: the process before this one, which has the port, may
+just be ending, and files that are open today may be closed tomorrow."""
 
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 5_000
@@ -116,13 +119,14 @@ class KvEvents:
             self._bound[bind] = asyncio.create_task(self._listen_bound(bind), name=f"kv events on {bind}")
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """By address, JSON values: seconds since it was heard (None: never), messages, blocks held, what was not
-        kept."""
+        """By address, JSON values: seconds since it was heard (None: never), messages, replays that did not come,
+        blocks held, what was not kept."""
         now = self._clock()
         return {
             address: {
                 "age_s": None if feed.heard_at is None else round(now - feed.heard_at, 3),
                 "messages": feed.messages,
+                "replays_failed": feed.replays_failed,
                 "blocks": len(feed.blocks),
                 "engine_blocks": feed.blocks.engine_blocks,
                 "orphans": feed.blocks.unused.orphans,
@@ -184,14 +188,10 @@ class KvEvents:
         def quiet() -> None:
             self._fetch(address, rank, feed.quiet(rank, self._clock()))
 
-        sub, monitor = self._subscriber(source.topic)
-        try:
+        def begin(sub: zmq.asyncio.Socket) -> None:
             sub.connect(_endpoint(address, source.port + rank))
-            await _read(sub, monitor, heard, connected, quiet)
-        except zmq.ZMQError as error:
-            self._failing[address] = str(error)
-        finally:
-            _close(sub, monitor)
+
+        await self._read(address, source.topic, begin, _Hearer(heard, connected, quiet))
 
     async def _listen_bound(self, bind: str) -> None:
         def heard(frames: list[bytes]) -> None:
@@ -212,18 +212,11 @@ class KvEvents:
         def quiet() -> None:
             pass  # one of many is silent unnoticed
 
-        while True:
-            sub, monitor = self._subscriber("")
-            try:
-                sub.bind(bind)
-                self._bound_at[bind] = sub.get_string(zmq.LAST_ENDPOINT)
-                self._failing.pop(bind, None)
-                await _read(sub, monitor, heard, connected, quiet)
-            except zmq.ZMQError as error:
-                self._failing[bind] = str(error)
-            finally:
-                _close(sub, monitor)
-            await asyncio.sleep(REBIND_S)
+        def begin(sub: zmq.asyncio.Socket) -> None:
+            sub.bind(bind)
+            self._bound_at[bind] = sub.get_string(zmq.LAST_ENDPOINT)
+
+        await self._read(bind, "", begin, _Hearer(heard, connected, quiet))
 
     def _heard_bound(self, bind: str, message: Message) -> None:
         address = self._speaker(bind, message.topic)
@@ -250,23 +243,32 @@ class KvEvents:
         ]
         return pod if pod in meant else meant[0] if len(meant) == 1 else None
 
-    def _subscriber(self, topic: str) -> tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]:
+    async def _read(
+        self, name: str, topic: str, begin: Callable[[zmq.asyncio.Socket], None], hearer: "_Hearer"
+    ) -> None:
+        """Reads a socket of its own for ever; one that cannot be made, connected or bound is tried again."""
+        while True:
+            try:
+                with self._subscriber(topic) as (sub, monitor):
+                    begin(sub)
+                    self._failing.pop(name, None)
+                    await _hear(sub, monitor, hearer)
+            except zmq.ZMQError as error:
+                self._failing[name] = str(error)
+            await asyncio.sleep(RETRY_S)
+
+    @contextmanager
+    def _subscriber(self, topic: str) -> Iterator[tuple[zmq.asyncio.Socket, zmq.asyncio.Socket]]:
         """A socket and the one that tells of its connections, which must be there before the first of them."""
         assert self._context is not None, "start() comes first"
-        sub = self._context.socket(zmq.SUB)
-        for option, value in (
-            (zmq.LINGER, 0),
-            (zmq.IPV6, 1),
-            (zmq.RCVHWM, MAX_QUEUED),
-            (zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES),
-            (zmq.RECONNECT_IVL, _RECONNECT_MS),
-            (zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS),
-            (zmq.HEARTBEAT_IVL, _HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS),
-        ):
-            sub.setsockopt(option, value)
-        sub.subscribe(topic)
-        return sub, sub.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        with self._context.socket(zmq.SUB) as sub:
+            _set_options(sub)
+            sub.subscribe(topic)
+            with sub.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED) as monitor:
+                try:
+                    yield sub, monitor
+                finally:
+                    sub.disable_monitor()
 
     # --- replays ----------------------------------------------------------------------------------------------------
 
@@ -316,13 +318,16 @@ class KvEvents:
             dealer.close()
 
 
-async def _read(
-    sub: zmq.asyncio.Socket,
-    monitor: zmq.asyncio.Socket,
-    heard: Callable[[list[bytes]], None],
-    connected: Callable[[], None],
-    quiet: Callable[[], None],
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Hearer:
+    """What is done with messages, with news of a connection, and with silence."""
+
+    heard: Callable[[list[bytes]], None]
+    connected: Callable[[], None]
+    quiet: Callable[[], None]
+
+
+async def _hear(sub: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket, hearer: _Hearer) -> None:
     """Reads messages, and news of connections whenever there are no messages; notices each silence once."""
     is_noticed = False
     poller = zmq.asyncio.Poller()
@@ -333,26 +338,34 @@ async def _read(
         is_noticed = not ready
         if sub in ready:
             for _ in range(MAX_AT_ONCE):
-                heard(await sub.recv_multipart())
+                hearer.heard(await sub.recv_multipart())
                 if not _has_more(sub):
                     break
             await asyncio.sleep(0)
         elif monitor in ready:
             event = parse_monitor_message(await monitor.recv_multipart())
             if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                connected()
+                hearer.connected()
         else:
-            quiet()
+            hearer.quiet()
 
 
 def _has_more(sub: zmq.asyncio.Socket) -> bool:
     return bool(int(sub.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 
-def _close(sub: zmq.asyncio.Socket, monitor: zmq.asyncio.Socket) -> None:
-    sub.disable_monitor()
-    monitor.close()
-    sub.close()
+def _set_options(sub: zmq.asyncio.Socket) -> None:
+    for option, value in (
+        (zmq.LINGER, 0),
+        (zmq.IPV6, 1),
+        (zmq.RCVHWM, MAX_QUEUED),
+        (zmq.MAXMSGSIZE, MAX_PAYLOAD_BYTES),
+        (zmq.RECONNECT_IVL, _RECONNECT_MS),
+        (zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS),
+        (zmq.HEARTBEAT_IVL, _HEARTBEAT_MS),
+        (zmq.HEARTBEAT_TIMEOUT, _HEARTBEAT_TIMEOUT_MS),
+    ):
+        sub.setsockopt(option, value)
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -99,7 +99,7 @@ class KvFeed:
     ) -> None:
         self.blocks = KvBlocks(address, room, model=source.model)
         self.heard_at: float | None = None
-        self.messages = 0
+        self.messages = self.replays_failed = 0
         self._address = address
         self._source = source
         self._can_replay = source.replay_port is not None
@@ -146,6 +146,7 @@ class KvFeed:
                 actions = stream.replay_ended(ask)
             case _:
                 self._counters.replays_failed += 1
+                self.replays_failed += 1
                 actions = stream.replay_failed(ask, now)
         return self._act(rank, stream, actions, now)
 

@@ -18,7 +18,8 @@ which nothing was believed. So:
 - A new connection: as a hole, because the process behind it may be another one whose numbers have got ahead of ours.
   So is silence, once, because no later message shows that the last ones are missing.
 - A replay that does not reach back far enough, or does not come: everything is forgotten, and what comes next is
-  believed from there on. That is less than what is cached, never more.
+  believed from there on. That is less than what is cached, never more. Only where it was asked for because of silence
+  nothing is forgotten if it does not come: nothing speaks for a loss, and the next message shows whether there was one.
 - A replay that breaks off (vLLM's socket for them drops what does not fit into it, the end included): the rest is asked
   for, as long as each time something new comes.
 
@@ -92,11 +93,12 @@ class Counts:
 class _Ask:
     """A replay that goes on. Mutable. `expected` is the number of its next message; None: any may be the first.
 
-    `is_fruitful`: it has brought something new.
+    `is_check`: nothing is known to be missing. `is_fruitful`: it has brought something new.
     """
 
     number: int
     expected: int | None
+    is_check: bool = False
     is_fruitful: bool = False
 
 
@@ -128,7 +130,7 @@ class KvStream:
 
     def quiet(self, now: float) -> list[Action]:
         """Nothing has come for a while: the last messages may have been lost, and no later one shows the hole."""
-        return [self._again()] if self._ask is None and self._may_ask(now) else []
+        return [self._again(is_check=True)] if self._ask is None and self._may_ask(now) else []
 
     def live(self, seq: int, payload: bytes, now: float) -> list[Action]:
         """A published message has come."""
@@ -183,7 +185,8 @@ class KvStream:
             return [self._again()]
         self._ask = None
         self._no_replay_before = now + RETRY_REPLAY_S
-        return [*([] if self._next is None else self._forget(LOST)), *self._drain(again=False)]
+        is_lost = self._next is not None and not going.is_check
+        return [*(self._forget(LOST) if is_lost else []), *self._drain(again=False)]
 
     def unreadable(self) -> list[Action]:
         """An applied message turned out to be unreadable: what it said is lost, what follows counts."""
@@ -192,11 +195,11 @@ class KvStream:
     def _may_ask(self, now: float) -> bool:
         return self._can_replay and now >= self._no_replay_before
 
-    def _again(self) -> AskReplay:
+    def _again(self, *, is_check: bool = False) -> AskReplay:
         """Asks from the last applied message on, or from the beginning."""
         self._asked += 1
         expected = None if self._next is None else self._next - 1
-        self._ask = _Ask(self._asked, expected)
+        self._ask = _Ask(self._asked, expected, is_check)
         return AskReplay(self._asked, expected or 0)
 
     def _take(self, seq: int, payload: bytes, now: float) -> list[Action]:

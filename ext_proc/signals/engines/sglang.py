@@ -38,6 +38,9 @@ _SCAN: Final = Scanner(
 _DECODED: Final = {"mode": "decode"}
 _LOADS: Final = "/v1/loads?include=core"
 
+MAX_LOADS: Final = 1_024
+"""Ranks that are read in `/v1/loads`: far more than run behind one address."""
+
 
 def read_sglang(page: bytes) -> Scrape:
     """The numbers of `/metrics`."""
@@ -66,6 +69,7 @@ def read_loads(body: bytes) -> Scrape:
     if not isinstance(loads, list):
         return Scrape()
     numbers = Numbers()
+    loads = loads[:MAX_LOADS]
     for name, key in (
         ("running", "num_running_reqs"),
         ("waiting", "num_waiting_reqs"),

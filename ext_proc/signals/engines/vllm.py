@@ -74,19 +74,19 @@ def _take_capacity(samples: Samples, numbers: Numbers) -> None:
 
 def _take_loras(samples: Samples, numbers: Numbers) -> None:
     """The value of a row is the time when it was true, and old rows stay for ever: the newest of each rank counts."""
-    newest: dict[str, tuple[float, str, str]] = {}
+    newest: dict[str, tuple[str, str]] = {}
     most = 0
-    for labels, at in samples.rows(_LORA):
+    for labels, _ in samples.newest(_LORA):
         most = max(most, label_number(labels, "max_lora") or 0)
-        rank = labels.get("engine", "")
-        if at >= newest.get(rank, (-1.0,))[0]:
-            newest[rank] = (at, labels.get("running_lora_adapters", ""), labels.get("waiting_lora_adapters", ""))
+        told = labels.get("running_lora_adapters", ""), labels.get("waiting_lora_adapters", "")
+        newest.setdefault(labels.get("engine", ""), told)
     if not newest:
         return
     if most:
         numbers.take("max_loras", (most, f"{_LORA}{{max_lora}}"))
-    numbers.tell("running_loras", _names(row[1] for row in newest.values()), f"{_LORA}{{running_lora_adapters}}")
-    numbers.tell("waiting_loras", _names(row[2] for row in newest.values()), f"{_LORA}{{waiting_lora_adapters}}")
+    running, waiting = zip(*(newest[rank] for rank in sorted(newest)), strict=True)
+    numbers.tell("running_loras", _names(running), f"{_LORA}{{running_lora_adapters}}")
+    numbers.tell("waiting_loras", _names(waiting), f"{_LORA}{{waiting_lora_adapters}}")
 
 
 def _names(texts: Iterable[str]) -> tuple[str, ...]:

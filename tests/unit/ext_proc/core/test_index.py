@@ -1,5 +1,9 @@
 """The prefix index against a naive one, its bounds, and fan-out."""
 
+import random
+import tracemalloc
+from collections import OrderedDict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +21,8 @@ from ext_proc.core.index import (
 )
 
 SLOTS = 64
+HASH_BYTES = 48
+"""Of an integer of 64 bits, as it is allocated."""
 
 
 def chain(*names: int) -> tuple[int, ...]:
@@ -278,6 +284,56 @@ def test_the_budget_is_kept_even_if_everything_runs() -> None:
     assert index.size(0) == len(index) == 4
     index.begin(0, chain(*range(100, 110)))
     assert index.size(0) == 4
+
+
+def test_memory_after_long_coming_and_going() -> None:
+    """At the budget, of forty endpoints whose blocks are exchanged all the time, tables take no more than is told."""
+    rng = random.Random(1)
+    index = PrefixIndex(max_in_all=10_000)
+    running: list[tuple[int, tuple[int, ...]]] = []
+    tracemalloc.start()
+    for _ in range(400):
+        slot, blocks = rng.randrange(40), tuple(rng.getrandbits(64) for _ in range(rng.choice((5, 50, 300))))
+        index.begin(slot, blocks)
+        running.append((slot, blocks))
+        if len(running) > 10:
+            index.end(*running.pop(rng.randrange(len(running))))
+    here = tracemalloc.Filter(inclusive=True, filename_pattern="*core/index.py")
+    taken = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([here]).traces)
+    tracemalloc.stop()
+    assert len(index) == 10_000
+    assert index.evicted > 20_000
+    assert 0.4 * index.size_bytes < taken + len(index) * HASH_BYTES < index.size_bytes == index.budget_bytes
+
+
+def test_of_running_prompts_the_oldest_goes() -> None:
+    """Where more runs than there is room for, the oldest prompt makes room for the newest, however many run."""
+    index = PrefixIndex(max_per_slot=3)
+    for n in range(10):
+        index.begin(0, chain(n))
+        assert [each for each in range(10) if depths(index, chain(each))] == list(range(max(0, n - 2), n + 1))
+
+
+def test_running_prompts_are_put_aside_once() -> None:
+    """With a thousand prompts that run where a hundred have room, one more moves each of the hundred at most once."""
+    index = PrefixIndex(max_per_slot=100)
+    for n in range(1_000):
+        index.begin(0, chain(n))
+    moved = Moves(index._held[0].blocks)
+    index._held[0].blocks = moved
+    index.begin(0, chain(1_000))
+    assert moved.count <= 102
+
+
+class Moves(OrderedDict[int, None]):
+    """Counts how often a block is moved. Mutable: the count."""
+
+    count = 0
+
+    def move_to_end(self, key: int, last: bool = True) -> None:
+        """As its parent's."""
+        self.count += 1
+        super().move_to_end(key, last)
 
 
 def test_a_precise_endpoint_holds_what_it_tells() -> None:

@@ -2,13 +2,19 @@
 
 import pytest
 
-from ext_proc.signals.engines.json_pages import json_of, number_in
+from ext_proc.signals.engines.json_pages import MAX_JSON_BYTES, json_of, number_in
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'"\x80"', b'{"\x80": 1}', b"[" * 1_000_000, b"NaN"])
 def test_no_json(body: bytes) -> None:
     """What is no JSON is nothing, and does not raise."""
     assert json_of(body) is None
+
+
+def test_huge_json() -> None:
+    """Up to the limit a page is read, beyond it none is."""
+    assert json_of(b"[]" + b" " * (MAX_JSON_BYTES - 2)) == []
+    assert json_of(b"[]" + b" " * (MAX_JSON_BYTES - 1)) is None
 
 
 def test_numbers_in_objects() -> None:

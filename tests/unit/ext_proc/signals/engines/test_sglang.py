@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ext_proc.signals.engines.sglang import read_loads, read_sglang
+from ext_proc.signals.engines.sglang import MAX_LOADS, read_loads, read_sglang
 from tests.unit.ext_proc.signals.pages import page
 
 EXPECTED: dict[str, dict[str, Any]] = {
@@ -89,6 +89,8 @@ def test_loads_of_ranks() -> None:
     ]
     found = read_loads(json.dumps({"loads": loads}).encode()).values()
     assert found == {"running": 7, "waiting": 1, "kv_usage": pytest.approx(0.3)}
+    many = json.dumps({"loads": [{"num_running_reqs": 1}] * (MAX_LOADS + 1)}).encode()
+    assert read_loads(many).running == MAX_LOADS
 
 
 @pytest.mark.parametrize(

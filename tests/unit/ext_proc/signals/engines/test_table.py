@@ -1,6 +1,7 @@
 """The table of engines, and whose page a page is."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from control_plane.policy.model import ENGINES
 from ext_proc.signals.engines.custom import CUSTOM, NAMEABLE
+from ext_proc.signals.engines.json_pages import MAX_JSON_BYTES
 from ext_proc.signals.engines.llamacpp import read_slots
 from ext_proc.signals.engines.table import ADAPTERS, adapter_of, recognised
 from ext_proc.signals.engines.trtllm import read_iterations, read_trtllm
 from ext_proc.signals.engines.vllm import read_vllm
+from ext_proc.signals.fetch import MAX_PAGE_BYTES
 from ext_proc.signals.numbers import FIELDS
 from tests.unit.ext_proc.signals.pages import PAGES, page
 
@@ -19,6 +22,9 @@ KEYS = (
     "loads", "num_running_reqs", "num_waiting_reqs", "token_usage", "n_ctx", "is_processing", "n_prompt_tokens",
     "numActiveRequests", "numQueuedRequests", "kvCacheStats", "tokensPerBlock", "maxNumBlocks", "usedNumBlocks",
 )  # fmt: skip
+
+MOST_READING_S = 1.5
+"""About 0.3 s on a quiet machine."""
 
 SAMPLES = sorted(path.name for path in PAGES.iterdir() if path.suffix in (".prom", ".json"))
 
@@ -120,6 +126,30 @@ def test_garbage(body: bytes) -> None:
     for read in READERS:
         assert not read(body).tells_load
     recognised(body)
+
+
+def rows(name: bytes) -> bytes:
+    """The largest page, full of different rows of one family."""
+    return b"".join(b'%s{n="%d"} 1\n' % (name, number) for number in range(MAX_PAGE_BYTES // (len(name) + 16)))
+
+
+@pytest.mark.parametrize(
+    ("engine", "body"),
+    [
+        ("triton", rows(b"nv_trt_llm_request_metrics")),
+        ("triton", b"nv_trt_llm_request_metrics{" + b'a="",' * (MAX_PAGE_BYTES // 6) + b"} 1\n"),
+        ("vllm", rows(b"vllm:cache_config_info")),
+        ("sglang", rows(b"sglang:token_usage")),
+        ("sglang", b'{"loads":[' + b"{}," * (MAX_JSON_BYTES // 3 - 10) + b"{}]}"),
+    ],
+    ids=("rows", "labels", "settings", "ranks", "loads"),
+)
+def test_the_largest_pages_cost_little(engine: str, body: bytes) -> None:
+    """Nobody is picked while a page is read: parts of a second, where pages are made to cost."""
+    began = time.process_time()
+    for each in ADAPTERS[engine].pages:
+        each.read(body)
+    assert time.process_time() - began < MOST_READING_S
 
 
 @given(JSON)

@@ -126,6 +126,20 @@ def test_loras_of_ranks() -> None:
     assert len(many) == MAX_LORAS
 
 
+def test_more_sets_of_adapters_than_can_be_read() -> None:
+    """vLLM keeps a row for every set of adapters that ever ran together: the newest is found among any number."""
+    old = b"".join(lora(f"adapter-{at}", "", at) for at in range(1, 20_001))
+    found = read_vllm(old + lora("newest", "", 30_000) + b"vllm:num_requests_running 3\n")
+    assert (found.running_loras, found.running) == (("newest",), 3)
+
+
+@pytest.mark.parametrize("typed", ["vllm:prompt_tokens", "vllm:prompt_tokens_total"])
+def test_counters_of_both_formats(typed: str) -> None:
+    """OpenMetrics leaves `_total` out of a counter's `TYPE`, the older format does not; its `_created` is no count."""
+    page = f"# TYPE {typed} counter\nvllm:prompt_tokens_created 1.7e9\nvllm:prompt_tokens_total 12\n"
+    assert read_vllm(page.encode()).prompt_tokens == 12
+
+
 def test_sleep() -> None:
     """An engine sleeps when none of its ranks is awake."""
     row = 'vllm:engine_sleep_state{{engine="{}",sleep_state="awake"}} {}\n'
