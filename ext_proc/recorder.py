@@ -4,6 +4,8 @@ from ext_proc.core.alias import asked_of
 from ext_proc.core.blocks import BLOCK_BYTES, block_hashes, tokens_of
 from ext_proc.core.request import ParsedRequest, RequestFacts, parse_request
 from ext_proc.core.settings import PickerSettings
+from ext_proc.core.strategies.session import key_of
+from ext_proc.core.strategies.view import Request
 from ext_proc.recording import Question
 
 
@@ -30,6 +32,15 @@ def question_of(
         tokens=tokens_of(text),
         max_tokens=request.max_tokens,
         blocks=block_hashes(whole, asked.engine_model, request.salt),
-        session=request.session,
+        session=_session(settings, facts, request, pool),
         user=request.user,
     )
+
+
+def _session(settings: PickerSettings, facts: RequestFacts, request: ParsedRequest, pool: str) -> str:
+    """What the pool knows the request's session by, where its policy names that; else the listener's session header."""
+    keys = (each.parameters.get("session") for each in settings.pools if each.name == pool)
+    key = next(keys, None)
+    if key is None:
+        return request.session
+    return key_of(Request(session=request.session, user=request.user, headers=facts.headers), key)

@@ -45,6 +45,7 @@ DECISION_KEY: Final = "kvpilot-decision"
 TOLD_KEY: Final = "kvpilot-told-decision"
 """The same, for a client that asked: Envoy makes the answer's header of it."""
 FIRST_BYTE_KEY: Final = "kvpilot-first-byte-ms"
+RETRIES_KEY: Final = "kvpilot-retries"
 POOL_KEY: Final = "kvpilot-pool"
 """The pool to which the request is to go in place of the one that Envoy chose: a route of its own matches on it."""
 DEGRADED_KEY: Final = "kvpilot-degraded"
@@ -176,6 +177,8 @@ def _write_metadata(struct: Any, named: Named, *, is_told: bool) -> None:
     if named.first_byte_ms is not None:
         # A string: header_mutation prints numbers of metadata as floats, which Envoy's timeout header refuses.
         fields[FIRST_BYTE_KEY].string_value = str(named.first_byte_ms)
+    if named.retries is not None:
+        fields[RETRIES_KEY].string_value = str(named.retries)
     if named.degraded is not None:
         _write_degradation(fields, named.degraded)
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 _PATHS: Final = (
     ("/healthz", "the process lives"),
-    ("/readyz", "policy applied and servers up"),
+    ("/readyz", "traffic may come; else what is missing"),
     ("/status", "policy, Envoys, pools, endpoints (JSON)"),
     ("/decisions?limit=", "the latest picks, newest first (JSON)"),
     ("/decisions/ID", "one pick: candidates, terms, reason, outcome (JSON)"),

@@ -101,8 +101,8 @@ class _Sidecar(Collector):
             picked = self._sidecar.picker.status()
             yield from _endpoints(picked["pools"])
             yield from health_metrics.endpoints(picked["pools"])
-            yield from health_metrics.trials(self._sidecar.picker.trials)
-            yield from health_metrics.hardware(self._sidecar.picker.gpu_reads, len(picked["gpus_failing"]))
+            yield from health_metrics.trials(self._sidecar.picker.intake.trials)
+            yield from health_metrics.hardware(self._sidecar.picker.intake.gpu_reads, len(picked["gpus_failing"]))
             yield from load_metrics.loads(self._sidecar.picker.counters, picked)
             yield from admission_metrics.admissions(picked["pools"])
             yield from shadow_metrics.shadows(picked["pools"])
@@ -116,8 +116,8 @@ class _Sidecar(Collector):
             if self._sidecar.picker.token_counts is not None:
                 yield from token_metrics.prompts(self._sidecar.picker.token_counts)
                 yield from token_metrics.precise(picked["pools"])
-            if self._sidecar.picker.kv_counters is not None:
-                yield from kv_metrics.counters(self._sidecar.picker.kv_counters)
+            if self._sidecar.picker.intake.kv_counters is not None:
+                yield from kv_metrics.counters(self._sidecar.picker.intake.kv_counters)
                 yield from kv_metrics.endpoints(picked["kv_events"])
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from ext_proc.recording import Recording
-from ext_proc.service import PickerService, TooManyRecordingsError
+from ext_proc.recordings import Recordings, TooManyRecordingsError
 
 POLL_S: Final = 0.2
 """How often what has come is sent: a file may be this late, and a packet carries many lines under load."""
@@ -43,13 +43,13 @@ class RefusedError(Exception):
         self.status = status
 
 
-async def serve(request: web.Request, picker: PickerService, name: str) -> web.StreamResponse:
+async def serve(request: web.Request, recordings: Recordings, name: str) -> web.StreamResponse:
     """Answers one `/record`; raises RefusedError before anything was sent."""
     requests = _number(request.query, "requests", MAX_REQUESTS)
     duration_s = _number(request.query, "duration", MAX_DURATION_S)
     pool = request.query.get("pool", "")
     try:
-        recording = picker.record(name, pool=pool, requests=None if requests is None else int(requests))
+        recording = recordings.begin(name, pool=pool, requests=None if requests is None else int(requests))
     except KeyError:
         raise RefusedError(404, f"there is no pool {pool[:60]!r}") from None
     except TooManyRecordingsError:
@@ -62,7 +62,7 @@ async def serve(request: web.Request, picker: PickerService, name: str) -> web.S
     except ConnectionError:
         pass  # the client has left, which is how most recordings end
     finally:
-        picker.stop_recording(recording)
+        recordings.end(recording)
     return response
 
 

@@ -125,7 +125,7 @@ class AdminServer:
             return _error(503, "this kvpilot has no picker (`--roles`)")
         name = f"recorded-{strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(self._sidecar.wall_clock()))}"
         try:
-            return await recordings.serve(request, self._sidecar.picker, name)
+            return await recordings.serve(request, self._sidecar.picker.recordings, name)
         except recordings.RefusedError as error:
             return _error(error.status, str(error))
 

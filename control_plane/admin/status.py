@@ -31,7 +31,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
         "zones": sidecar.zones.status() if sidecar.zones else [],
         "weights": sidecar.weights.status() if sidecar.weights else [],
         "notices": sidecar.notices.status() if sidecar.notices else {},
-        "degraded": sidecar.picker.degraded() if sidecar.picker else [],
+        "degraded": sidecar.picker.survey.degraded() if sidecar.picker else [],
         "index": picked.get("index", {}),
         "token_sizes": picked.get("token_sizes", {}),
         "speed": picked.get("speed", {}),
@@ -55,7 +55,7 @@ def status(sidecar: "Sidecar") -> dict[str, object]:
 
 def _kv_events(sidecar: "Sidecar", status: dict[str, Any]) -> dict[str, object]:
     """What engines tell of their caches; nothing while nobody listens."""
-    if sidecar.picker is None or sidecar.picker.kv_counters is None:
+    if sidecar.picker is None or sidecar.picker.intake.kv_counters is None:
         return {}
     return {"kv_events": status["kv_events"], "kv_events_failing": status["kv_events_failing"]}
 
@@ -154,10 +154,11 @@ def not_ready(sidecar: "Sidecar") -> list[str]:
         missing.append("xds: not listening")
     if sidecar.envoy is not None and not sidecar.envoy.is_running():
         missing.append("envoy: not running")
-    if (
-        sidecar.envoy is not None
-        and sidecar.xds is not None
-        and not any(row["connected"] for row in sidecar.xds.status())
-    ):
-        missing.append("envoy: not connected")
+    if sidecar.envoy is not None and sidecar.xds is not None:
+        connected = [row["types"] for row in sidecar.xds.status() if row["connected"]]
+        if not connected:
+            missing.append("envoy: not connected")
+        elif not any(types["LDS"]["version_acked"] and types["RDS"]["state"] != "STALE" for types in connected):
+            # It asks for listeners when its clusters are warm, and listens when it has their routes.
+            missing.append("envoy: it has not taken its listeners")
     return missing

@@ -17,12 +17,14 @@ HELP = "the bootstrap for an Envoy of your own, YAML on standard output"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where things are, and what this Envoy is called."""
-    parser.add_argument("policy", type=Path, help="the policy file; of it only `controlPlane.xds.tls.envoy` is used")
+    parser.add_argument("policy", type=Path, help="the policy; of it only `controlPlane.xds.tls.envoy` is used")
     parser.add_argument(
         "--xds", type=address, default="127.0.0.1:18000", metavar="ADDR", help="kvpilot's xDS (default %(default)s)"
     )
     parser.add_argument("--node-id", default="kvpilot-envoy", help="the Envoy's name in status (default %(default)s)")
-    parser.add_argument("--node-cluster", default="kvpilot", help="its group (default %(default)s)")
+    parser.add_argument(
+        "--node-cluster", default="kvpilot", help="its cluster, for `groups` of the policy (default %(default)s)"
+    )
     parser.add_argument("--region", default="", help="its region, for locality failover")
     parser.add_argument("--zone", default="", help="its zone, for locality failover")
     parser.add_argument("--ads", choices=["delta", "sotw"], default="delta", help="xDS variant (default %(default)s)")

@@ -190,7 +190,8 @@ def _no_load(found: "Probe") -> str:
         return "no page could be read: the picker would go on with its own account of this endpoint"
     if found.adapter is None:
         return "nobody knows this page: say --engine, or --engine custom with --metric running=… --metric waiting=…"
-    return "running and waiting requests are not told: the picker would go on with its own account of this endpoint"
+    untold = " and ".join(found.scrape.untold_load)
+    return f"{untold} requests are not told: the picker would go on with its own account of this endpoint"
 
 
 def _words(name: str) -> str:

@@ -22,7 +22,7 @@ ROLES = ("xds", "picker")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The contract is the table in docs/operations.md."""
-    parser.add_argument("policy", type=Path, help="the policy file; edits are applied without a restart")
+    parser.add_argument("policy", type=Path, help="a file or a directory; edits are applied without a restart")
     parser.add_argument("--no-envoy", action="store_true", help="an Envoy of your own connects (kvpilot bootstrap)")
     parser.add_argument("--roles", type=_roles, default=frozenset(ROLES), help="xds, picker or xds,picker (default)")
     parser.add_argument(
@@ -104,7 +104,8 @@ async def _serve(args: argparse.Namespace) -> int:
     from control_plane.cli import EX_USAGE
     from control_plane.cli.envoy_files import bootstrap_template
     from control_plane.cli.signals import stopping
-    from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions, start_errors
+    from control_plane.sidecar.options import EnvoyOptions, SidecarOptions
+    from control_plane.sidecar.sidecar import Sidecar, start_errors
 
     if args.load_reports and "picker" not in args.roles:
         print("--load-reports is the picker's: it needs the role `picker`", file=sys.stderr)

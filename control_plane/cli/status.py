@@ -195,12 +195,16 @@ def _show_health(console: "Console", status: "dict[str, Any]") -> None:
     from rich.text import Text
 
     told = {(row["pool"], row["address"]): row["state"] for row in status.get("mirrored", ())}
+    unread = status.get("scrapes_failing", {})
     table = _table("Not well", "pool", "endpoint", "health", "Envoys are told", "why")
     for name, pool in status["pools"].items():
         for endpoint in pool["endpoints"]:
-            state, why = told.get((name, endpoint["address"]), ""), endpoint.get("why", "")
+            address = endpoint["address"]
+            state, why = told.get((name, address), ""), endpoint.get("why", "")
+            if not why and address in unread:  # no evidence before they could be read once, but worth knowing
+                why = f"its metrics cannot be read: {unread[address]}"
             if state or why:
-                table.add_row(name, endpoint["address"], endpoint["health"], state, Text(why))
+                table.add_row(name, address, endpoint["health"], state, Text(why))
     if table.row_count:
         console.print(table)
 

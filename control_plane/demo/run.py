@@ -14,7 +14,8 @@ from rich.console import Console
 from control_plane.demo.pod_process import PodNotStartedError, PodProcess
 from control_plane.demo.report import Report, show
 from control_plane.demo.scenario import Target, converse, kill_under_load, measure
-from control_plane.sidecar.sidecar import EnvoyOptions, Sidecar, SidecarOptions
+from control_plane.sidecar.options import EnvoyOptions, SidecarOptions
+from control_plane.sidecar.sidecar import Sidecar
 from control_plane.sidecar.sidecar import start_errors as sidecar_start_errors
 from ext_proc.core.address import parse_address
 from ext_proc.transport.binding import check_free
@@ -233,7 +234,7 @@ def _invite(console: Console, running: Stage) -> None:
     console.print("It keeps running until Ctrl-C. Try:", style="bold")
     console.print(
         f"  curl -i http://{running.listen}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
-        f"  curl http://{running.sidecar.admin_address}/decisions?limit=1\n"
+        f"  curl 'http://{running.sidecar.admin_address}/decisions?limit=1'\n"
         f"  edit {running.policy}",
         markup=False,
         highlight=False,

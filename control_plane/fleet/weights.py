@@ -1,23 +1,14 @@
 """Weights of endpoints, learned from what they turn out to serve. Pure.
 
     weights = Weights()
-    weights.take("chat", "10.0.0.1:8000", PICKER, Observed(done=12.0, requests=12, failed=0, busy_s=9.1, seen=91), now)
+    weights.take("chat", "10.0.0.1:8000", PICKER, Observed(done=12.0, requests=12, failed=0, busy_s=9.1, seen=91))
     changed = weights.look(now, {"chat": (WeightRule(), {"10.0.0.1:8000": 100, ...})})
     weights.shown(fleet)                                     # `Endpoint.weight` says it
+    weights.restore(weights.kept(), rules, now, away_s)      # for a restart (`control_plane.fleet.kept_weights`)
 
-What an endpoint can serve is not what it serves (that is its share, which the weights themselves decide), nor its
-latency under that share (an endpoint that gets little is always quick). It is its throughput for each request that it
-has: by Little's law (L = λW, Little 1961) the mean number of requests in flight is throughput × residence time, so
-
-    speed = work done ÷ time that requests spent there = throughput ÷ requests in flight
-
-and weights in proportion to that speed settle where all endpoints have equally many requests in flight. Endpoints that
-differ by speed alone are the same system on clocks that run at different rates, so there, and only there, their shares
-are in the proportion of their speeds, at any load. It also needs no latency of single requests, and the time of a
-request that hangs counts although it never ends.
-
-Around that fixed point the loop has the gain −ρ ÷ (1 − ρ) at utilization ρ (M/M/1: speed = s − λ, so its slope grows
-with the queue): jumping to the measured proportion would swing ever wider from half load on. Against that:
+Weights in proportion to speeds (`control_plane.fleet.speeds`) settle where all endpoints have equally many requests in
+flight. Around that fixed point the loop has the gain −ρ ÷ (1 − ρ) at utilization ρ (M/M/1: speed = s − λ, so its slope
+grows with the queue): jumping to the measured proportion would swing ever wider from half load on. Against that:
 
 - *Measure after acting*: of what was measured under earlier weights no more than `KEPT` requests are believed after a
   change, and no change follows before requests of the last one can have ended. The loop has hardly any delay then.
@@ -25,25 +16,18 @@ with the queue): jumping to the measured proportion would swing ever wider from 
   grows again while it does not (Rprop, Riedmiller and Braun 1993).
 - *Bounded steps*, a *floor* and a *ceiling* relative to the configured weight, and a *dead band*.
 
-Failures: an endpoint that fails half of its requests at once has little in flight and would look quick. Its speed is
-multiplied by (share of requests that went well) ^ `SEVERITY`; failed requests are no work done. Envoys do not tell
-refusals (429, 404) from successes: an endpoint that they find quicker than any can be does not gain by it.
-
-The configured weight is the prior: `PRIOR` requests at the speed that it implies are mixed in, and measurements lose
-half of their weight in `half_life_s`, so that an endpoint that gets nothing drifts back to it. The sum of a pool's
-weights stays that of the configured ones.
+Measurements lose half of their weight in `half_life_s`, so that an endpoint that gets nothing drifts back to what is
+configured. The sum of a pool's weights stays that of the configured ones.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import median_low
 from typing import Any, Final, NamedTuple
 
+from control_plane.fleet import speeds
 from control_plane.fleet.model import Endpoint, Fleet
-
-Key = tuple[str, str]
-"""Pool and address."""
+from control_plane.fleet.speeds import Known, Observed
 
 PICKER: Final = "picker"
 """Measured by the picker: it knows the sizes of requests, and how they ended."""
@@ -57,22 +41,9 @@ COVERED: Final = 0.8
 """The picker's measurements count while they cover so much of what Envoys tell: they have tokens and see refusals.
 Below, most requests came without a pick, and what is known of the rest may not be like them."""
 
-PRIOR: Final = 3.0
-"""Requests' worth of believing that an endpoint is what its configured weight says."""
-
 KEPT: Final = 20.0
 """Requests of before a change that are still believed after it: few where there are thousands, and all where there is
 so little traffic that the load, and with it the loop's gain, is low."""
-
-SEVERITY: Final = 4
-"""5 % of failures cost a fifth of the weight, half of them all but a sixteenth: each is another try elsewhere, or an
-error for a client, and the weight itself only halves what fails."""
-
-INCREDIBLE: Final = 10.0
-"""Who seems so many times as quick as the pool's median, by what Envoys tell, does not serve but refuse."""
-
-REFUSAL_S: Final = 0.02
-"""Of two endpoints one may just as well be so slow; then only who takes less than this for each request refuses."""
 
 GAIN: Final = 0.5
 """The largest part of the way to the target that one look goes."""
@@ -90,9 +61,6 @@ DEAD_BAND: Final = 0.05
 NEWS: Final = 0.03
 """Envoys are told when some weight has moved by so much since they were told last, or by half a step."""
 
-LEAST_BUSY_S: Final = 1e-3
-"""Of an endpoint that was seen busy for less than this its speed is not known, however much it has done."""
-
 RESIDENCES: Final = 2.0
 """A change is waited for so many mean residence times: then most of what is in flight came under the new weights."""
 
@@ -103,29 +71,20 @@ SCALE: Final = 100
 """Weights are whole numbers: those of a pool are multiplied so that the smallest configured one is at least this, and
 one percent of it can be said. Only proportions count."""
 
+RESTORED: Final = "as it was before a restart"
+
 TOO_QUICK: Final = "answers too quickly to have served"
 
-LEAST_SPEED: Final = 1e-6
-"""A pool that does less for all of its requests together does nothing, and there is nothing to compare."""
 
+class Kept(NamedTuple):
+    """What was learned of an endpoint: the factor on its configured weight, and by what."""
 
-class Observed(NamedTuple):
-    """What was seen of an endpoint since the last time, by one source.
-
-    `done` is work that was finished (requests, or tokens: the same unit for all endpoints of a pool and source), by
-    `requests` that went well; `failed` did not. `busy_s` is the time that requests spent there, added up: the integral
-    of those in flight. It is sampled, and `seen` is how many running requests the samples have met.
-    """
-
-    done: float = 0.0
-    requests: float = 0.0
-    failed: float = 0.0
-    busy_s: float = 0.0
-    seen: float = 0.0
-
-
-Known = Mapping[str, Observed]
-"""Address → what was seen there, by one source."""
+    pool: str
+    address: str
+    configured: int
+    factor: float
+    sums: Known
+    """By source, of the measurements that are believed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +186,39 @@ class Weights:
             self._shown.pop(name, None)
         return frozenset(changed)
 
+    def kept(self) -> tuple[Kept, ...]:
+        """What a restart should know: of pools in which anything was learned."""
+        return tuple(
+            Kept(
+                name,
+                address,
+                pool.configured[address],
+                learned.told,
+                {source: tally.sums for source, tally in learned.tallies.items()},
+            )
+            for name, pool in self._pools.items()
+            if _is_shown(pool)
+            for address, learned in pool.endpoints.items()
+        )
+
+    def restore(self, kept: Iterable[Kept], rules: Mapping[str, WeightRule], now: float, away_s: float) -> None:
+        """Puts back, before the first look, what was learned `away_s` ago of pools that still learn.
+
+        What was measured has faded since as it always does.
+        """
+        for each in kept:
+            rule = rules.get(each.pool)
+            if rule is None:
+                continue
+            pool = self._pools.setdefault(each.pool, _Pool(looked_at=now - away_s, changes_at=now + rule.interval_s))
+            factor = min(rule.maximum, max(rule.minimum, each.factor))
+            learned = _Learned(factor, factor, why=RESTORED)
+            for source in SOURCES:
+                learned.tallies[source].sums = each.sums.get(source, Observed())
+                learned.tallies[source].keep(KEPT)
+            pool.endpoints[each.address] = learned
+            pool.configured = {**pool.configured, each.address: each.configured}
+
     def shown(self, fleet: Fleet) -> Fleet:
         """`fleet` with the weights that were learned."""
         if not any(map(_is_shown, self._pools.values())):
@@ -266,7 +258,7 @@ class Weights:
         known, shown = self._shown.get(name, ((), ()))
         if known is not endpoints:
             scale = -(-SCALE // min(each.weight for each in endpoints)) if endpoints else 1
-            shown = tuple(_with_weight(each, pool.endpoints.get(each.address), scale) for each in endpoints)
+            shown = tuple(_with_weight(each, _learned_of(each, pool), scale) for each in endpoints)
             self._shown[name] = endpoints, shown
         return shown
 
@@ -274,6 +266,12 @@ class Weights:
 def _with_weight(endpoint: Endpoint, learned: _Learned | None, scale: int) -> Endpoint:
     factor = 1.0 if learned is None else learned.told
     return replace(endpoint, weight=max(1, round(endpoint.weight * scale * factor)))
+
+
+def _learned_of(endpoint: Endpoint, pool: _Pool) -> _Learned | None:
+    """What was learned of it; nothing of one that is configured otherwise now, which begins anew at the next look."""
+    is_the_same = pool.configured.get(endpoint.address) == endpoint.weight
+    return pool.endpoints.get(endpoint.address) if is_the_same else None
 
 
 def _is_shown(pool: _Pool) -> bool:
@@ -307,15 +305,15 @@ def _move(pool: _Pool, rule: WeightRule, now: float) -> None:
     """One look at a pool that may change."""
     pool.source = _source(pool)
     sums = {address: learned.tallies[pool.source].sums for address, learned in pool.endpoints.items()}
-    refusing = _refusing(sums, pool.configured) if pool.source == ENVOY else frozenset()
+    refusing = speeds.refusing(sums, pool.configured) if pool.source == ENVOY else frozenset()
     believed = {
         address: Observed(failed=seen.failed) if address in refusing else seen for address, seen in sums.items()
     }
-    targets = _targets(believed, pool.configured)
+    targets = speeds.targets(believed, pool.configured)
     for address, learned in pool.endpoints.items():
         target = targets[address] / pool.configured[address]
         if address not in refusing:
-            _step(learned, target, rule, _why(sums[address]))
+            _step(learned, target, rule, speeds.why(sums[address]))
             continue
         _step(learned, min(target, learned.factor), rule, TOO_QUICK)
         learned.why = TOO_QUICK  # where it stays as well
@@ -336,48 +334,6 @@ def _source(pool: _Pool) -> str:
     return PICKER if counts[PICKER] and counts[PICKER] >= COVERED * counts[ENVOY] else ENVOY
 
 
-def _refusing(sums: Known, configured: Mapping[str, int]) -> frozenset[str]:
-    """Who answers too quickly to have served."""
-    speeds = {
-        address: seen.done / max(LEAST_BUSY_S, seen.busy_s) / configured[address]
-        for address, seen in sums.items()
-        if seen.requests > 0
-    }
-    if len(speeds) < 2:
-        return frozenset()
-    credible = INCREDIBLE * median_low(speeds.values())
-    quick = (address for address, speed in speeds.items() if speed > credible)
-    few = len(speeds) == 2
-    return frozenset(each for each in quick if not few or sums[each].busy_s < REFUSAL_S * sums[each].requests)
-
-
-def _targets(sums: Known, configured: Mapping[str, int]) -> dict[str, float]:
-    """The weight that each endpoint should have by what was measured, together what the configured ones are."""
-    known = {address: seen for address, seen in sums.items() if seen.busy_s > LEAST_BUSY_S and seen.requests > 0}
-    speed = sum(seen.done / seen.busy_s * _soundness(seen) for seen in known.values())
-    if speed < LEAST_SPEED:
-        return {address: float(weight) for address, weight in configured.items()}
-    usual = speed / sum(configured[address] for address in known)
-    work = sum(seen.done for seen in known.values()) / sum(seen.requests for seen in known.values())
-    found = {address: _speed(sums[address], usual * weight, work) for address, weight in configured.items()}
-    scale = sum(configured.values()) / sum(found.values())
-    return {address: scale * value for address, value in found.items()}
-
-
-def _speed(seen: Observed, prior: float, work: float) -> float:
-    """Work for each second of a request, with `PRIOR` requests of `work` at the speed `prior` mixed in.
-
-    Where samples met fewer requests than there were, it is the samples that say how much is known.
-    """
-    mixed = PRIOR * max(1.0, seen.requests / max(1.0, seen.seen)) * work
-    return (seen.done + mixed) / (seen.busy_s + mixed / prior) * _soundness(seen)
-
-
-def _soundness(seen: Observed) -> float:
-    """What the failures leave of a speed, 0 to 1; a single one of few is chance."""
-    return float(((seen.requests + PRIOR) / (seen.requests + seen.failed + PRIOR)) ** SEVERITY)
-
-
 def _step(learned: _Learned, target: float, rule: WeightRule, why: str) -> None:
     """Moves a factor towards its target, within its bounds and those of one step from what is shown."""
     aim = min(rule.maximum, max(rule.minimum, target))
@@ -394,13 +350,6 @@ def _step(learned: _Learned, target: float, rule: WeightRule, why: str) -> None:
         learned.factor = 1.0  # as configured: there is nothing to tell
     least, most = learned.told * (1.0 - rule.step), learned.told * (1.0 + rule.step)
     learned.factor = min(rule.maximum, most, max(rule.minimum, least, learned.factor))
-
-
-def _why(seen: Observed) -> str:
-    if seen.requests + seen.failed < 0.5:
-        return "no requests lately" if seen.seen < 1 else "its requests do not end"
-    words = f"{seen.busy_s / max(1.0, seen.requests):.2f} s for each of {seen.requests:.0f} requests"
-    return f"{words}, {seen.failed:.0f} failed" if seen.failed >= 1 else words
 
 
 def _settle_s(sums: Iterable[Observed]) -> float:

@@ -328,7 +328,8 @@ def _is_failing(
     name: str, before: Mapping[str, tuple[int, int]], after: Mapping[str, tuple[int, int]], rule: ShiftRule
 ) -> bool:
     """Whether too many of a place's tries failed between two counts."""
-    tries, failures = (max(0, now - then) for now, then in zip(after[name], before.get(name, (0, 0)), strict=True))
+    counts = zip(before.get(name, (0, 0)), after[name], strict=True)
+    tries, failures = (max(0, late - early) for early, late in counts)
     return failures >= MIN_FAILURES and ALL * failures > rule.max_errors * tries
 
 

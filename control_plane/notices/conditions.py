@@ -99,13 +99,15 @@ def endpoints_out(
 ) -> Iterator[Condition]:
     """(pool, who of it is left alone after failures, how many it has): from a `share` of 0 to 1 on.
 
-    `why` says of an address what is found of it, where that is more than failing requests.
+    `why` says of an address what is found of it.
     """
     for pool, out, total in pools:
         if not total:
             summary = f"pool {pool}: it has no endpoint"
         elif len(out) == total:
-            summary = f"pool {pool}: all {total} endpoints fail"
+            summary = (
+                f"pool {pool}: all {total} endpoints fail" if total > 1 else f"pool {pool}: its only endpoint fails"
+            )
         elif out and len(out) >= share * total:
             summary = f"pool {pool}: {len(out)} of {total} endpoints fail and are left alone"
         else:

@@ -62,7 +62,7 @@ def load_drains(path: Path | None) -> Drains:
 
 
 class DrainLane:
-    """Mutable: the drains, whether the disk takes them; on one event loop."""
+    """Mutable: the drains, and what of them is on the disk; on one event loop."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class DrainLane:
         self._drains = drains
         self._endpoints = endpoints
         self._policy = policy
-        self._path = path
+        self._file = None if path is None else kept_files.KeptFile(path, "drains")
         self._clock = clock
         self._wall_clock = wall_clock
         self._began = clock()
@@ -88,8 +88,6 @@ class DrainLane:
         self._picker: PickerService | None = None
         self._lane: PickerLane | None = None
         self._slow_loop: SlowLoop | None = None
-        self.error = ""
-        """Why drains are not kept for a restart; empty if they are."""
 
     def attach(self, picker: PickerService | None, lane: PickerLane | None, slow_loop: SlowLoop | None) -> None:
         """Who is to be told, where they are of this process."""
@@ -98,6 +96,11 @@ class DrainLane:
             picker.announced = self.announced
             for announced in picker.announcements:
                 self.announced(announced)
+
+    @property
+    def error(self) -> str:
+        """Why drains are not kept for a restart; empty if they are."""
+        return "" if self._file is None else self._file.error
 
     async def drain(
         self, words: Sequence[str], timeout_s: float | None = None, *, force: bool = False
@@ -206,13 +209,13 @@ class DrainLane:
 
     def _is_serving(self, key: Key) -> bool:
         """Whether the picker would name it; without a picker nobody knows better than discovery."""
-        return self._picker is None or self._picker.is_sound(key[1])
+        return self._picker is None or self._picker.survey.is_sound(key[1], self._clock())
 
     def _running(self, key: Key) -> int | None:
         """Requests that run at an endpoint, as far as that is known."""
         if self._picker is None:
             return None
-        load = self._picker.load(key[1])
+        load = self._picker.survey.load(key[1], self._clock())
         if load is None:
             return 0
         own, foreign, scrape_age_s = load
@@ -251,26 +254,20 @@ class DrainLane:
 
     async def _keep(self) -> None:
         """Returns when everything of now is on the disk, or the disk has refused it."""
-        if self._path is None:
+        if self._file is None:
             return
         if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write(self._path), name="keep drains")
+            self._writing = asyncio.create_task(self._write(self._file), name="keep drains")
         # Whoever is cancelled meanwhile must not leave a half-written file to the next writer.
         await asyncio.shield(self._writing)
 
-    async def _write(self, path: Path) -> None:
-        """Writes until there is nothing new; complains once while that cannot be done.
+    async def _write(self, file: kept_files.KeptFile) -> None:
+        """Writes until there is nothing new.
 
         What an earlier process kept is nothing new: a start that fails must not touch the file of another process.
         """
         tried = self._kept
         while (now := as_json(self._drains)) != tried:
-            try:
-                await asyncio.to_thread(kept_files.write, path, kept_files.encoded(now))
-            except OSError as error:
-                if not self.error:
-                    log.error("%s: drains cannot be kept for a restart: %s", path, error)
-                self.error = f"{path}: {error}"
-            else:
-                self.error, self._kept = "", now
+            if await asyncio.to_thread(file.write, kept_files.encoded(now)):
+                self._kept = now
             tried = now

@@ -14,8 +14,8 @@ from control_plane.fleet.model import Health
 from control_plane.policy.model import Policy, Pool
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from ext_proc.core.health import MAX_SOFT_SHARE
+from ext_proc.core.survey import Survey
 from ext_proc.core.verdicts import State
-from ext_proc.service import PickerService
 
 log = logging.getLogger("kvpilot")
 
@@ -41,14 +41,15 @@ class HealthLane:
     def __init__(
         self,
         mirror: Mirror,
-        picker: PickerService,
+        survey: Survey,
         endpoints: EndpointsLane | None,
         policy: Callable[[], Policy],
         clock: Callable[[], float],
     ) -> None:
-        """`mirror` is the one that `endpoints` shows; None as those: there are no Envoys to be told here."""
+        """`mirror` is the one that `endpoints` shows; None as those: there are no Envoys to be told here. `clock` is
+        the picker's."""
         self._mirror = mirror
-        self._picker = picker
+        self._survey = survey
         self._endpoints = endpoints
         self._policy = policy
         self._clock = clock
@@ -74,7 +75,7 @@ class HealthLane:
 
     def _tell_changes(self) -> None:
         """A line for each endpoint that is otherwise; of a wave the first ones and their number."""
-        changes = self._picker.take_health_changes()
+        changes = self._survey.take_health_changes()
         for n, (address, change) in enumerate(changes):
             self.changes[change.now.value] += 1
             if n < SHOWN:
@@ -86,11 +87,12 @@ class HealthLane:
             log.warning("%d more endpoints are otherwise than before", len(changes) - SHOWN)
 
     def _mirror_to(self, endpoints: EndpointsLane) -> None:
-        if not self._picker.is_anyone_out and self._mirror.is_idle:
+        if not self._survey.is_anyone_out and self._mirror.is_idle:
             return
         rules = {pool.name: rule for pool in self._policy().pools if (rule := rule_of(pool)) is not None}
-        seen = {pool: (rules[pool], _seen(states)) for pool, states in self._picker.health() if pool in rules}
-        changed = self._mirror.look(self._clock(), seen)
+        now = self._clock()
+        seen = {pool: (rules[pool], _seen(states)) for pool, states in self._survey.health(now) if pool in rules}
+        changed = self._mirror.look(now, seen)
         if changed:
             self.pushes += 1
             log.info("Envoys are told: %s", _words(self._mirror.rows) or "all endpoints are sound")

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,31 @@ def read(path: Path, limit: int | None = None) -> Any:
         log.warning("%s is damaged and left out", path)
         return None
     return json.loads(body)
+
+
+class KeptFile:
+    """One such file that is written again and again. Mutable: whether the disk takes it.
+
+    One thread writes at a time: whoever is cancelled leaves one behind that still does.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        """`what` it holds, in words for the log."""
+        self.error = ""
+        """Why it could not be written the last time; empty if it was."""
+        self._path = path
+        self._what = what
+        self._lock = threading.Lock()
+
+    def write(self, content: bytes) -> bool:
+        """Whether it was written. Blocks, and never raises: says once that it cannot be, until it can be again."""
+        with self._lock:
+            try:
+                write(self._path, content)
+            except OSError as error:
+                if not self.error:
+                    log.error("%s: %s cannot be kept for a restart: %s", self._path, self._what, error)
+                self.error = f"{self._path}: {error}"
+                return False
+            self.error = ""
+            return True

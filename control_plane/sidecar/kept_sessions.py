@@ -47,7 +47,7 @@ class KeptSessions:
         self._sessions: Sessions | None = None
         self._writing: asyncio.Task[int] | None = None
         self._written = 0
-        self._is_failing = False
+        self._file = None if path is None else kept_files.KeptFile(path, "sessions")
 
     @property
     def key(self) -> bytes:
@@ -80,7 +80,7 @@ class KeptSessions:
             await asyncio.sleep(LOOK_EVERY_S)
             looks += 1
             if (looks >= rest and self._is_new) or (looks >= REFRESH_LOOKS and self._written):
-                rows = await self._save(self._path)
+                rows = await self._save()
                 looks, rest = 0, REST_LOOKS + rows // ROWS_A_LOOK
 
     async def stop(self) -> None:
@@ -88,32 +88,27 @@ class KeptSessions:
         if self._writing is not None:
             await self._writing
         if self._path is not None and self._is_new:
-            await self._save(self._path)
+            await self._save()
 
     @property
     def _is_new(self) -> bool:
         return self._sessions is not None and self._sessions.changes != self._written
 
-    async def _save(self, path: Path) -> int:
+    async def _save(self) -> int:
         """How many sessions there were to be written."""
-        self._writing = asyncio.create_task(self._write(path), name="keep sessions")
+        self._writing = asyncio.create_task(self._write(), name="keep sessions")
         # Whoever is cancelled meanwhile must not leave a half-written file to the next writer.
         return await asyncio.shield(self._writing)
 
-    async def _write(self, path: Path) -> int:
+    async def _write(self) -> int:
         assert self._sessions is not None, "restored before"
+        assert self._file is not None, "looked at by the callers"
         changes, snapshot = self._sessions.changes, self._sessions.snapshot(self._clock())
-        try:
-            await asyncio.to_thread(_write, path, snapshot, self._kept.key, self._wall_clock())
-        except OSError as error:
-            if not self._is_failing:
-                log.error("%s: sessions cannot be kept for a restart: %s", path, error)
-            self._is_failing = True
-        else:
-            self._is_failing, self._written = False, changes
+        if await asyncio.to_thread(_write, self._file, snapshot, self._kept.key, self._wall_clock()):
+            self._written = changes
         return len(snapshot.rows)
 
 
-def _write(path: Path, snapshot: Snapshot, key: bytes, wall_s: float) -> None:
+def _write(file: kept_files.KeptFile, snapshot: Snapshot, key: bytes, wall_s: float) -> bool:
     rest = partial(time.sleep, 0)  # lets the event loop have the interpreter
-    kept_files.write(path, kept_files.encoded(as_json(snapshot, key, wall_s, rest)))
+    return file.write(kept_files.encoded(as_json(snapshot, key, wall_s, rest)))

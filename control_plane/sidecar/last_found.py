@@ -30,13 +30,13 @@ is missing."""
 
 
 class LastFound:
-    """Mutable: what was written last, and whether the disk takes it; `load` and `save` write them."""
+    """Mutable: what was written last; `load` and `save` write it."""
 
     def __init__(self, path: Path | None) -> None:
         """None: nothing is kept."""
         self._path = path
         self._written: Mapping[SourceKey, tuple[Target, ...]] = {}
-        self._is_failing = False
+        self._file = None if path is None else kept_files.KeptFile(path, "what discovery found")
 
     def load(self) -> Found:
         """What an earlier process found. Never raises: what is not as expected counts as nothing."""
@@ -60,17 +60,11 @@ class LastFound:
 
     def save(self, found: Found | None) -> None:
         """Writes it, if it is not what was written last. Blocks; never raises, and complains once."""
-        if self._path is None or found is None or found == self._written:
+        if self._file is None or found is None or found == self._written:
             return
         value = [[list(key), [asdict(target) for target in targets]] for key, targets in sorted(found.items())]
-        try:
-            kept_files.write(self._path, kept_files.encoded(value))
-        except OSError as error:
-            if not self._is_failing:
-                log.error("%s: what discovery found cannot be kept for a restart: %s", self._path, error)
-            self._is_failing = True
-        else:
-            self._written, self._is_failing = found, False
+        if self._file.write(kept_files.encoded(value)):
+            self._written = found
 
 
 def _target(value: Mapping[str, Any]) -> Target:

@@ -80,7 +80,7 @@ class NoticeLane:
     _session: "aiohttp.ClientSession | None" = None
     _applied: Notifications | None = None
     _written: tuple[Notice, ...] = ()
-    _is_disk_failing: bool = False
+    _file: kept_files.KeptFile | None = None
     _host: str = field(default_factory=socket.gethostname)
 
     def watch(self, name: str, source: Source, every_s: float = LOOK_S) -> None:
@@ -90,6 +90,7 @@ class NoticeLane:
     async def start(self) -> None:
         """What an earlier process had open is open still."""
         if self.kept is not None:
+            self._file = kept_files.KeptFile(self.kept, "what is open")
             self._written = kept_notices.notices_in(await asyncio.to_thread(kept_files.read, self.kept))
             self._board.restore(self._written, self.clock())
 
@@ -223,17 +224,11 @@ class NoticeLane:
 
     async def _keep(self) -> None:
         notices = self._board.open
-        if self.kept is None or _ids(notices) == _ids(self._written):
+        if self._file is None or _ids(notices) == _ids(self._written):
             return
         content = kept_files.encoded([kept_notices.as_json(notice) for notice in notices])
-        try:
-            await asyncio.to_thread(kept_files.write, self.kept, content)
-        except OSError as error:
-            if not self._is_disk_failing:
-                log.error("%s: what is open cannot be kept for a restart: %s", self.kept, error)
-            self._is_disk_failing = True
-        else:
-            self._written, self._is_disk_failing = notices, False
+        if await asyncio.to_thread(self._file.write, content):
+            self._written = notices
 
 
 def _checked(said: Iterable[Condition]) -> Iterable[Condition]:

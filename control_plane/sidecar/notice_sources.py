@@ -38,17 +38,18 @@ def watch(lane: "NoticeLane", sidecar: "Sidecar") -> None:
         lane.watch("pushes", lambda: conditions.rejected_pushes(_refused(slow_loop)))
     if sidecar.picker is not None:
         picker = sidecar.picker
+        survey = picker.survey
         lane.watch(
             "endpoints",
             lambda: conditions.endpoints_out(
-                picker.out(), lane.policy().notifications.ejected_percent / 100, picker.why
+                survey.out(sidecar.clock()), lane.policy().notifications.ejected_percent / 100, survey.why
             ),
         )
-        lane.watch("degraded", lambda: conditions.degraded(picker.degraded()))
-        lane.watch("strategies", lambda: conditions.strategies_off(picker.switched_off()))
-        lane.watch("predictions", lambda: conditions.predictions(picker.doubted()))
-        lane.watch("GPU exporters", lambda: conditions.gpu_exporters(picker.gpus_failing))
-        lane.watch("KV events", lambda: conditions.kv_events(picker.kv_events_failing))
+        lane.watch("degraded", lambda: conditions.degraded(survey.degraded()))
+        lane.watch("strategies", lambda: conditions.strategies_off(survey.switched_off()))
+        lane.watch("predictions", lambda: conditions.predictions(survey.doubted()))
+        lane.watch("GPU exporters", lambda: conditions.gpu_exporters(picker.intake.gpus_failing))
+        lane.watch("KV events", lambda: conditions.kv_events(picker.intake.kv_events_failing))
         lane.watch("internal errors", Lately(lambda: picker.counters.internal_errors, sidecar.clock).conditions)
 
 

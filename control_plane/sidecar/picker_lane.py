@@ -1,7 +1,7 @@
 """The picker's side of every change: what it may name, and from when on.
 
-Mutable state is in `Handover`; here are the task that looks whether Envoys have answered, and the numbers of what was
-published.
+Mutable state is in `Handover` and `KnownRoutes`; here are the task that looks whether Envoys have answered, and the
+numbers of what was published.
 """
 
 import asyncio
@@ -12,9 +12,10 @@ from control_plane.compile import cluster_name
 from control_plane.fleet.model import Fleet
 from control_plane.policy import Document
 from control_plane.sidecar.handover import Handover
+from control_plane.sidecar.known_routes import KnownRoutes
 from control_plane.sidecar.picker_settings import picker_settings
 from control_plane.sidecar.streams import LiveStream, Streams
-from control_plane.xds.kinds import ENDPOINTS
+from control_plane.xds.kinds import ENDPOINTS, ROUTES
 from ext_proc.core.settings import PickerSettings
 from ext_proc.service import PickerService
 
@@ -26,7 +27,8 @@ MAX_REMEMBERED = 4_096
 
 
 class PickerLane:
-    """Mutable: the handover, the numbers of published assignments, the task that waits; on one event loop."""
+    """Mutable: the handover, the known routes, the numbers of published assignments, the task that waits; on one event
+    loop."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class PickerLane:
         self._clock = clock
         self._streams = streams
         self._handover = Handover(settings)
+        self._routes = KnownRoutes(settings)
         self._numbers: dict[tuple[str, str], int] = {}
         self._waiting: asyncio.Task[None] | None = None
 
@@ -54,7 +57,9 @@ class PickerLane:
         if self._streams is None:
             self._apply(self._handover.at_once(settings))
         else:
-            self._apply(self._handover.want(settings, self._clock()))
+            now = self._clock()
+            self._routes.want(settings, now)
+            self._apply(self._handover.want(settings, now))
 
     def withhold(self, pool: str, addresses: Collection[str]) -> None:
         """These are named no more from this moment on; `want` comes when it is known what else changes."""
@@ -62,7 +67,7 @@ class PickerLane:
 
     def published(self) -> None:
         """What was wanted has been pushed."""
-        if self._streams is None or not self._handover.is_waiting:
+        if self._streams is None or not self._is_waiting:
             return
         for stream in self._streams:
             self._remember(stream)
@@ -85,12 +90,23 @@ class PickerLane:
                 self._numbers.setdefault((resource.name, resource.version), self._handover.number)
 
     async def _admit(self) -> None:
-        while self._handover.is_waiting:
+        while self._is_waiting:
             await asyncio.sleep(SYNC_POLL_S)
-            before = self._handover.current
-            settings = self._handover.advance(self._is_taken, self._clock())
-            if settings is not before:
+            now, before = self._clock(), self._handover.current
+            settings = self._handover.advance(self._is_taken, now)
+            if self._routes.advance(self._are_routes_taken, now) or settings is not before:
                 self._apply(settings)
+
+    @property
+    def _is_waiting(self) -> bool:
+        return self._handover.is_waiting or self._routes.is_waiting
+
+    def _are_routes_taken(self) -> bool:
+        version = self._handover.wanted.version
+        return all(
+            stream.version == version and stream.has_all() and not stream.refused.get(ROUTES)
+            for stream in self._streams or ()
+        )
 
     def _is_taken(self, pool: str, number: int) -> bool:
         return all(self._has_answered(stream, cluster_name(pool), number) for stream in self._streams or ())
@@ -105,7 +121,8 @@ class PickerLane:
         return version == wanted.version or self._numbers.get((name, version), 0) >= number
 
     def _apply(self, settings: PickerSettings) -> None:
-        self._picker.apply_settings(settings)
+        led_to = None if self._streams is None else self._routes.known
+        self._picker.apply_settings(replace(settings, led_to=led_to))
 
 
 def settings_of(document: Document, fleet: Fleet, region: str, zone: str) -> PickerSettings:

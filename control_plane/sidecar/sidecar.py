@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from typing import Any
 import grpc
 
 from control_plane.admin.server import AdminServer
-from control_plane.compile import AdsVariant, Node, Services, bootstrap
-from control_plane.compile.grouping import group_of, listeners_of
+from control_plane.compile import Services
 from control_plane.compile.localities import Locality
 from control_plane.compile.materials import Materials
 from control_plane.fleet.merge import Found, pool_endpoints
@@ -27,7 +26,7 @@ from control_plane.fleet.resolver import SystemResolver
 from control_plane.fleet.shifts import Shifts
 from control_plane.fleet.sources import FleetSources
 from control_plane.fleet.weights import Weights
-from control_plane.policy import Diagnostic, format_text
+from control_plane.policy import format_text
 from control_plane.policy.model import Policy
 from control_plane.sidecar.certificates import POLL_S, CertificateError, CertificateFiles, server_credentials
 from control_plane.sidecar.drain_lane import DrainLane, load_drains
@@ -38,9 +37,12 @@ from control_plane.sidecar.fixed_ports import EXT_PROC, LOAD_REPORTS, PORT_OF_RO
 from control_plane.sidecar.health_lane import HealthLane
 from control_plane.sidecar.history import History
 from control_plane.sidecar.kept_sessions import KeptSessions
+from control_plane.sidecar.kept_weights import KeptWeights
 from control_plane.sidecar.last_found import LastFound
 from control_plane.sidecar.notice_lane import NoticeLane
 from control_plane.sidecar.notice_sources import Targets, watch
+from control_plane.sidecar.options import EnvoyOptions, SidecarOptions
+from control_plane.sidecar.own_envoy import envoy_of, listens_of, start_envoy
 from control_plane.sidecar.parting import part
 from control_plane.sidecar.parts import Parts
 from control_plane.sidecar.picker_lane import PickerLane, settings_of
@@ -49,13 +51,13 @@ from control_plane.sidecar.policy_source import PolicySource
 from control_plane.sidecar.policy_state import FROM_LAST_GOOD, PolicyState
 from control_plane.sidecar.rejections import restore
 from control_plane.sidecar.slow_loop import SlowLoop
-from control_plane.sidecar.start import Beginning, begin
+from control_plane.sidecar.start import Beginning, PolicyInvalidError, PolicyUnreadableError, begin
 from control_plane.sidecar.tokenizer_files import TokenizerFiles
 from control_plane.sidecar.weights_lane import WeightsLane
 from control_plane.sidecar.zone_lane import ZoneLane
 from control_plane.xds.load_stats_server import LoadStatsService
 from control_plane.xds.server import XdsServer
-from ext_proc.core.address import SocketAddress, parse_address
+from ext_proc.core.address import parse_address
 from ext_proc.core.picker import Picker
 from ext_proc.core.settings import PickerSettings
 from ext_proc.service import PickerService
@@ -64,8 +66,6 @@ from protos.messages import load as load_messages
 
 log = logging.getLogger("kvpilot")
 
-NODE_CLUSTER = "kvpilot"
-"""What our own Envoy says of itself, beside its id."""
 STOP_GRACE_S = 1.0
 """How long open exchanges get to be answered when the sidecar stops; with Envoy's own end the whole stays under 3 s."""
 ENVOY_POLL_S = 0.5
@@ -77,59 +77,9 @@ ROLLOUT_POLL_S = 0.1
 """How often a rollout in stages is looked at: its waits are seconds."""
 
 
-class PolicyInvalidError(Exception):
-    """The policy has errors at the start, when there is no last good one; carries the diagnostics."""
-
-    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
-        """`diagnostics` are all findings of the check."""
-        super().__init__("\n".join(format_text(diagnostic) for diagnostic in diagnostics))
-        self.diagnostics = diagnostics
-
-
-class PolicyUnreadableError(Exception):
-    """The policy file cannot be read at the start."""
-
-
 def start_errors() -> tuple[type[Exception], ...]:
     """What `Sidecar.start` raises for reasons that an operator can mend: their text is the whole message."""
     return PolicyInvalidError, PolicyUnreadableError, CertificateError, BindError, EnvoyUnavailableError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EnvoyOptions:
-    """How the Envoy that we start ourselves is run."""
-
-    directory: Path
-    """Takes its bootstrap, log and process id."""
-    template: str
-    """The text of `envoy/bootstrap.yaml`."""
-    ads: AdsVariant = "delta"
-    admin: str = "127.0.0.1:0"
-    node_id: str = "kvpilot"
-    disposable: bool = False
-    """Dies with this process instead of outliving it (a demo's Envoy)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SidecarOptions:
-    """What `kvpilot run` takes from its command line."""
-
-    policy: Path
-    xds: str = "127.0.0.1:18000"
-    ext_proc: str = "127.0.0.1:9002"
-    admin: str = "127.0.0.1:9909"
-    load_reports: str = ""
-    """Where engines report their load; empty: nowhere."""
-    roles: frozenset[str] = frozenset({"xds", "picker"})
-    region: str = ""
-    """Where the Envoy stands that this picker serves: its locality failover is the picker's, too."""
-    zone: str = ""
-    dns: SocketAddress | None = None
-    """The name server that discovery asks; None: those of the machine."""
-    state_dir: Path | None = None
-    """Keeps what outlives a restart; None: nothing does."""
-    envoy: EnvoyOptions | None = None
-    """None, or without the role `xds`: the Envoy is somebody else's."""
 
 
 @dataclass(slots=True)
@@ -170,6 +120,7 @@ class Sidecar:
     _lane: PickerLane | None = None
     _last_found: LastFound | None = None
     _sessions: KeptSessions | None = None
+    _kept_weights: KeptWeights | None = None
     _settings: PickerSettings | None = None
     """What the picker began with."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -212,12 +163,7 @@ class Sidecar:
         self._run(self._look_for_files(self.edits), "files that an edit waits for")
         await self._start_notices()
         if self.options.envoy is not None and "xds" in self.options.roles:
-            self._start_envoy(self.options.envoy, self._own_listens(self.options.envoy, first.document.policy))
-
-    def _own_listens(self, envoy: EnvoyOptions, policy: Policy) -> list[SocketAddress]:
-        """Where our own Envoy will listen: its group may not have all listeners."""
-        node = Node(id=envoy.node_id, cluster=NODE_CLUSTER, region=self.options.region, zone=self.options.zone)
-        return [listener.address for listener in listeners_of(policy, group_of(policy, node))]
+            self._start_envoy(self.options.envoy, first.document.policy)
 
     async def _start_feeds(self, source: PolicySource, policy: Policy) -> None:
         self.certificates = CertificateFiles(source.base, self._materials_changed)
@@ -231,6 +177,9 @@ class Sidecar:
         await self.sources.start(policy, FIRST_ANSWERS_S)
         kept = self.options.state_dir / "drains.json" if self.options.state_dir else None
         drains = await asyncio.to_thread(load_drains, kept)
+        learned = self.options.state_dir / "weights.json" if self.options.state_dir else None
+        self._kept_weights = KeptWeights(learned, self._weights, self.clock, self.wall_clock)
+        await asyncio.to_thread(self._kept_weights.restore, policy)
         self._endpoints = EndpointsLane(
             self.sources,
             self.state,
@@ -244,6 +193,7 @@ class Sidecar:
         before = Fleet(pools={pool.name: pool_endpoints(pool, remembered) for pool in policy.pools})
         self._first_fleet = self._endpoints.begin(before, policy.safety.max_removed_percent)
         self._run(self._last_found.follow(self._found), "last found")
+        self._run(self._kept_weights.follow(), "kept weights")
 
     async def _start_notices(self) -> None:
         assert self.certificates is not None, "started before"
@@ -300,7 +250,7 @@ class Sidecar:
         (self.ext_proc_address,) = await self.picker.start([self.options.ext_proc], credentials)
         if self.options.load_reports:
             credentials = self._credentials(first.document.policy, LOAD_REPORTS)
-            (self.load_reports_address,) = await self.picker.listen_for_reports(
+            (self.load_reports_address,) = await self.picker.intake.listen_for_reports(
                 [self.options.load_reports], credentials
             )
         self._run(self._sessions.follow(), "sessions")
@@ -371,7 +321,7 @@ class Sidecar:
         self._run(self.drains.follow(), "drains")
         if self.picker is not None:
             told = self._endpoints if self.slow_loop is not None else None
-            self.health = HealthLane(self._mirror, self.picker, told, self._newest_policy, self.clock)
+            self.health = HealthLane(self._mirror, self.picker.survey, told, self._newest_policy, self.clock)
             self._run(self.health.follow(), "health")
         self.weights = WeightsLane(
             self._weights, self._endpoints, self._newest_policy, self.clock, self.picker, self._load_stats
@@ -384,7 +334,7 @@ class Sidecar:
             self._newest_policy,
             self.clock,
             Locality(self.options.region, self.options.zone),
-            self.picker,
+            None if self.picker is None else self.picker.survey,
             self.slow_loop,
         )
         self._run(self.zones.follow(), "zones")
@@ -431,32 +381,12 @@ class Sidecar:
         if self.slow_loop is not None and self.edits is not None:
             self._do_elsewhere(self.slow_loop.updates.prepare_materials(materials))
 
-    def _start_envoy(self, options: EnvoyOptions, listens: Sequence[SocketAddress]) -> None:
-        admin = parse_address(options.admin)
-        assert isinstance(admin, SocketAddress)  # the command line offers no other
+    def _start_envoy(self, own: EnvoyOptions, first: Policy) -> None:
+        """`first` is the policy that it will have first."""
         assert self.edits is not None, "made before"
-        tls = self.edits.document.policy.control_plane.xds.tls
-        self.envoy = EnvoyProcess(
-            options.directory,
-            bootstrap(
-                bootstrap_template=options.template,
-                xds=parse_address(self.xds_address or self.options.xds),
-                node_id=options.node_id,
-                node_cluster=NODE_CLUSTER,
-                region=self.options.region,
-                zone=self.options.zone,
-                ads=options.ads,
-                admin=admin,
-                xds_tls=self.certificates.resolved(tls.envoy) if tls and tls.envoy and self.certificates else None,
-            ),
-            disposable=options.disposable,
-        )
-        try:
-            self.envoy.start(listens)
-        except BindError:
-            raise
-        except OSError as error:
-            raise EnvoyUnavailableError(f"cannot start envoy in {options.directory}: {error}") from error
+        xds = self.xds_address or self.options.xds
+        self.envoy = envoy_of(self.options, own, xds, self.edits.document.policy, self.certificates)
+        start_envoy(self.envoy, own, listens_of(self.options, own, first))
 
     async def envoy_ended(self) -> None:
         """Returns when the Envoy that we started has ended by itself; never without one."""
@@ -487,6 +417,8 @@ class Sidecar:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._last_found is not None:
             self._last_found.save(self._found())
+        if self._kept_weights is not None:
+            self._kept_weights.save()
         feeds = (self.sources, self.certificates, self.tokenizers)
         for lane in (*feeds, self._endpoints, self._lane, self.edits, self.drains, self.notices):
             if lane is not None:

@@ -6,7 +6,7 @@ A file whose version Envoys had refused, or that the operator had left by `rollb
 
 from dataclasses import dataclass, replace
 
-from control_plane.policy import Diagnostic, Document
+from control_plane.policy import Diagnostic, Document, format_text
 from control_plane.policy.groups import FIRST
 from control_plane.sidecar import policy_state as states
 from control_plane.sidecar.edits import FORCE_HINT
@@ -15,6 +15,19 @@ from control_plane.sidecar.policy_source import Files, PolicySource
 from control_plane.sidecar.policy_state import PolicyState
 from control_plane.sidecar.reading import read
 from protos.messages import Messages
+
+
+class PolicyInvalidError(Exception):
+    """The policy has errors at the start, when there is no last good one; carries the diagnostics."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        """`diagnostics` are all findings of the check."""
+        super().__init__("\n".join(format_text(diagnostic) for diagnostic in diagnostics))
+        self.diagnostics = diagnostics
+
+
+class PolicyUnreadableError(Exception):
+    """The policy file cannot be read at the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

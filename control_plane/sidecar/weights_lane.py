@@ -2,7 +2,7 @@
 
 Measured is by the picker beside it, where there is one, and by all Envoys that report (LRS); one of the two is enough.
 What is learned goes to Envoys over EDS and to the picker's strategies the same way, as the weights of the fleet that is
-served. Nothing is kept for a restart: then weights begin as they are configured, and are learned again within a minute.
+served. What is kept of it for a restart: `control_plane.sidecar.kept_weights`.
 """
 
 import asyncio
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from control_plane.compile import cluster_name
-from control_plane.fleet.weights import ENVOY, PICKER, Observed, WeightRule, Weights
+from control_plane.fleet.speeds import Observed
+from control_plane.fleet.weights import ENVOY, PICKER, WeightRule, Weights
 from control_plane.policy.model import Policy, Pool
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.xds.load_stats import EndpointWork
@@ -83,7 +84,7 @@ class WeightsLane:
         now = self.clock()
         passed = 0.0 if self._sampled_at is None else min(MAX_PAUSE_S, max(0.0, now - self._sampled_at))
         self._sampled_at = now
-        counts = self.picker.in_flight(self._sampled)
+        counts = self.picker.survey.in_flight(self._sampled)
         for sampled, count in zip(self._sampled.values(), counts, strict=True):
             sampled.busy_s += count * passed
             sampled.seen += count

@@ -22,7 +22,7 @@ from control_plane.policy.model import Policy, Pool
 from control_plane.policy.places import path_of
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.slow_loop import SlowLoop
-from ext_proc.service import PickerService
+from ext_proc.core.survey import Survey
 
 log = logging.getLogger("kvpilot")
 
@@ -45,16 +45,17 @@ class ZoneLane:
         policy: Callable[[], Policy],
         clock: Callable[[], float],
         here: Locality,
-        picker: PickerService | None = None,
+        survey: Survey | None = None,
         slow_loop: SlowLoop | None = None,
     ) -> None:
-        """`shifts` are those that `endpoints` shows, `here` is where the picker's Envoy stands."""
+        """`shifts` are those that `endpoints` shows, `here` is where the picker's Envoy stands. `survey` is of the
+        picker beside us, on the same `clock`."""
         self._shifts = shifts
         self._endpoints = endpoints
         self._policy = policy
         self._clock = clock
         self._here = here
-        self._picker = picker
+        self._survey = survey
         self._slow_loop = slow_loop
         self.pushes = 0
         """How often shares were changed."""
@@ -113,7 +114,7 @@ class ZoneLane:
             )
 
     def _seen(self, pool: Pool) -> dict[Locality, Seen]:
-        if self._picker is None:
+        if self._survey is None:
             return _by_discovery(self._endpoints.fleet.pools.get(pool.name, ()))
         return {
             Locality(area.region, area.zone): Seen(
@@ -124,7 +125,7 @@ class ZoneLane:
                 tries=area.tries,
                 failures=area.failures,
             )
-            for area in self._picker.areas(pool.name)
+            for area in self._survey.areas(pool.name, self._clock())
             if area.total
         }
 

@@ -14,7 +14,7 @@ there may be one: then nobody waits while a place is free, and a newcomer never 
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -128,14 +128,17 @@ class Admission:
         self.rejected[FULL] += len(shed)
         return Wait(waiter, shed)
 
-    def first(self) -> int:
-        """The ticket of who is next; raises IndexError when nobody waits."""
-        return self._queue.first().ticket
-
     def admit_next(self, now: float) -> Waiter:
         """Takes out who is next; raises IndexError when nobody waits."""
         waiter = self._queue.pop()
         self._rate.note(now)
+        return waiter
+
+    def admit_among(self, may_go: Callable[[int], bool], now: float) -> Waiter | None:
+        """Takes out who is next of those tickets for whom there is a place elsewhere; None where there is nobody."""
+        waiter = self._queue.pop_among(may_go)
+        if waiter is not None:
+            self._rate.note(now)
         return waiter
 
     def leave(self, ticket: int) -> bool:

@@ -10,6 +10,7 @@ from functools import partial
 
 import xxhash
 
+from ext_proc.core.failing import LOOK_AT_ERRORS, sound_first
 from ext_proc.core.filters import narrowed
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.history import History
@@ -95,7 +96,7 @@ class Choice:
                 engine_model=request.model,
                 tokens=wanted.tokens,
                 max_tokens=request.max_tokens,
-                has_session=bool(request.session),
+                has_session=bool(key_of(request, pool.charges.session_key)),
                 size=wanted.size,
                 counted_by=request.counted_by,
             ),
@@ -173,10 +174,12 @@ class Choice:
         by_filters: Narrow = iter
         if pool.filters:
             by_filters = partial(narrowed, filters=pool.filters, request=self.wanted.request, fleet=self.fleet)
-        wished = by_filters
-        if self.fleet.warming:
-            warming = self.fleet.warming
-            wished = lambda groups: warm_first(by_filters(groups), warming, self.now)  # noqa: E731
+        wished, fleet = by_filters, self.fleet
+        if pool.settings.strategy not in LOOK_AT_ERRORS and fleet.latencies.may_have_errors(self.now):
+            wished = lambda groups: sound_first(by_filters(groups), fleet.failing, self.now)  # noqa: E731
+        if fleet.warming:
+            sound = wished
+            wished = lambda groups: warm_first(sound(groups), fleet.warming, self.now)  # noqa: E731
         if limits is None:
             return wished
         # Filters and shares are wishes; limits are not.

@@ -81,6 +81,15 @@ class Named:
     body: bytes | None = None
     degraded: Degraded | None = None
 
+    @property
+    def retries(self) -> int | None:
+        """How often the request may be tried again at most; None: as often as the policy says.
+
+        With nobody else to go to, every try is for the same endpoint. One more makes good for a connection that broke;
+        further ones would have it compute again what it has failed at.
+        """
+        return 1 if len(self.endpoints) == 1 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:

@@ -25,6 +25,10 @@ from ext_proc.core.settings import DegradationSettings, WaySettings
 RECOVERY_MARGIN: Final = 0.8
 """Of the limit, for requests to a pool that has just missed it: at the limit itself half of them would go each way."""
 
+LEAST_TRY_S: Final = 5.0
+"""A pool of which too much is expected gets one request so often at most, whatever `recoverAfter` is: nobody would see
+that it is quicker than is believed if all its requests went elsewhere."""
+
 LEAST_OPEN_S: Final = 3.0
 """For so long after a degraded request its model counts as degraded at least, so that a short `recoverAfter` does not
 make one trouble many."""
@@ -86,12 +90,14 @@ class Detours:
     def __init__(self) -> None:
         self._troubles: dict[str, _Trouble] = {}
         self._late: dict[str, float] = {}  # cluster → when a request to it last missed its limit
+        self._tried: dict[str, float] = {}  # cluster that misses it → when one was last sent there all the same
         self._open: dict[str, _Open] = {}
 
     def configure(self, degradations: Mapping[str, DegradationSettings], clusters: frozenset[str]) -> None:
         """Forgets models and pools that are no more."""
         self._troubles = {key: each for key, each in self._troubles.items() if key in clusters and degradations}
         self._late = {key: at for key, at in self._late.items() if key in clusters and degradations}
+        self._tried = {key: at for key, at in self._tried.items() if key in clusters and degradations}
         self._open = {model: each for model, each in self._open.items() if model in degradations}
 
     def take(
@@ -146,9 +152,11 @@ class Detours:
             return Rank.FULL, "it has no place free"
         if not is_settled:
             return Rank.ANY, f"it was unavailable less than {settings.recover_after_s:g} s ago"
-        if settings.slo_ms is not None and (why := self._misses(settings, way, cluster, predicted_ms, now)):
-            return Rank.ANY, why
-        return Rank.WELL, ""
+        if settings.slo_ms is None:
+            return Rank.WELL, ""
+        why = self._misses(settings, way, cluster, predicted_ms, now)
+        is_tried = way is None and self._is_tried(cluster, now, settings.recover_after_s, is_late=bool(why))
+        return (Rank.ANY, why) if why and not is_tried else (Rank.WELL, "")
 
     def _settled(self, cluster: str, is_usable: bool, now: float, recover_after_s: float) -> bool:
         """Whether a pool has been well for long enough."""
@@ -187,6 +195,16 @@ class Detours:
         if expected > settings.slo_ms:
             self._late[cluster] = now
         return f"its first token would come after {expected:,.0f} ms, not within {settings.slo_ms:,.0f} ms"
+
+    def _is_tried(self, cluster: str, now: float, recover_after_s: float, *, is_late: bool) -> bool:
+        """Whether this request finds out if a pool is really as late as is expected of it."""
+        if not is_late:
+            self._tried.pop(cluster, None)
+            return False
+        if now - self._tried.setdefault(cluster, now) < max(LEAST_TRY_S, recover_after_s):
+            return False
+        self._tried[cluster] = now
+        return True
 
     def look(self, see: Callable[[str], Seen], now: float) -> None:
         """Whether pools in trouble are well again, and what is over; to be called about once a second."""

@@ -1,7 +1,7 @@
 """A request as it is for another pool or another model, and which ways are open to it. Pure."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,13 +22,16 @@ from ext_proc.core.wanted import Asking
 PredictedMs = Callable[[Asking], float | None]
 """When a request's first token would come, in ms; None where nobody knows."""
 
-ROUTES_S = 2.0
-"""For so long a way to a pool to which nobody was led before is not used: settings hold before Envoys have the routes
-that belong to them, and a request whose route is not there yet would come to its own pool with the name of another
-model. An Envoy takes a push within some milliseconds; a busy one may need a second. It keeps the routes that it had
-when a request came, so who waits meanwhile does not go there either."""
+UPLOAD_S = 1.0
+"""For so long after Envoys have the route to a pool to which nobody was led before it is not used: an Envoy keeps the
+routes that it had when a request began, and the picker hears of that at the end of its body. Without the route a
+request would come to its own pool, with the name of another model."""
 
-_NEVER = -math.inf
+ROUTES_S = 2.0
+"""The same from an edit on, where nobody knows what Envoys have: one takes a push within some milliseconds, a busy one
+may need a second."""
+
+_ALWAYS = -math.inf
 _EMBEDDING: Final = "embedding"
 """Another model's vectors mean nothing beside those that a client has kept."""
 
@@ -86,11 +89,8 @@ def led(asking: Asking, way: WaySettings, why: str, pool: Pool, settings: Picker
     )
 
 
-def _every_way(settings: PickerSettings) -> Iterator[WaySettings]:
-    for each in settings.degradations.values():
-        yield from each.ways
-        for ways in each.route_ways.values():
-            yield from ways
+def _unknown(_: Asking) -> None:
+    """When a first token would come."""
 
 
 class Elsewhere:
@@ -105,14 +105,19 @@ class Elsewhere:
         self._detours = Detours()
         self._settings = PickerSettings(version="")
         self._pools: Mapping[str, Pool] = {}
-        self._known_from: dict[str, float] = {}  # cluster → when Envoys can be believed to have a route to it
+        self._known_from: dict[str, float] = {}  # cluster → since when requests may be led there; others may not
 
     def apply_settings(self, settings: PickerSettings, pools: Mapping[str, Pool], now: float | None = None) -> None:
         """What holds from `now` on; None: from the beginning."""
         self._settings, self._pools = settings, pools
         self._detours.configure(settings.degradations, frozenset(pools))
-        known = _NEVER if now is None else now + ROUTES_S
-        self._known_from = {way.cluster: self._known_from.get(way.cluster, known) for way in _every_way(settings)}
+        known = _ALWAYS if now is None else now + (ROUTES_S if settings.led_to is None else UPLOAD_S)
+        self._known_from = {
+            way.cluster: self._known_from.get(way.cluster, known)
+            for degradation in settings.degradations.values()
+            for way in degradation.every_way
+            if settings.led_to is None or way.cluster in settings.led_to
+        }
 
     def has(self, asking: Asking) -> bool:
         """Whether a request may be answered otherwise than it was asked."""
@@ -123,7 +128,7 @@ class Elsewhere:
 
         `asking` is as Envoy gave it.
         """
-        settings, came_at = self._settings.degradations[asking.asked.model], asking.came_at
+        settings = self._settings.degradations[asking.asked.model]
 
         def seen(cluster: str) -> Seen:
             return self._seen(cluster, now)
@@ -131,7 +136,7 @@ class Elsewhere:
         def expected(way: WaySettings | None) -> float | None:
             return predicted_ms(asking if way is None else self._led(asking, way, ""))
 
-        ways = [way for way in open_ways(settings, asking, self._pools) if self._known_from[way.cluster] <= came_at]
+        ways = self._ways(settings, asking)
         taken = self._detours.take(settings, asking.facts.cluster, ways, seen, expected, now)
         if taken.way is not None and taken.rank is not Rank.NONE:
             return self._led(asking, taken.way, taken.why)
@@ -144,6 +149,21 @@ class Elsewhere:
         pool = self._pools.get(asking.facts.cluster)
         is_worth_a_try = settings.answer is None and pool is not None and len(pool.levels.slots) > 0
         return asking if is_worth_a_try else None
+
+    def group(self, asking: Asking) -> Hashable | None:
+        """The same for all who can be served elsewhere at the same moments; None where they never can."""
+        if not self.has(asking):
+            return None
+        first, settings = asking.origin or asking, self._settings.degradations[asking.asked.model]
+        clusters = tuple(way.cluster for way in self._ways(settings, first))
+        triggers = (settings.on_unavailable, settings.on_saturation, settings.answer is None)
+        return first.facts.cluster, clusters, triggers
+
+    def may_leave(self, asking: Asking, now: float) -> bool:
+        """Whether a request that waits can be served at once, here or elsewhere; as soon as that is so for one of a
+        `group`, it is for all."""
+        # Without predictions, which are each request's own: they say where it goes, not whether.
+        return self.again(asking, _unknown, now) is not None
 
     def again(self, asking: Asking, predicted_ms: PredictedMs, now: float) -> Asking | None:
         """Where a request that waits, or did in vain, can be served at once; None: nowhere."""
@@ -186,6 +206,11 @@ class Elsewhere:
         """`Detours.open`."""
         return self._detours.open()
 
+    def _ways(self, settings: DegradationSettings, asking: Asking) -> list[WaySettings]:
+        """Those that are open to a request, and to which its Envoy has routes."""
+        ways = open_ways(settings, asking, self._pools)
+        return [way for way in ways if self._known_from.get(way.cluster, math.inf) <= asking.came_at]
+
     def _led(self, asking: Asking, way: WaySettings, why: str) -> Asking:
         return led(asking, way, why, self._pools[way.cluster], self._settings, self._sizes)
 
@@ -193,8 +218,8 @@ class Elsewhere:
         pool = self._pools.get(cluster)
         if pool is None or not len(pool.levels.slots):
             return Seen(is_usable=False)
-        limits, health, slots = pool.settings.admission, self._fleet.health, pool.levels.slots
-        is_free = limits is None or is_any_free(limits, self._fleet, pool.levels, now)
+        health, slots = self._fleet.health, pool.levels.slots
+        is_free = is_any_free(pool.settings.admission, self._fleet, pool.levels, now)
         if not health.is_lost(slots):
             return Seen(is_usable=True, is_free=is_free)
         return Seen(False, health.is_trial_due(slots, now), is_free)

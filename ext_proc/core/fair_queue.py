@@ -6,12 +6,15 @@
   Deficit Round Robin", SIGCOMM 1995): each turn is worth `QUANTUM_TOKENS`, and what a turn leaves is kept while the
   tenant has more waiting. A prompt counts as at least `LEAST_TOKENS`. Of two tenants that always have something
   waiting, neither gets more than `QUANTUM_TOKENS` + 2 × the longest prompt ahead of the other.
+- *Places that only some may take* go to these by the same priorities, and in a fair order of their own (start-time fair
+  queuing: Goyal, Vin and Cheng, SIGCOMM 1996): of the tenants the one that has had the fewest tokens of such places.
+  What others wait for is no concern of theirs, so turns stay as they are.
 - *When it is full*, the lowest priority makes room first: there the tenant that has most waiting, and of its requests
   the newest.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
@@ -51,6 +54,8 @@ class _Line:
     waiters: "OrderedDict[int, Waiter]" = field(default_factory=OrderedDict)
     tokens: int = 0
     deficit: int = 0
+    led: int = 0
+    """Up to where it has had its part of places that only some may take (the lane's `_led`)."""
 
     @property
     def last(self) -> Waiter:
@@ -93,6 +98,15 @@ class FairQueue:
         waiter = self.first()
         self.remove(waiter.ticket, is_served=True)
         return waiter
+
+    def pop_among(self, may_go: Callable[[int], bool]) -> Waiter | None:
+        """Takes out who is next of those whose tickets it says that of; None where there is nobody."""
+        for lane in self._lanes:
+            waiter = lane.next_among(may_go)
+            if waiter is not None:
+                self.remove(waiter.ticket)
+                return waiter
+        return None
 
     def first(self) -> Waiter:
         """Who is next; raises IndexError when nobody waits."""
@@ -173,15 +187,17 @@ class _Longest:
 
 
 class _Lane:
-    """The tenants of one priority, the one whose turn it is first. Mutable: lines, the longest, turn, count."""
+    """The tenants of one priority, the one whose turn it is first. Mutable: lines, the longest, turn, count, and how
+    far places that only some may take are given."""
 
-    __slots__ = ("_count", "_has_quantum", "_lines", "_longest")
+    __slots__ = ("_count", "_has_quantum", "_led", "_lines", "_longest")
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
         self._longest = {in_tokens: _Longest(self._lines, in_tokens=in_tokens) for in_tokens in (False, True)}
         self._has_quantum = False  # whether the first one was given what this turn of it is worth
         self._count = 0
+        self._led = 0  # tokens; who comes anew begins here
 
     def __len__(self) -> int:
         return self._count
@@ -211,6 +227,20 @@ class _Lane:
                 return waiter
             self._lines.move_to_end(tenant)
             self._has_quantum = False
+
+    def next_among(self, may_go: Callable[[int], bool]) -> Waiter | None:
+        """And notes that it is served."""
+        best: tuple[int, Waiter, _Line] | None = None
+        for line in self._lines.values():
+            waiter = next((each for each in line.waiters.values() if may_go(each.ticket)), None)
+            start = max(line.led, self._led)
+            if waiter is not None and (best is None or start < best[0]):
+                best = (start, waiter, line)
+        if best is None:
+            return None
+        self._led, waiter, line = best
+        line.led = self._led + waiter.charge
+        return waiter
 
     def remove(self, waiter: Waiter, *, is_served: bool) -> None:
         line = self._lines[waiter.tenant]

@@ -7,6 +7,7 @@ Keys at the top of the body are removed or set, the values of all others stay by
 stays once, with its last value, as readers take it. Tool calls earlier in a conversation stay: they are its words.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -81,8 +82,11 @@ def _bound(values: dict[str, Raw], keys: tuple[str, ...], most: int) -> bool:
 
 
 def _number(value: Raw) -> float:
-    """What is no number is the engine's to refuse."""
+    """What is no number is the engine's to refuse; a negative one bounds nothing (llama.cpp)."""
     try:
-        return float(msgspec.json.decode(value, type=int | float))
+        found = float(msgspec.json.decode(value, type=int | float))
     except msgspec.DecodeError:
         return 0.0
+    except OverflowError:
+        return math.inf
+    return found if found >= 0 else math.inf

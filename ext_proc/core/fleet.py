@@ -5,9 +5,6 @@ away, once its last reservation has ended. Only how fast it was is kept for a mo
 """
 
 from collections.abc import Sequence, Set
-from typing import Any
-
-import numpy as np
 
 from ext_proc.core.adapter_slots import AdapterSlots
 from ext_proc.core.adapters import Adapters
@@ -39,6 +36,7 @@ from ext_proc.core.evidence import (
     evidence_of_attempt,
     evidence_of_request,
 )
+from ext_proc.core.failing import Failing
 from ext_proc.core.gauges import Gauges
 from ext_proc.core.gpus import GpusTold, GpusUntold
 from ext_proc.core.health import Health
@@ -86,6 +84,7 @@ class Fleet:
         self.health = Health(self.slots.capacity)
         self.soundness = Soundness(self.slots, self.health)
         self.warming = Warming()
+        self.failing = Failing(self.latencies)
         self.sessions = Sessions(self.slots, session_key)
         self._restarts = Restarts()
         self._overdue = Overdue()
@@ -190,11 +189,6 @@ class Fleet:
         if slot is not None:
             self.index.forget(slot)
 
-    def is_telling(self, address: str) -> bool:
-        """Whether an endpoint has told of its blocks itself."""
-        slot = self.slots.get(address)
-        return slot is not None and self.index.is_precise(slot)
-
     def expire(self, now: float) -> int:
         """Ends reservations past their age; returns how many there were."""
         self.soundness.look(now)
@@ -204,58 +198,6 @@ class Fleet:
         self.sessions.expire(now)
         self._forget_leaving(now)
         return ended
-
-    def status(self, address: str, now: float) -> dict[str, Any]:
-        """JSON values about a known endpoint; raises KeyError for another one."""
-        slot = self.slots.get(address)
-        if slot is None:
-            raise KeyError(address)
-        own = self.ledger.in_flight[slot : slot + 1]
-        waiting, running = self.gauges.estimated(np.array([slot]), own, now)
-        age_s = self.heard.age_s(slot, "scrape", now)
-        return {
-            "address": address,
-            **self._standing(slot, now),
-            "in_flight": int(own[0]),
-            "waiting": round(float(waiting[0]), 1),
-            "running": round(float(running[0]), 1),
-            "queued_tokens": int(self.ledger.queued_tokens[slot]),
-            "decoding": int(self.ledger.decoding[slot]),
-            "index_blocks": self.index.size(slot),
-            "speed_factor": round(float(self.ledger.speed.factor[slot]), 3),
-            "claims_worth": round(float(self.ledger.claims.worth[slot]), 3),
-            "scrape_age_s": None if age_s is None else round(age_s, 3),
-            "told": self.heard.status(slot, now),
-            **({"sessions": sessions} if (sessions := self.sessions.at(slot)) else {}),
-            **self.soundness.gpu_status(slot, now),
-        }
-
-    def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
-        """Own requests in flight at an endpoint, those of others as far as it tells, and the age in seconds of what it
-        told by being scraped; None for an endpoint of which nothing is known."""
-        slot = self.slots.get(address)
-        if slot is None:
-            return None
-        waiting, running = self.gauges.foreign(np.array([slot]), now)
-        return int(self.ledger.in_flight[slot]), float(waiting[0] + running[0]), self.heard.age_s(slot, "scrape", now)
-
-    def health_word(self, address: str, now: float) -> str:
-        """`Soundness.word` of an endpoint, `healthy` for one of which nothing is known."""
-        slot = self.slots.get(address)
-        return "healthy" if slot is None else self.soundness.word(slot, now)
-
-    def why(self, address: str) -> str:
-        """What is bad of an endpoint but for its ejection; empty for one of which nothing is known."""
-        slot = self.slots.get(address)
-        return "" if slot is None else self.soundness.why(slot)
-
-    def _standing(self, slot: int, now: float) -> dict[str, Any]:
-        """In a word; with the share that it has while it warms up, and what else is found of it."""
-        state = self.soundness.word(slot, now)
-        share = self.warming.share(slot, now)
-        is_warming = state == "healthy" and share < 1
-        found = {"state": self.soundness.state(slot).value, "why": self.soundness.why(slot)}
-        return {"health": "warming", "share": round(share, 3), **found} if is_warming else {"health": state, **found}
 
     def _scraped(self, event: Scraped) -> None:
         slot = self.slots.get(event.address)
@@ -495,6 +437,7 @@ class Fleet:
             self.health.reset(slot)
             self.soundness.reset(slot)
             self.warming.reset(slot)
+            self.failing.reset(slot)
             self.sessions.forget(slot)
             self._restarts.reset(slot)
             self.slots.free(slot)

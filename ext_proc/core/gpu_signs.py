@@ -5,7 +5,9 @@ Of several GPUs of one endpoint the worst counts, since an engine needs all of t
 - *gpu-fault*: an error after which the driver gives up a GPU (`fatal_xids`), memory errors that could not be corrected,
   or what the exporter calls a fault. None of them needs repetition.
 - *gpu-past*: such an error that was there when we first looked, or memory without spare rows. DCGM keeps the last error
-  until it is restarted, so whether the GPU was mended since cannot be told: it is a doubt, not a fault.
+  until it is restarted, so whether the GPU was mended since cannot be told: it is a doubt, not a fault. The error may
+  be months old, and this process restarts more often than the exporter: when no other one has come for `DOUBT_S` the
+  doubt is over, and what the engine does is all the evidence.
 - *gpu-heat*, *gpu-memory*, *gpu-load*: at a limit, and well again some way below it; in between they say nothing.
 
 An error that came while we looked is over when the exporter tells of none any more. Another error does not take it
@@ -35,6 +37,10 @@ KEPT_S: Final = 600.0
 """For so long a fault outlives its exporter, or its GPU's rows: a lost GPU often takes them along. Longer, and a node
 that has no exporter any more would be out for ever."""
 
+DOUBT_S: Final = 600.0
+"""For so long an old error is doubted, looked at without a break: an engine that loads on a GPU that is broken has
+failed by then, and requests, probes and scrapes tell that."""
+
 MAX_GPUS: Final = 64
 """Of one endpoint: the largest node has 16, in up to 7 instances each, of which an engine has a few."""
 
@@ -58,6 +64,8 @@ class _Watched:
     memory_errors: int | None
     errors: dict[int, bool]
     """XID → whether it came while we looked, of all since the exporter told of none."""
+    doubted_since: float
+    """When the last error came, or we began to look."""
 
     def fatal(self, settings: GpuSettings, *, came: bool) -> int:
         """The first fatal error that came, or that was there before; 0 for none."""
@@ -71,6 +79,9 @@ class _Watched:
             self.errors.clear()
         elif is_new_error and len(self.errors) < MAX_ERRORS:
             self.errors[gpu.xid] = True
+            self.doubted_since = at
+        if at - self.doubted_since >= DOUBT_S:
+            self.errors = {xid: is_new for xid, is_new in self.errors.items() if is_new}
         more = self._more_memory_errors(gpu.memory_errors)
         recent = (xid for xid in gpu.recent_xids if xid in settings.fatal_xids)
         if gpu.fault:
@@ -166,7 +177,7 @@ def _history(known: _Endpoint, settings: GpuSettings, at: float, patience_s: flo
             faults.append(f"GPU {name} had error XID {fatal} and is not told of any more")
     for gpu in known.gpus:
         if gpu.name not in watched:
-            watched[gpu.name] = _Watched(at, gpu.xid, gpu.memory_errors, {gpu.xid: False} if gpu.xid else {})
+            watched[gpu.name] = _Watched(at, gpu.xid, gpu.memory_errors, {gpu.xid: False} if gpu.xid else {}, at)
         one = watched[gpu.name]
         if fault := one.take(gpu, settings, at):
             faults.append(fault)

@@ -17,6 +17,10 @@ Soft ejections, with what else was found (`Health.found`), never take more than 
 many at once is rather the requests or the network. When all of a pool is ejected or being tried, none is: the evidence
 is inferred, and a refused try costs less than a refused client.
 
+Who was ejected by soft evidence for the first time and answers a token of our own (`vouch`) is not *lost*, though it is
+left alone while others are there: three prompts that break any engine must not have all of a model's requests answered
+elsewhere. The next request that fails there takes that back.
+
 *Zones*: when requests time out on two endpoints of a zone, nobody there has proved anything since they began, and
 somebody elsewhere has, it is the zone that does not answer: one timeout is enough for its other endpoints, and these
 ejections may take all of the zone, however large it is.
@@ -31,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ext_proc.core.evidence import Evidence
+from ext_proc.core.evidence import FAILURES, SOFT_FAILURES, Evidence
 from ext_proc.core.slots import BoolArray, FloatArray, IntArray, grown
 
 # Two may be a coincidence of one bad request and its retry.
@@ -64,6 +68,15 @@ DARK_ZONE = 2
 # endpoint (1 s). Longer, and pods that died together stay trusted; shorter, and all last tries go to one endpoint.
 PROOF_WINDOW_S = 3.0
 
+_HARD_FAILURES = FAILURES - SOFT_FAILURES
+
+_WORDS = {
+    Evidence.GONE: "connections are refused",
+    Evidence.HARD: "connections fail or are reset",
+    Evidence.SOFT: "requests fail",
+    Evidence.TIMEOUT: "requests get no first byte in time",
+}
+
 _OPEN = -math.inf
 _NEVER = -math.inf
 
@@ -81,7 +94,8 @@ class _Trouble:
     """The latest `RATE_OF`, one bit each, the newest lowest; set where it failed."""
     failed_at: float = _NEVER
     ejections: int = 0
-    is_hard: bool = False
+    by: Evidence = Evidence.NONE
+    """What it was ejected by, the last time."""
     is_ejected: bool = False
     is_silent: bool = False
     """It waits for a sign of life."""
@@ -89,6 +103,11 @@ class _Trouble:
     until: float = _OPEN
     """The end of its back-off."""
     probed_at: float | None = None
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether hard evidence has ejected it."""
+        return self.by in _HARD_FAILURES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,6 +145,7 @@ class Health:
         self._proved_at = np.full(capacity, _NEVER)
         self._out = np.zeros(capacity, dtype=np.bool_)  # ejected or half open
         self._soft = np.zeros(capacity, dtype=np.bool_)
+        self._vouched = np.zeros(capacity, dtype=np.bool_)
         self._trouble: dict[int, _Trouble] = {}
         self._ejected = 0
         self._watched: set[int] = set()
@@ -140,6 +160,7 @@ class Health:
         if capacity > len(self._blocked_until):
             self._blocked_until = grown(self._blocked_until, capacity, _OPEN)
             self._soft = grown(self._soft, capacity, False)
+            self._vouched = grown(self._vouched, capacity, False)
             self._proved_at = grown(self._proved_at, capacity, _NEVER)
             self._out = grown(self._out, capacity, False)
             self._down = grown(self._down, capacity, False)
@@ -218,14 +239,15 @@ class Health:
         return Standing(sound, due, due_since) if sound.any() else Standing(due, np.zeros_like(due), due_since)
 
     def is_lost(self, slots: IntArray) -> bool:
-        """Whether nobody of a pool is left: each is ejected or found broken, at least one by what became of requests.
+        """Whether nobody of a pool is left: each is ejected or found broken, at least one by what became of requests,
+        and nobody among them is vouched for.
 
         What is only found of everybody by others is rather about those who ask.
         """
         if not self._ejected:
             return False
-        out = self._out[slots]
-        return bool(out.any() and (out | self._down[slots]).all())
+        out, down = self._out[slots], self._down[slots]
+        return bool(out.any() and (out | down).all() and not (self._vouched[slots] & out & ~down).any())
 
     def is_trial_due(self, slots: IntArray, now: float) -> bool:
         """Whether a request may try one of those who are out."""
@@ -290,6 +312,12 @@ class Health:
         if trouble is not None and at > trouble.ejected_at:
             self._speak(slot, trouble, max(trouble.until, at))
 
+    def vouch(self, slot: int, *, is_well: bool) -> None:
+        """It was asked for a token by ourselves after requests had failed there, and answered, or did not."""
+        trouble = self._trouble.get(slot)
+        if trouble is not None:
+            self._vouched[slot] = is_well and trouble.ejections <= 1 and not trouble.is_hard
+
     def lifeless(self, slot: int, now: float) -> None:
         """Whoever looked for a sign of life found that there is none any more: no request is to try it meanwhile."""
         trouble = self._trouble.get(slot)
@@ -329,6 +357,7 @@ class Health:
     def reset(self, slot: int) -> None:
         """Forgets all that is held against an endpoint, and what it has proved."""
         self._proved_at[slot] = _NEVER
+        self._vouched[slot] = False
         trouble = self._trouble.pop(slot, None)
         if trouble is not None:
             self._let_in(slot, trouble)
@@ -343,6 +372,11 @@ class Health:
     def is_out(self, slot: int) -> bool:
         """Whether it was ejected and has not been admitted again."""
         return bool(self._out[slot])
+
+    def why(self, slot: int) -> str:
+        """What it was ejected for; empty if it is not out."""
+        trouble = self._trouble.get(slot)
+        return _WORDS.get(trouble.by, "") if trouble is not None and trouble.is_ejected else ""
 
     def ejected_at(self, slot: int) -> float:
         """When it was ejected the last time, long ago if it is not out."""
@@ -365,11 +399,15 @@ class Health:
         trouble = self._trouble.setdefault(slot, _Trouble())
         if trouble.is_ejected:
             if started_at >= trouble.ejected_at:
-                self._eject(slot, trouble, now, is_hard=evidence in (Evidence.HARD, Evidence.GONE))
+                self._vouched[slot] = False
+                self._eject(slot, trouble, evidence, now)
             return
-        if evidence in (Evidence.HARD, Evidence.GONE):
-            self._eject(slot, trouble, now, is_hard=True)
+        if evidence in _HARD_FAILURES:
+            self._vouched[slot] = False
+            self._eject(slot, trouble, evidence, now)
             return
+        if not trouble.errors and not trouble.timeouts:
+            self._vouched[slot] = False  # of an earlier time
         earlier = trouble.outcomes if now - trouble.failed_at <= RATE_WINDOW_S else 0
         trouble.outcomes, trouble.failed_at = (earlier << 1 | 1) & _RATE_MASK, now
         if evidence is Evidence.TIMEOUT:
@@ -379,20 +417,20 @@ class Health:
         else:
             trouble.errors += 1
         if trouble.errors + trouble.timeouts >= SOFT_LIMIT or trouble.outcomes.bit_count() >= RATE_FAILURES:
-            self._eject(slot, trouble, now, is_hard=False)
+            self._eject(slot, trouble, evidence, now)
 
-    def _eject(self, slot: int, trouble: _Trouble, now: float, *, is_hard: bool) -> None:
+    def _eject(self, slot: int, trouble: _Trouble, evidence: Evidence, now: float) -> None:
         if trouble.probed_at is None and self._blocked_until[slot] > now:
             return  # used all the same, because all of its pool is ejected: that must not lengthen the back-off
         self._ejected += not trouble.is_ejected
         trouble.is_ejected = True
         self._out[slot] = True
         self._proved_at[slot] = _NEVER
-        trouble.is_hard = is_hard
+        trouble.by = evidence
         trouble.ejected_at = now
         trouble.probed_at = None
         trouble.errors = trouble.timeouts = trouble.outcomes = 0
-        self._soft[slot] = not is_hard
+        self._soft[slot] = evidence in SOFT_FAILURES
         trouble.until = now + min(MAX_BACK_OFF_S, BACK_OFF_S * 2.0**trouble.ejections)
         trouble.is_silent = slot in self._watched
         self._blocked_until[slot] = now + MAX_SILENCE_S if trouble.is_silent else trouble.until
@@ -417,7 +455,7 @@ class Health:
             return False
         for other, trouble in mute:
             if not trouble.is_ejected:
-                self._eject(other, trouble, now, is_hard=False)
+                self._eject(other, trouble, Evidence.TIMEOUT, now)
                 self._soft[other] = False  # the zone's doing, and the others are well: it may take more than half
         return True
 

@@ -15,6 +15,8 @@ from ext_proc.core.strategies.view import Request
 # hundreds for every pick.
 MAX_LEFT_OUT = 8
 
+_FULL = "full"
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -67,6 +69,8 @@ def left_out(
                 why = _filtered(reasons, slot)
                 if fleet.warming.share(slot, now) < 1 and not why.startswith("filters"):
                     why = "warming up, and has had its part"
+                elif why == _FULL and fleet.failing.is_held(slot):
+                    why = "fails more than the others, and has had its part"
             found.append((fleet.slots.address(slot), why))
     return LeftOut(tuple(found), missing + len(unavailable))
 
@@ -92,4 +96,4 @@ def _reasons(
 
 def _filtered(reasons: Sequence[tuple[str, BoolArray]], slot: int) -> str:
     """Which filters it did not pass. What else there is are full endpoints."""
-    return " and ".join(name for name, without in reasons if without[slot]) or "full"
+    return " and ".join(name for name, without in reasons if without[slot]) or _FULL

@@ -164,7 +164,11 @@ def _candidates(first: _Ranked, others: Sequence[_Ranked], named: Sequence[int])
     return Candidates(
         addresses=tuple(chain.from_iterable(part.addresses for part in parts)),
         costs=tuple(chain.from_iterable(part.costs for part in parts)),
-        terms={term: tuple(chain.from_iterable(part.terms[term] for part in parts)) for term in first.ranking.terms},
+        # What makes no difference within a group is no term of its ranking (`ext_proc.core.charges`).
+        terms={
+            term: tuple(chain.from_iterable(part.terms.get(term, (0.0,) * len(part.costs)) for part in parts))
+            for term in dict.fromkeys(chain.from_iterable(part.terms for part in parts))
+        },
     )
 
 

@@ -11,15 +11,11 @@ change of the settings.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from ext_proc.core.admission import Visitor
-from ext_proc.core.areas import Area, areas
 from ext_proc.core.choice import Choice
 from ext_proc.core.decision import Answer, Named, Rejected, Unpicked, Waiting
-from ext_proc.core.elsewhere import Elsewhere, PredictedMs
 from ext_proc.core.events import (
     BlocksRemoved,
     BlocksStored,
@@ -34,23 +30,23 @@ from ext_proc.core.events import (
     ScrapeFailed,
     Tried,
 )
+from ext_proc.core.failing import LOOK_AT_ERRORS
 from ext_proc.core.first_byte import first_byte_ms
 from ext_proc.core.fleet import Fleet
 from ext_proc.core.gpus import GpusTold, GpusUntold
 from ext_proc.core.history import History
 from ext_proc.core.homing import homing
 from ext_proc.core.learned import Learned
-from ext_proc.core.places import is_any_free
 from ext_proc.core.pool import Pool, deciders, prepared
 from ext_proc.core.prediction import predicted
+from ext_proc.core.reception import Reception
 from ext_proc.core.record import Decisions, Record
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.sessions import Sessions
-from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSettings
-from ext_proc.core.soundness import NOT_NAMED
+from ext_proc.core.settings import PickerSettings
+from ext_proc.core.survey import Survey
 from ext_proc.core.truth import Change
-from ext_proc.core.verdicts import StateChange
-from ext_proc.core.waiting_room import Released, WaitingRoom, without_wait
+from ext_proc.core.waiting_room import Released, without_wait
 from ext_proc.core.wanted import Asking, Wanted, no_endpoint, read, wanted_of
 from ext_proc.core.warming import newcomers
 
@@ -71,9 +67,10 @@ class _Placed(NamedTuple):
 class Picker:
     """Names endpoints for requests.
 
-    `wall_offset_s` is Unix time minus the caller's monotonic clock; the records show it and nothing depends on it.
-    `shadow_rng` are the chances of shadows; without it there are none, whatever the settings say. `session_key` is
-    that of `ext_proc.core.sessions`. `own_clock` takes the time of users' own strategies.
+    `wall_offset_s` is Unix time minus the caller's monotonic clock, in seconds; records and the policy's own answers
+    show it, and nothing depends on it. `shadow_rng` are the chances of shadows; without it there are none, whatever the
+    settings say. `session_key` is that of `ext_proc.core.sessions`. `own_clock` takes the time of users' own
+    strategies, in seconds.
     Raises ValueError, as `apply_settings` does, for an unknown strategy.
 
     Mutable: the fleet, the pools' history, the decisions; and settings and pools, which are replaced as a whole.
@@ -95,9 +92,12 @@ class Picker:
         self._learned = Learned()
         self._history: dict[str, History] = {}
         self._pools: dict[str, Pool] = {}
-        self._elsewhere = Elsewhere(self._fleet, self._learned.sizes)
+        self._reception = Reception(
+            self._fleet, self._learned.sizes, self._pick, self._first_token_ms, wall_offset_s=wall_offset_s
+        )
         self._telling: frozenset[str] = frozenset()
-        self._room: WaitingRoom[Asking] = WaitingRoom()
+        self.survey = Survey(self._fleet, self._learned, self._reception)
+        """What is known, for whoever looks."""
         self.decisions = Decisions()
         self.apply_settings(settings)
 
@@ -136,12 +136,8 @@ class Picker:
         self._history = {pool.name: self._history.get(pool.name, History()) for pool in settings.pools}
         self._learned.want(settings.pools)
         self._settings = settings
-        self._elsewhere.apply_settings(settings, self._pools, now)
-        admissions = {pool.cluster: (pool.name, pool.admission) for pool in settings.pools if pool.admission}
-        self._room.furnish(admissions)
-        for cluster, pool in self._pools.items():
-            if not len(pool.levels.slots):
-                self._room.dismiss(cluster, no_endpoint(pool))
+        self._reception.apply_settings(settings, self._pools, now)
+        self.survey.apply_settings({pool.settings.name: pool for pool in made}, self._history)
 
     def decide(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer:
         """Answers one request and reserves its place; never raises, whatever the request holds."""
@@ -153,180 +149,33 @@ class Picker:
 
     def ask(self, facts: RequestFacts, now: float, rng: random.Random) -> Answer | Waiting:
         """As `decide`, where the pool's admission lets the request in; else it waits, or is refused. A model that may
-        be degraded goes elsewhere where its pool cannot serve it.
+        be degraded goes elsewhere where its pool cannot serve it (`ext_proc.core.reception`).
 
         The answers to those who wait come from `released`.
         """
-        if not self._settings.degradations and not self._room.has(facts.cluster):
-            return self.decide(facts, now, rng)
-        asking = read(facts, self._settings, self._pools, self._learned.sizes)
-        if not isinstance(asking, Asking):
-            return asking
-        if not self._elsewhere.has(asking):
-            return self._enter(asking, now, rng)
-        asking = replace(asking, came_at=now)
-        found = self._elsewhere.where(asking, self._expecting(now, rng), now)
-        answer = no_endpoint(self._pools[facts.cluster]) if found is None else self._enter(found, now, rng)
-        return answer if isinstance(answer, Waiting) else self._told_instead(answer, asking, now)
-
-    def _enter(self, asking: Asking, now: float, rng: random.Random) -> Answer | Waiting:
-        """Through the door of the pool that the request wants a place in."""
-        facts = asking.facts
-        pool = self._pools[facts.cluster]
-        if not len(pool.levels.slots):
-            return no_endpoint(pool)
-        if not self._room.has(facts.cluster):
-            return self._pick(pool, asking, now, rng)
-        visitor = Visitor(
-            kind=asking.request.kind,
-            model=asking.asked.model,
-            route=facts.route,
-            tokens=asking.tokens,
-            headers=facts.headers,
-        )
-        is_free = self._is_free(facts.cluster, now)
-        answer = self._room.arrive(facts.cluster, visitor, asking, now, is_free=is_free)
-        return self._pick(pool, asking, now, rng) if answer is None else answer
-
-    def _told_instead(self, answer: Answer, asking: Asking, now: float) -> Answer:
-        """The answer to a request for a model that may be degraded."""
-        if isinstance(answer, Rejected):
-            answer = self._elsewhere.instead(asking, answer, now + self._wall_offset_s)
-        self._elsewhere.note(answer, asking, now)
-        return answer
-
-    def _expecting(self, now: float, rng: random.Random) -> PredictedMs:
-        """When a first token would come, if somebody were picked now."""
-
-        def expected(asking: Asking) -> float | None:
-            pool = self._pools[asking.facts.cluster]
-            if not len(pool.levels.slots):
-                return None
-            wanted = wanted_of(asking, needs_prompt=pool.needs_prompt)
-            naming = self._choice(pool, wanted, now).naming(rng)
-            return predicted(naming.view, naming.ranking).ttft_ms
-
-        return expected
+        return self._reception.ask(facts, now, rng)
 
     @property
     def waiting(self) -> int:
         """How many were told to wait and have no answer yet."""
-        return len(self._room)
+        return self._reception.waiting
 
     def released(self, now: float, rng: random.Random) -> Iterator[Released]:
         """The answers that can be given now; to be fetched after every event, and often enough to keep deadlines."""
-
-        def let_in(cluster: str, asking: Asking, waited_s: float) -> Answer:
-            if self._elsewhere.has(asking):
-                if self._elsewhere.is_lost(asking, now) or not self._is_free(cluster, now):
-                    asking = self._elsewhere.again(asking, self._expecting(now, rng), now) or asking
-                answer = self._pick(self._pools[asking.facts.cluster], asking, now, rng, waited_s)
-                self._elsewhere.note(answer, asking, now)
-                return answer
-            return self._pick(self._pools[cluster], asking, now, rng, waited_s)
-
-        def may_leave(asking: Asking) -> bool:
-            if not self._elsewhere.has(asking):
-                return False
-            return self._elsewhere.again(asking, self._expecting(now, rng), now) is not None
-
-        leaving = may_leave if self._settings.degradations else None
-        for released in self._room.released(now, lambda cluster: self._is_free(cluster, now), let_in, leaving):
-            asking = released.asked
-            if isinstance(released.answer, Rejected) and isinstance(asking, Asking) and self._elsewhere.has(asking):
-                yield replace(released, answer=self._not_let_in(released.answer, asking, now, rng))
-            else:
-                yield released
-
-    def _not_let_in(self, answer: Answer, asking: Asking, now: float, rng: random.Random) -> Answer:
-        """The answer to a request that waited in vain: somebody else may have a place by now."""
-        found = self._elsewhere.again(asking, self._expecting(now, rng), now)
-        if found is not None and found.degraded is not None:
-            answer = self._pick(self._pools[found.facts.cluster], found, now, rng)
-        return self._told_instead(answer, asking, now)
+        return self._reception.released(now, rng)
 
     def leave(self, ticket: int) -> None:
         """A client that waited went away."""
-        self._room.leave(ticket)
+        self._reception.leave(ticket)
 
     def close(self) -> None:
         """Nobody waits any more, and nobody is asked to: it is left to Envoy where those go."""
-        self._room.close()
-
-    def load(self, address: str, now: float) -> tuple[int, float, float | None] | None:
-        """`Fleet.load` of an endpoint."""
-        return self._fleet.load(address, now)
-
-    def in_flight(self, addresses: Iterable[str]) -> list[int]:
-        """Own requests in flight at each of the endpoints; 0 where nothing is known."""
-        slots = map(self._fleet.slots.get, addresses)
-        return [0 if slot is None else int(self._fleet.ledger.in_flight[slot]) for slot in slots]
-
-    def is_sound(self, address: str, now: float) -> bool:
-        """Whether nothing is held against an endpoint."""
-        slot = self._fleet.slots.get(address)
-        return slot is not None and self._fleet.soundness.word(slot, now) in ("healthy", "degraded")
-
-    def out(self, now: float) -> list[tuple[str, list[str], int]]:
-        """(pool, its endpoints that failed and are left alone, how many it could name) for each pool."""
-        return [
-            (pool.name, [address for address in usable if self._is_out(address, now)], len(usable))
-            for pool in self._settings.pools
-            for usable in [[endpoint.address for endpoint in pool.endpoints if endpoint.available]]
-        ]
-
-    def why(self, address: str) -> str:
-        """`Fleet.why`."""
-        return self._fleet.why(address)
-
-    @property
-    def is_anyone_out(self) -> bool:
-        """Whether anything is held against anybody; while not, there is no need to ask for `health`."""
-        return self._fleet.health.is_anyone_out
-
-    def health(self, now: float) -> list[tuple[str, list[tuple[str, str]]]]:
-        """(pool, [(address, its health in a word)]) of all that could be named (`Fleet.health_word`)."""
-        word = self._fleet.health_word
-        return [
-            (pool.name, [(each.address, word(each.address, now)) for each in pool.endpoints if each.available])
-            for pool in self._settings.pools
-        ]
-
-    def areas(self, name: str, now: float) -> list[Area]:
-        """How the regions and zones of a pool are; none of one that is not known."""
-        pool = next((pool for pool in self._pools.values() if pool.settings.name == name), None)
-        return [] if pool is None else areas(pool, self._fleet, now)
-
-    def _is_out(self, address: str, now: float) -> bool:
-        slot = self._fleet.slots.get(address)
-        return slot is not None and self._fleet.soundness.word(slot, now) in NOT_NAMED
-
-    def degraded(self) -> list[dict[str, Any]]:
-        """JSON values: the models whose requests are answered otherwise than they were asked (`Detours.open`)."""
-        return self._elsewhere.open()
+        self._reception.close()
 
     def due_trials(self, now: float, most: int) -> list[str]:
         """At most so many addresses that are to be asked for a token now (`ext_proc.core.trials`), each once; `Tried`
         tells the end."""
         return self._fleet.soundness.due(now, most)
-
-    def take_health_changes(self) -> list[tuple[str, StateChange]]:
-        """(address, change) of endpoints that are otherwise than at the last question, oldest first."""
-        return self._fleet.soundness.take_changes()
-
-    def doubted(self) -> list[tuple[str, str, float, str]]:
-        """(pool, verdict, trust, why) of pools whose beliefs about caches are found wrong and count for less."""
-        return [found for pool in self._settings.pools if (found := self._learned.doubt(pool.name)) is not None]
-
-    def switched_off(self) -> list[tuple[str, str]]:
-        """(pool, why) of pools whose own strategy is too slow to be asked any more."""
-        return [(pool.settings.name, pool.why_off) for pool in self._pools.values() if pool.why_off]
-
-    def _is_free(self, cluster: str, now: float) -> bool:
-        """Whether somebody in a pool that has admission has a place."""
-        pool = self._pools[cluster]
-        limits = pool.settings.admission
-        return limits is None or is_any_free(limits, self._fleet, pool.levels, now)
 
     def someone(self, cluster: str, now: float) -> str | None:
         """An endpoint to ask something of beside a request: of those that may be named the one with the fewest."""
@@ -354,14 +203,12 @@ class Picker:
         match event:
             case Scraped() | ScrapeFailed() | Probed() | Tried() | LoadReported() | ModelsListed():
                 self._told(event)
-            case BlocksStored() | BlocksRemoved() | CacheCleared():
+            case BlocksStored() | BlocksRemoved() | CacheCleared() | GpusTold() | GpusUntold():
                 self._told(event)
             case Picked():
                 if event.decision_id not in self._fleet.ledger:  # a peer may tell twice
                     self._fleet.apply(event, None)
                     self._learn(event)
-            case GpusTold() | GpusUntold():
-                self._told(event)
             case _:
                 record = self.decisions.get(event.decision_id)
                 self._fleet.apply(event if record is None else without_wait(event, record.waited_s), record)
@@ -396,7 +243,7 @@ class Picker:
 
     def expire(self, now: float) -> int:
         """Ends reservations past their age, to be called about once a second; returns how many there were."""
-        self._elsewhere.look(now)
+        self._reception.look(now)
         return self._fleet.expire(now)
 
     def take_changes(self) -> list[Change]:
@@ -404,40 +251,9 @@ class Picker:
         return self._learned.take_news()
 
     @property
-    def index_status(self) -> dict[str, int]:
-        """JSON values: how large the prefix index is."""
-        return self._fleet.index.as_dict()
-
-    @property
     def sessions(self) -> Sessions:
         """Where sessions are at home; to be read, and restored before the first pick."""
         return self._fleet.sessions
-
-    @property
-    def sizes_status(self) -> dict[str, Any]:
-        """JSON values by model: what was learned of how long prompts are in tokens."""
-        return self._learned.sizes.as_dict()
-
-    @property
-    def speed_status(self) -> dict[str, float | int]:
-        """JSON values: what was learned of how long first tokens take, by all endpoints together."""
-        return self._fleet.ledger.speed.as_dict()
-
-    def status(self, now: float) -> dict[str, Any]:
-        """JSON values by pool name, with one entry for each endpoint."""
-        return {
-            pool.name: {
-                "strategy": pool.strategy,
-                **self._room.status(pool.cluster, now),
-                **self._shadow_status(pool),
-                **({"strategy_off": why} if (why := self._pools[pool.cluster].why_off) else {}),
-                "prediction": self._learned.status(pool.name),
-                "usual": self._history[pool.name].as_dict(),
-                "telling": sum(self._fleet.is_telling(endpoint.address) for endpoint in pool.endpoints),
-                "endpoints": [self._endpoint_status(endpoint, now) for endpoint in pool.endpoints],
-            }
-            for pool in self._settings.pools
-        }
 
     def _pick(self, pool: Pool, asking: Asking, now: float, rng: random.Random, waited_s: float = 0.0) -> Named:
         wanted = wanted_of(asking, needs_prompt=pool.needs_prompt, waited_s=waited_s)
@@ -466,8 +282,7 @@ class Picker:
             pool.remembers.picked(view, best)
         slot = int(view.slots[best])
         self._fleet.adapter_slots.picked(slot, wanted.request.model)
-        if self._fleet.warming:
-            self._warm_up(pool, slot, now)
+        self._earn(pool, slot, now)
         uncached = wanted.tokens if view.prompt is None else int(view.prompt.uncached[best])
         work = int(self._fleet.ledger.queued_tokens[slot]) + uncached
         self.apply(
@@ -500,25 +315,29 @@ class Picker:
             homing=homing(pool, wanted.request, self._fleet.sessions, now),
         )
 
-    def _warm_up(self, pool: Pool, slot: int, now: float) -> None:
-        """The cold endpoints among those that the pick was made from earn their part of it."""
-        for group in pool.levels.groups(self._fleet.health, now):
-            if slot in group.slots:
-                self._fleet.warming.picked(group.slots, group.weights, slot, now)
-                return
+    def _first_token_ms(self, pool: Pool, asking: Asking, now: float, rng: random.Random) -> float | None:
+        """When the first token would come, if somebody were picked now."""
+        wanted = wanted_of(asking, needs_prompt=pool.needs_prompt)
+        naming = self._choice(pool, wanted, now).naming(rng)
+        return predicted(naming.view, naming.ranking).ttft_ms
 
-    def _shadow_status(self, pool: PoolSettings) -> dict[str, Any]:
-        shadow = self._pools[pool.cluster].shadow
-        return {} if shadow is None else {"shadow": shadow.status()}
+    def _earn(self, pool: Pool, slot: int, now: float) -> None:
+        """Those with a bound on their share, among whom the pick was made, earn their part of it."""
+        fleet = self._fleet
+        is_bounded = pool.settings.strategy not in LOOK_AT_ERRORS and fleet.latencies.may_have_errors(now)
+        if not is_bounded and not fleet.warming:
+            return
+        for group in pool.levels.groups(fleet.health, now):
+            if slot in group.slots:
+                fleet.warming.picked(group.slots, group.weights, slot, now)
+                if is_bounded:
+                    fleet.failing.picked(group.slots, group.weights, slot, now)
+                return
 
     def _learn(self, event: Picked) -> None:
         history = self._history.get(event.pool)
         if history is not None:
             history.learn(event)
-
-    def _endpoint_status(self, endpoint: EndpointSettings, now: float) -> dict[str, Any]:
-        status = {**self._fleet.status(endpoint.address, now), "zone": endpoint.place}
-        return status if endpoint.available else {**status, "health": endpoint.state or "unavailable"}
 
 
 def _telling(settings: PickerSettings) -> frozenset[str]:

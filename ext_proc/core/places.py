@@ -99,8 +99,10 @@ def load_share(limits: AdmissionSettings, fleet: Fleet, slots: IntArray, now: fl
     return max(shares)
 
 
-def is_any_free(limits: AdmissionSettings, fleet: Fleet, levels: Levels, now: float) -> bool:
-    """Whether the pool has a place; without any endpoint it has none."""
+def is_any_free(limits: AdmissionSettings | None, fleet: Fleet, levels: Levels, now: float) -> bool:
+    """Whether the pool has a place: always without limits, and with them never without any endpoint."""
+    if limits is None:
+        return True
     if not len(levels.slots):
         return False
     slots = np.concatenate([group.slots for group in levels.groups(fleet.health, now)])

@@ -47,6 +47,9 @@ MAX_MODEL_CHARACTERS = 1_024
 MEDIA_TOKENS = 576
 _DIGEST_CHARS_PER_TOKEN = 4
 
+# A bound on an answer is no more than this: the largest that an engine's 32 bits hold. JSON has numbers of any size.
+MOST_TOKENS = (1 << 31) - 1
+
 # Every marker is NUL and a letter; a NUL inside a text is doubled. So no text can look like a marker.
 _MESSAGE = b"\0m"
 _TEXT = b"\0t"
@@ -81,8 +84,9 @@ class RequestFacts:
 class ParsedRequest:
     """One request. `model` is what the client wrote; `prompt_parts`, joined, are the canonical bytes of the prompt.
 
-    `salt` is vLLM's `cache_salt`: prompts with different salts share nothing in the engine's cache. `user` is who the
-    client says the request is for: `user`, or Anthropic's `metadata.user_id`.
+    `max_tokens` is 0 to `MOST_TOKENS`, None where the client bounds nothing. `salt` is vLLM's `cache_salt`: prompts
+    with different salts share nothing in the engine's cache. `user` is who the client says the request is for, as in
+    `user`, or Anthropic's `metadata.user_id`.
     """
 
     kind: Kind
@@ -289,11 +293,11 @@ def _user(body: _Body) -> str:
 
 
 def _max_tokens(body: _Body) -> int | None:
+    """llama.cpp takes a negative bound for none; other engines refuse it."""
+    found = body.max_output_tokens if isinstance(body, _Responses) else body.max_tokens
     if isinstance(body, _Chat) and body.max_completion_tokens is not None:
-        return body.max_completion_tokens
-    if isinstance(body, _Responses):
-        return body.max_output_tokens
-    return body.max_tokens
+        found = body.max_completion_tokens
+    return None if found is None or found < 0 else min(found, MOST_TOKENS)
 
 
 def _prompt(body: _Body) -> tuple[bytes, ...]:

@@ -332,6 +332,11 @@ class DegradationSettings:
     recover_after_s: float = 10.0
     answer: CannedSettings | None = None
 
+    @property
+    def every_way(self) -> tuple[WaySettings, ...]:
+        """Those of all routes."""
+        return (*self.ways, *(way for ways in self.route_ways.values() for way in ways))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PickerSettings:
@@ -360,3 +365,5 @@ class PickerSettings:
     any_reporter: bool = False
     degradations: Mapping[str, DegradationSettings] = field(default_factory=dict, hash=False)
     """Canonical models that may be answered otherwise; all others never are."""
+    led_to: frozenset[str] | None = None
+    """Clusters to which all Envoys have routes for those; None: nobody knows, and time has to tell."""

@@ -50,8 +50,9 @@ class Soundness:
             if latest is not None:
                 self.hardware(latest)
         self._limits_s = {slot: each.heartbeat_s for slot, each in said.items() if each.heartbeat_s is not None}
-        self._trials.configure(said)
-        for slot in {self._slots.acquire(endpoint.address) for pool in pools for endpoint in pool.endpoints}:
+        pool_of = {self._slots.acquire(endpoint.address): pool.cluster for pool in pools for endpoint in pool.endpoints}
+        self._trials.configure(said, pool_of)
+        for slot in pool_of:
             self._watch(slot)
         self._health.place(
             {
@@ -90,7 +91,7 @@ class Soundness:
 
     def due(self, now: float, most: int) -> list[str]:
         """At most so many who are to be asked for a token now (`ext_proc.core.trials`); taken to be begun."""
-        slots = self._trials.due(now)[:most]
+        slots = self._trials.due(now, most)
         for slot in slots:
             self._trials.began(slot, now)
         return [self._slots.address(slot) for slot in slots]
@@ -166,8 +167,8 @@ class Soundness:
         return state.value if ejection not in OUT and state in (State.UNHEALTHY, State.DEGRADED) else ejection
 
     def why(self, slot: int) -> str:
-        """What is bad but for its ejection."""
-        return self._verdicts.why(slot)
+        """What is bad; of an endpoint that is ejected and of which nothing else is found, what became of requests."""
+        return self._verdicts.why(slot) or self._health.why(slot)
 
     def take_changes(self) -> list[tuple[str, StateChange]]:
         """(address, change) since the last question, oldest first."""

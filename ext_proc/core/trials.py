@@ -8,13 +8,16 @@
   says nothing here, since an engine may have much to do; of one that is found broken otherwise it does.
 - So is whoever does not answer other questions any more: a pod, or a whole pool, that nobody asks for anything is found
   out without a user's request.
+- Places are few (`MAX_AT_ONCE`): the next one goes to the pool that has the fewest, there to who has waited longest,
+  and no pool has more than `MAX_OF_POOL`, so that a large one which hangs does not keep the others from coming back.
 - Whoever cannot be asked (it knows no such page or model, or wants another token) is left alone for `UNABLE_S`; then
   time, or pages, must do.
 
 Pure: it says who is due, the shell asks (`ext_proc.signals.trials`) and tells what came of it.
 """
 
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +39,13 @@ CALM_S: Final = 1.0
 
 UNABLE_S: Final = 60.0
 """Then it is asked again: its token or its process may be another one."""
+
+MAX_AT_ONCE: Final = 64
+"""Tries under way: to connect to a thousand endpoints takes the loop some tenths of a second, which picks wait for."""
+
+MAX_OF_POOL: Final = 48
+"""Of these for one pool: a try of one that hangs takes all of its limit, and somebody else's endpoint is back
+meanwhile."""
 
 LOST_S: Final = 30.0
 """Beyond the limit of a try: then nobody waits for what came of it any more."""
@@ -62,11 +72,14 @@ class Trials:
     def __init__(self, health: Health) -> None:
         self._health = health
         self._settings: Mapping[int, HealthSettings] = {}
+        self._pools: Mapping[int, str] = {}
         self._courses: dict[int, _Course] = {}
         self._unable_until: dict[int, float] = {}
 
-    def configure(self, settings: Mapping[int, HealthSettings]) -> None:
-        """Says who may be tried; the others are left alone at once. Where requests eject nobody, nor do tries."""
+    def configure(self, settings: Mapping[int, HealthSettings], pools: Mapping[int, str] | None = None) -> None:
+        """Says who may be tried, and whose they are (one of several pools is any one's); the others are left alone at
+        once. Where requests eject nobody, nor do tries."""
+        self._pools = pools or {}
         self._settings = {slot: each for slot, each in settings.items() if each.trial is not None and each.attempts}
         for known in (self._courses, self._unable_until):
             for slot in [slot for slot in known if slot not in self._settings]:
@@ -76,8 +89,8 @@ class Trials:
         """Whether an endpoint that is ejected waits for what comes of a try."""
         return slot in self._settings and slot not in self._unable_until
 
-    def due(self, now: float) -> list[int]:
-        """Whom to try now, who has waited longest first; `began` is to be called for each that is."""
+    def due(self, now: float, most: int = MAX_AT_ONCE) -> list[int]:
+        """Whom to try now, at most so many; `began` is to be called for each that is."""
         if not self._settings:
             return []
         for slot in [slot for slot, course in self._courses.items() if self._is_over(slot, course, now)]:
@@ -89,7 +102,7 @@ class Trials:
                 running = None if course is None else course.running_since
                 self._courses[slot] = _Course(ejected_at + FIRST_S, ejected_at, running_since=running)
         due = [(course.next_at, slot) for slot, course in self._courses.items() if self._is_due(slot, course, now)]
-        return [slot for _, slot in sorted(due)]
+        return self._dealt([slot for _, slot in sorted(due)], now, most)
 
     def began(self, slot: int, now: float) -> None:
         """It is being tried."""
@@ -111,6 +124,8 @@ class Trials:
         if evidence is None:
             self.unable(slot, now)
             return False
+        if evidence in (Evidence.GOOD, *FAILURES):
+            self._health.vouch(slot, is_well=evidence is Evidence.GOOD)
         if self._health.is_out(slot):
             return self._of_ejected(slot, course, evidence, started_at, now)
         if course.ejected_at is not None:
@@ -155,11 +170,32 @@ class Trials:
         return course.ejected_at is not None or (course.good > 0 and now >= course.next_at)
 
     def _is_due(self, slot: int, course: _Course, now: float) -> bool:
-        if now < course.next_at:
-            return False
-        trial = self._settings[slot].trial
+        return now >= course.next_at and not self._is_running(slot, now)
+
+    def _is_running(self, slot: int, now: float) -> bool:
+        """Whether it is being tried, and what comes of that is still waited for."""
+        since, trial = self._courses[slot].running_since, self._settings[slot].trial
         assert trial is not None, "configure() leaves the others out"
-        return course.running_since is None or now - course.running_since > trial.timeout_s + LOST_S
+        return since is not None and now - since <= trial.timeout_s + LOST_S
+
+    def _dealt(self, due: Sequence[int], now: float, most: int) -> list[int]:
+        """Those of `due`, who has waited longest first, for whom there are places."""
+        if not due:
+            return []
+        taken = Counter(self._pools.get(slot, "") for slot in self._courses if self._is_running(slot, now))
+        waiting: dict[str, deque[int]] = {}
+        for slot in due:
+            waiting.setdefault(self._pools.get(slot, ""), deque()).append(slot)
+        dealt: list[int] = []
+        while waiting and len(dealt) < most:
+            pool = min(waiting, key=taken.__getitem__)
+            if taken[pool] >= MAX_OF_POOL:
+                break
+            dealt.append(waiting[pool].popleft())
+            taken[pool] += 1
+            if not waiting[pool]:
+                del waiting[pool]
+        return dealt
 
     def _of_ejected(self, slot: int, course: _Course, evidence: Evidence, started_at: float, now: float) -> bool:
         if evidence not in _ALIVE:

@@ -1,16 +1,17 @@
 """Who waits for a place, in all pools, and what each of them asked. Pure.
 
-    room = WaitingRoom()
+    room = WaitingRoom(group_of)
     room.furnish({"pool/chat": settings})
     room.arrive("pool/chat", visitor, asked, now, is_free=False) → Waiting(ticket=0, for_s=30.0)
-    for released in room.released(now, is_free, let_in): …
+    for released in room.released(now, is_free, let_in, may_leave): …
 
 It keeps, per pool, an `Admission`, and per ticket what its owner wanted; the picker asks it whenever places may have
-come free.
+come free. Some of those who wait may go to other pools, too: they are kept by groups of whom the same is true, so that
+a look costs one question per group, and who may not leave is in nobody's way.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -44,14 +45,20 @@ class Released:
 class _Guest(Generic[T]):
     cluster: str
     asked: T
+    group: Hashable
 
 
 class WaitingRoom(Generic[T]):
-    """Mutable: admissions by cluster, guests by ticket, answers that were decided already; all methods write."""
+    """Mutable: admissions by cluster, guests by ticket and by group, answers that were decided already; all methods
+    write."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_of: Callable[[T], Hashable | None]) -> None:
+        """`group_of` gives the same for all who may go to the same other pools under the same conditions; None for who
+        may not leave."""
+        self._group_of = group_of
         self._admissions: dict[str, tuple[str, Admission]] = {}
         self._guests: dict[int, _Guest[T]] = {}
+        self._groups: dict[tuple[str, Hashable], dict[int, None]] = {}  # cluster, group → tickets; none is empty
         self._decided: deque[Released] = deque()
         self._next_ticket = 0
         self._is_open = True
@@ -63,7 +70,7 @@ class WaitingRoom(Generic[T]):
     def furnish(self, pools: Mapping[str, tuple[str, AdmissionSettings]]) -> None:
         """Says which pools have admission from now on, by cluster: name and settings.
 
-        Who waits for a pool that still has it goes on waiting; all others are not picked for.
+        Who waits for a pool that still has it goes on waiting; all others are not picked for. Groups are made anew.
         """
         kept: dict[str, tuple[str, Admission]] = {}
         for cluster, (name, settings) in pools.items():
@@ -78,6 +85,9 @@ class WaitingRoom(Generic[T]):
         for _, gone in self._admissions.values():
             self._send_off(gone, Unpicked("nobody waits for this pool any more"))
         self._admissions = kept
+        self._groups = {}
+        for ticket, guest in self._guests.items():
+            self._put(ticket, guest.cluster, guest.asked)
 
     def dismiss(self, cluster: str, answer: Answer) -> None:
         """Whoever waits for this pool gets this answer."""
@@ -102,7 +112,7 @@ class WaitingRoom(Generic[T]):
             case Reject(why=why, retry_after_s=seconds):
                 return _refusal(name, why, seconds)
             case Wait(waiter=waiter, shed=shed):
-                self._guests[ticket] = _Guest(cluster, asked)
+                self._put(ticket, cluster, asked)
                 for victim in shed:
                     self._refuse(name, admission, victim, FULL, now)
                 return Waiting(ticket, waiter.deadline - now)
@@ -112,12 +122,12 @@ class WaitingRoom(Generic[T]):
         now: float,
         is_free: Callable[[str], bool],
         let_in: Callable[[str, T, float], Answer],
-        may_leave: Callable[[T], bool] | None = None,
+        may_leave: Callable[[T], bool],
     ) -> Iterator[Released]:
         """The answers that can be given now: refusals first, then those who go in, in order, one at a time.
 
         `is_free` says of a cluster whether it has a place, `let_in` takes one for somebody who waited so many seconds.
-        `may_leave` says of who is next whether there is a place elsewhere; None: for nobody.
+        `may_leave` says of one of a group whether there is a place elsewhere for it.
         """
         for name, admission in self._admissions.values():
             for waiter in admission.expire(now):
@@ -126,25 +136,27 @@ class WaitingRoom(Generic[T]):
             yield self._decided.popleft()
         for cluster, (_, admission) in tuple(self._admissions.items()):
             while len(admission):
-                asked = self._guests[admission.first()].asked
-                if not is_free(cluster) and (may_leave is None or not may_leave(asked)):
+                chosen = (
+                    admission.admit_next(now)
+                    if is_free(cluster)
+                    else self._next_to_leave(cluster, admission, may_leave, now)
+                )
+                if chosen is None:
                     break
-                waiter = admission.admit_next(now)
-                guest = self._guests.pop(waiter.ticket)
-                waited_s = max(0.0, now - waiter.since)
+                guest = self._take(chosen.ticket)
+                waited_s = max(0.0, now - chosen.since)
                 try:
                     answer = let_in(cluster, guest.asked, waited_s)
                 except Exception:
                     # Whoever calls deals with it; the client must not wait for that.
-                    self._decided.append(Released(ticket=waiter.ticket, answer=Unpicked("internal error")))
+                    self._decided.append(Released(ticket=chosen.ticket, answer=Unpicked("internal error")))
                     raise
-                yield Released(ticket=waiter.ticket, answer=answer, waited_s=waited_s)
+                yield Released(ticket=chosen.ticket, answer=answer, waited_s=waited_s)
 
     def leave(self, ticket: int) -> None:
         """A client went away; nothing of it stays here. Harmless for one that has its answer."""
-        guest = self._guests.pop(ticket, None)
-        if guest is not None:
-            self._admissions[guest.cluster][1].leave(ticket)
+        if ticket in self._guests:
+            self._admissions[self._take(ticket).cluster][1].leave(ticket)
         elif self._decided:
             self._decided = deque(each for each in self._decided if each.ticket != ticket)
 
@@ -169,14 +181,39 @@ class WaitingRoom(Generic[T]):
             }
         }
 
+    def _next_to_leave(
+        self, cluster: str, admission: Admission, may_leave: Callable[[T], bool], now: float
+    ) -> Waiter | None:
+        leaving = {
+            group
+            for (waits_for, group), tickets in self._groups.items()
+            if waits_for == cluster and may_leave(self._guests[next(iter(tickets))].asked)
+        }
+        return admission.admit_among(lambda ticket: self._guests[ticket].group in leaving, now) if leaving else None
+
+    def _put(self, ticket: int, cluster: str, asked: T) -> None:
+        group = self._group_of(asked)
+        self._guests[ticket] = _Guest(cluster, asked, group)
+        if group is not None:
+            self._groups.setdefault((cluster, group), {})[ticket] = None
+
+    def _take(self, ticket: int) -> _Guest[T]:
+        guest = self._guests.pop(ticket)
+        if guest.group is not None:
+            tickets = self._groups[guest.cluster, guest.group]
+            del tickets[ticket]
+            if not tickets:
+                del self._groups[guest.cluster, guest.group]
+        return guest
+
     def _refuse(self, name: str, admission: Admission, waiter: Waiter, why: str, now: float) -> None:
         answer = _refusal(name, why, admission.retry_after_s(waiter.priority, now))
-        guest = self._guests.pop(waiter.ticket)
+        guest = self._take(waiter.ticket)
         self._decided.append(Released(ticket=waiter.ticket, answer=answer, asked=guest.asked))
 
     def _send_off(self, admission: Admission, answer: Answer) -> None:
         for waiter in admission.clear():
-            guest = self._guests.pop(waiter.ticket)
+            guest = self._take(waiter.ticket)
             self._decided.append(Released(ticket=waiter.ticket, answer=answer, asked=guest.asked))
 
 

@@ -13,7 +13,7 @@ retries. What it may save up is bounded, so that a strategy that passes it over 
 group of nothing but such endpoints none is held back.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,11 @@ MAX_CREDIT = 2.0
 # Envoy takes 0 % as the minimum, too; nothing at all would never end where nobody else is there.
 LEAST_SHARE = 0.001
 
-# Credits are sums of fractions: 200 times 1/200 may be a little less than one.
-_ONE = 1 - 1e-9
+HeldBack = Callable[[IntArray], BoolArray | None]
+"""Which of a group's slots are named after the others; None for none of them."""
+
+# A request's worth of credit. Credits are sums of fractions: 200 times 1/200 may be a little less than one.
+A_REQUEST = 1 - 1e-9
 
 
 @dataclass(slots=True)
@@ -115,7 +118,7 @@ class Warming:
 
     def _is_spent(self, slot: int) -> bool:
         cold = self._cold.get(slot)
-        return cold is not None and cold.credit < _ONE
+        return cold is not None and cold.credit < A_REQUEST
 
     def _warm_up(self, now: float) -> None:
         """Forgets those whose time is over."""
@@ -133,16 +136,22 @@ def _share(cold: _Cold, now: float) -> float:
 
 
 def warm_first(groups: Iterable[Group], warming: Warming, now: float) -> Iterator[Group]:
-    """The groups without those who are held back, then these. A half-open endpoint is not: its next request is due."""
+    """The groups without those who are held back, then these."""
+    return after_the_others(groups, lambda slots: warming.held_back(slots, now), "are warming up")
+
+
+def after_the_others(groups: Iterable[Group], held_back: HeldBack, why: str) -> Iterator[Group]:
+    """The groups without those who are held back, then these. A half-open endpoint is not: its next request is due.
+    `why` is said of them in the record."""
     later: list[Group] = []
     for group in groups:
-        held = warming.held_back(group.slots, now)
+        held = held_back(group.slots)
         if held is not None:
             held &= group.slots != group.on_trial
         if held is None or not held.any():
             yield group
             continue
-        note = f"{int(held.sum())} of {len(held)} are warming up"
+        note = f"{int(held.sum())} of {len(held)} {why}"
         note = f"{group.note}; {note}" if group.note else note
         yield Group(group.priority, group.slots[~held], group.weights[~held], group.on_trial, note)
         later.append(Group(group.priority, group.slots[held], group.weights[held]))

@@ -10,9 +10,10 @@ told as `GpusUntold`, and shown in `failing`. What pages tell: `ext_proc.signals
 """
 
 import asyncio
+import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +24,8 @@ from ext_proc.signals.fetch import PageClient, PageError
 from ext_proc.signals.gpu_pages import Row, matching, read
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 from ext_proc.signals.rounds import Rounds
+
+log = logging.getLogger(__name__)
 
 MAX_TIMEOUT_S: Final = 60.0
 """Of the client; each pool has a bound of its own below it."""
@@ -81,6 +84,7 @@ class GpuExporters:
         self._askers: dict[tuple[str, _Terms], list[_Asker]] = {}
         self._failing: dict[tuple[str, _Terms], str] = {}
         self._unplaced: dict[str, str] = {}
+        self._shared: Set[str] = frozenset()
         self._rounds: Rounds[_Terms] = Rounds(self._ask, lambda terms: terms.interval_s, rng, "GPUs")
         self.reads: Counter[str] = Counter()
         """Pages that were read (`ok`) and that were not (`failed`)."""
@@ -100,12 +104,23 @@ class GpuExporters:
                 url, match = _NOWHERE, ()
             askers.setdefault((url, _terms(url, each)), []).append((address, match))
         self._askers, self._unplaced = askers, unplaced
+        self._tell_shared()
         self._failing = {key: reason for key, reason in self._failing.items() if key in askers}
         self._rounds.set(askers)
 
     def failing(self) -> Mapping[str, str]:
         """Exporters that could not be read the last time, and endpoints that have none, with the reason."""
         return {**self._unplaced, **{url: reason for (url, _), reason in self._failing.items()}}
+
+    def _tell_shared(self) -> None:
+        """A line for pages of which several endpoints have all GPUs: discovery may have brought them."""
+        shared = {url for (url, _), each in self._askers.items() if url and sum(not match for _, match in each) > 1}
+        if new := sorted(shared - self._shared):
+            log.warning(
+                "%s%s: several endpoints are judged by all GPUs there; `match` says whose is whose",
+                *(new[0], f" and {len(new) - 1} more" if len(new) > 1 else ""),
+            )
+        self._shared = shared
 
     async def stop(self) -> None:
         """Ends all asking; harmless when called twice."""

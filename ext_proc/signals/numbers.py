@@ -64,7 +64,12 @@ class Scrape:
     @property
     def tells_load(self) -> bool:
         """Whether the two numbers are there that a scrape is for."""
-        return self.running is not None and self.waiting is not None
+        return not self.untold_load
+
+    @property
+    def untold_load(self) -> tuple[str, ...]:
+        """Which of the two are not."""
+        return tuple(name for name in ("running", "waiting") if getattr(self, name) is None)
 
     def values(self) -> dict[str, Any]:
         """Field → value of all that was told."""

@@ -20,6 +20,7 @@ import aiohttp
 
 from ext_proc.core.events import Tried
 from ext_proc.core.evidence import Evidence, evidence_of_try
+from ext_proc.core.trials import MAX_AT_ONCE
 from ext_proc.signals.fetch import LateError, PageError, UnpreparedError
 from ext_proc.signals.pod_tls import PodTlsOf, PodTokenOf, no_token, plaintext
 from ext_proc.signals.rounds import Ending, PodPages
@@ -31,9 +32,6 @@ LOOK_S: Final = 0.1
 
 MAX_TIMEOUT_S: Final = 60.0
 """Of the client; each pool has a limit of its own, at most that."""
-
-MAX_AT_ONCE: Final = 64
-"""Tries under way: to connect to a thousand endpoints takes the loop some tenths of a second, which picks wait for."""
 
 PROMPT: Final = "Hi"
 

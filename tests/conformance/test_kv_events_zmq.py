@@ -1,10 +1,12 @@
 """KV events over real ZMQ sockets: live, lost, replayed, restarted, from publishers that bind and that connect."""
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +15,7 @@ import zmq.asyncio
 
 from ext_proc.core.events import BlocksRemoved, BlocksStored, CacheCleared, CacheEvent
 from ext_proc.core.token_blocks import token_block_hashes
-from ext_proc.signals import kv_events
+from ext_proc.signals import kv_events, kv_stream
 from ext_proc.signals.kv_events import KvEvents
 from ext_proc.signals.kv_feed import KvSource
 from sim import tokens
@@ -175,6 +177,23 @@ async def test_replay_port_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None
             publisher.publish(stored(2))
             await listener.has(2)
             assert listener.events.counters.replays_failed >= 1
+            assert listener.events.status()[POD]["replays_failed"] >= 1
+
+
+async def test_silence_and_a_dead_replay_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is asked about, nobody answers, and what was told is believed all the same."""
+    monkeypatch.setattr(kv_events, "REPLAY_SILENCE_S", 0.1)
+    monkeypatch.setattr(kv_events, "QUIET_S", 0.1)
+    monkeypatch.setattr(kv_stream, "RETRY_REPLAY_S", 0.0)
+    (nobody,) = free_ports(1)
+    async with KvPublisher(KvPorts()) as publisher:
+        dead = KvSource(port=publisher.port, replay_port=nobody, is_exact=True, model="m")
+        async with listening({POD: dead}) as listener:
+            await until_heard(publisher, listener)
+            before = listener.events.counters.replays_failed
+            await eventually(lambda: listener.events.counters.replays_failed > before, "a replay that failed")
+            assert not any(isinstance(event, CacheCleared) for event in listener.told)
+            await listener.has(999)
 
 
 async def test_restart_of_the_engine() -> None:
@@ -271,7 +290,7 @@ async def test_publishers_that_connect() -> None:
 
 async def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that cannot be bound is told, and stops nothing; it is tried again."""
-    monkeypatch.setattr(kv_events, "REBIND_S", 0.02)
+    monkeypatch.setattr(kv_events, "RETRY_S", 0.02)
     async with KvPublisher(KvPorts()) as publisher:
         taken = f"tcp://127.0.0.1:{publisher.port}"
         async with listening({POD: KvSource(bind=taken), "127.0.0.1:8001": source(publisher)}) as listener:
@@ -280,6 +299,26 @@ async def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
             assert taken in listener.events.failing()
             publisher.stop()
             await eventually(lambda: listener.events.bound_at(taken), "the port")
+            assert listener.events.failing() == {}
+
+
+async def test_sockets_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process has too many open files, that is told, and the endpoint is heard when there is room again."""
+    monkeypatch.setattr(kv_events, "RETRY_S", 0.02)
+    make, count = zmq.asyncio.Context.socket, 0
+
+    def socket(context: zmq.asyncio.Context, kind: int, **more: Any) -> zmq.asyncio.Socket:
+        nonlocal count
+        count += kind == zmq.SUB
+        if kind == zmq.SUB and count < 4:
+            raise zmq.ZMQError(errno.EMFILE)
+        return make(context, kind, **more)
+
+    async with KvPublisher(KvPorts()) as publisher:
+        monkeypatch.setattr(zmq.asyncio.Context, "socket", socket)
+        async with listening({POD: source(publisher)}) as listener:
+            await eventually(lambda: "open files" in listener.events.failing().get(POD, ""), "a failure")
+            await until_heard(publisher, listener)
             assert listener.events.failing() == {}
 
 

@@ -9,6 +9,7 @@ import pytest
 from control_plane.demo.conversations import text
 from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import Mesh, PolicyText, mesh
+from tests.kit.waiting import eventually
 
 POOL = """trafficPolicy: {outlierDetection: off, loadBalancer: {adaptiveWeights:
     {interval: 1s, maxStep: 50, halfLife: 5s}}}"""
@@ -17,6 +18,9 @@ SLOWER = (12, 6, 3)
 
 AT_ONCE = 12
 """Requests in flight: a few for each pod, so that none is ever idle."""
+
+ENOUGH = 150
+"""Requests from which on shares are more than chance, however busy the machine is."""
 
 PATIENCE_S = 30.0
 """It takes about six seconds."""
@@ -46,7 +50,8 @@ async def load(running: Mesh, served: Counter[str], numbers: "asyncio.Queue[int]
 )
 async def test_shares_follow_speeds(tmp_path: Path, source: str, arguments: tuple[str, ...]) -> None:
     """The slowest of three pods comes to less than half of the quickest one's requests: by the picker's own
-    measurements for its strategy `weighted`, and by Envoy's reports alone for Envoy's own choices."""
+    measurements for its strategy `weighted`, and by Envoy's reports alone for Envoy's own choices. A restart of kvpilot
+    begins with them, in what Envoy is told, too."""
     async with quick_fleet(3, "llama") as fleet:
         addresses = sorted(fleet.addresses)
         for pod, factor in zip(sorted(fleet, key=lambda pod: pod.address), SLOWER, strict=True):
@@ -68,7 +73,7 @@ async def test_shares_follow_speeds(tmp_path: Path, source: str, arguments: tupl
                             break
                 assert {row["source"] for row in rows} == {source}
                 served.clear()
-                await asyncio.sleep(1.0)
+                await eventually(lambda: served.total() >= ENOUGH, "requests to be served", PATIENCE_S)
                 assert served[addresses[0]] < 0.6 * served[addresses[2]], served
             finally:
                 for client in clients:
@@ -77,3 +82,11 @@ async def test_shares_follow_speeds(tmp_path: Path, source: str, arguments: tupl
             assert f'kvpilot_endpoint_weight{{endpoint="{addresses[0]}",pool="a"}}' in await running.kvpilot.text(
                 "/metrics"
             )
+            await running.kvpilot.stop()
+            await running.kvpilot.start()
+            restarted = weights((await running.kvpilot.get("/status"))["weights"])
+            assert restarted[0] < 0.7 * restarted[2], restarted
+            await eventually(running.is_synced, "Envoy to be back")
+            told = await running.envoy_admin("/clusters")
+            first, last = (int(told.split(f"{each}::weight::")[1].split()[0]) for each in (addresses[0], addresses[2]))
+            assert first < 0.7 * last, (first, last)

@@ -106,3 +106,47 @@ async def test_down_the_levels_and_back(tmp_path: Path) -> None:
 
         await eventually(is_over, "the word of its end", 20.0)
         assert (await running.kvpilot.get("/status"))["degraded"] == []
+
+
+FIRST = """
+kvpilot: v1
+listeners:
+  - {{name: openai, address: LISTEN}}
+models:
+  - {{name: large, pool: a{fallback}}}
+  - {{name: qwen, pool: b}}
+pools:
+  a: {{endpoints: [{{address: "{a}"}}]}}
+  b: {{endpoints: [{{address: "{b}"}}]}}
+"""
+
+
+async def test_the_first_fallback_of_a_policy(tmp_path: Path) -> None:
+    """An edit adds it while nobody is left. It is used when Envoy has it, and no answer comes without its label, though
+    the client's connection is older than the edit."""
+    async with quick_fleet(1, "large") as a, quick_fleet(1, "qwen") as b:
+        places = {"a": a.addresses[0], "b": b.addresses[0]}
+        policy = PolicyText(text=FIRST.format(fallback="", **places))
+        async with mesh(tmp_path, policy) as running:
+
+            async def ask() -> tuple[int, str]:
+                body = {"model": "large", "messages": MESSAGES, "max_tokens": 2}
+                async with running.session.post(f"{running.url}/v1/chat/completions", json=body) as reply:
+                    await reply.read()
+                    return reply.status, reply.headers.get("x-kvpilot-degraded", "")
+
+            await eventually(running.is_synced, "the first configuration")
+            assert await ask() == (200, "")
+            await a["pod-0"].stop()
+            assert (await ask())[0] == 503
+            policy.text = FIRST.format(fallback=", fallback: [qwen]", **places)
+            await running.edit()
+            seen: list[tuple[int, str]] = []
+
+            async def is_answered() -> bool:
+                seen.append(await ask())
+                return seen[-1][0] == 200
+
+            await eventually(is_answered, "the other model's answer", 10.0)
+            assert seen[-1] == (200, "qwen")
+            assert {status for status, _ in seen[:-1]} <= {503}

@@ -5,9 +5,11 @@ import os
 import signal
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from control_plane.openai_client import Answer
+from sim.profile import Profile
 from tests.e2e.test_clients import simple
 from tests.e2e.test_mixed_load import mixed_policy, send_mixed
 from tests.e2e.test_picker_gone import grown, load
@@ -16,6 +18,12 @@ from tests.kit.mesh import MODES, PolicyText, mesh
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.long
+
+QUIET_S = 58.0
+"""Envoy's own patience with a gRPC client that nobody asks for is 50 s, looked at every few seconds."""
+
+LEISURELY = Profile(prefill_tokens_per_s=100_000.0, step_base_ms=100.0)
+"""Ten tokens a second."""
 
 
 def rss_kib(pid: int) -> int:
@@ -106,3 +114,25 @@ async def test_fifty_edits_under_load(tmp_path: Path) -> None:
                     await running.edit()
                     await grown(answers, 5)
             assert [answer.error for _, answer in answers if not answer.ok] == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_long_answer_on_a_quiet_envoy(tmp_path: Path, mode: str) -> None:
+    """An answer that runs for a minute while nobody else asks, and whose client then leaves: Envoy lives on, and the
+    pod is told that nobody waits any more."""
+    async with quick_fleet(1, "llama", profile=LEISURELY) as fleet:
+        policy = PolicyText(pools={"a": fleet.addresses}, models={"llama": "a"}, mode=mode)
+        async with mesh(tmp_path, policy) as running:
+            body = {"model": "llama", "prompt": "long", "max_tokens": 5_000, "stream": True}
+            patience = aiohttp.ClientTimeout(total=2 * QUIET_S)
+            async with running.session.post(f"{running.url}/v1/completions", json=body, timeout=patience) as answer:
+                await answer.content.readline()
+                await asyncio.sleep(QUIET_S)
+                assert answer.status == 200
+                assert not answer.content.at_eof()
+
+            async def is_over() -> bool:
+                return not any((await running.in_flight()).values())
+
+            await eventually(is_over, "the reservation to end")
+            assert (await running.chat("llama", "next")).ok

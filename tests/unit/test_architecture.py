@@ -48,6 +48,7 @@ PURE = (
     "control_plane/fleet/mirror.py",
     "control_plane/fleet/seen.py",
     "control_plane/fleet/shifts.py",
+    "control_plane/fleet/speeds.py",
     "control_plane/fleet/zones.py",
     "control_plane/fleet/weights.py",
     "control_plane/notices/board.py",

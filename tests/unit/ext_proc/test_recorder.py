@@ -1,12 +1,14 @@
 """What is recorded of a request's body."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from ext_proc.core.blocks import BLOCK_BYTES, block_hashes
 from ext_proc.core.request import ParsedRequest, RequestFacts, parse_request
-from ext_proc.core.settings import PickerSettings
+from ext_proc.core.settings import PickerSettings, PoolSettings
+from ext_proc.core.strategies.session import Parameters
 from ext_proc.recorder import question_of
 
 SETTINGS = PickerSettings(version="v", models={"m": "m", "alias": "m"}, engine_models={"m": "engine/m"})
@@ -32,6 +34,19 @@ def test_what_is_told() -> None:
     assert (found.session, found.user, found.tokens) == ("s-1", "u", len(text) // 4)
     assert found.blocks == block_hashes(text, "engine/m", "pepper")[:whole]
     assert 0 < whole < len(block_hashes(text, "engine/m", "pepper"))
+
+
+@pytest.mark.parametrize(
+    ("key", "session"),
+    [(None, "s-1"), (Parameters(cookie="sid"), "42"), (Parameters(header="x-s"), ""), (Parameters(use_user=True), "u")],
+)
+def test_a_session_is_what_the_pool_knows_it_by(key: Parameters | None, session: str) -> None:
+    """By its own header, cookie or user, where its policy names one; else by the listener's header."""
+    pool = PoolSettings(name="p", cluster="c", parameters={} if key is None else {"session": key})
+    asked = replace(facts(user="u"), headers={"cookie": "a=b; sid=42"})
+    found = question_of(replace(SETTINGS, pools=(pool,)), asked, "p", "id", 5.0)
+    assert found is not None
+    assert (found.session, found.user) == (session, "u")
 
 
 @pytest.mark.parametrize(

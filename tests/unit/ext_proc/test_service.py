@@ -292,10 +292,10 @@ async def test_somebody_watches() -> None:
         told: list[tuple[Event, int]] = []
         it.service.watched = lambda event: told.append((event, it.service.open_reservations))
         decision = envoy.metadata(await ask(it.stream(), envoy.body()))["kvpilot-decision"]
-        assert sorted(it.service.in_flight((*PODS, "10.9.9.9:1"))) == [0, 0, 1]
+        assert sorted(it.service.survey.in_flight((*PODS, "10.9.9.9:1"))) == [0, 0, 1]
         await it.log(envoy.log_entry("DownstreamEnd", customTags={"decision": decision}))
         assert [(type(event), running) for event, running in told] == [(RequestEnded, 0)]
-        assert it.service.in_flight(PODS) == [0, 0]
+        assert it.service.survey.in_flight(PODS) == [0, 0]
 
 
 async def test_what_engines_say_of_themselves() -> None:
@@ -307,8 +307,8 @@ async def test_what_engines_say_of_themselves() -> None:
         it.service._apply(LoadReported(address=address, at=1.0, draining=True))
         it.service._apply(LoadReported(address=address, at=2.0, draining=True))
         assert told == [Announced(address, "draining")] == list(it.service.announcements)
-        assert it.service.is_sound(address)
-        assert it.service.load(address) == (0, 0.0, None)
+        assert it.service.survey.is_sound(address, it.clock())
+        assert it.service.survey.load(address, it.clock()) == (0, 0.0, None)
         it.service.apply_settings(settings(*PODS[1:]))
         await settled(lambda: len(told) == 2)
         assert told[1] == Announced(address, "")

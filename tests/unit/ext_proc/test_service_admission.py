@@ -108,7 +108,7 @@ async def test_a_client_that_gives_up(is_polite: bool) -> None:
         await picked(stays)
         await stays.done_writing()
         await settled(lambda: it.service.open_streams == it.service.open_reservations == 0)
-        assert (it.service._waiting, it.service._asked, it.picker.waiting) == ({}, {}, 0)
+        assert (len(it.service._waiters), it.service._waiters._asked, it.picker.waiting) == (0, {}, 0)
 
 
 async def test_stop() -> None:
@@ -146,7 +146,7 @@ async def test_a_pool_that_loses_all_endpoints() -> None:
         assert it.service.counters.rejected == {503: 1}
         await first.done_writing()
         await settled(lambda: it.service.open_reservations == 0)
-        assert (it.service._waiting, it.service._asked, it.picker.waiting) == ({}, {}, 0)
+        assert (len(it.service._waiters), it.service._waiters._asked, it.picker.waiting) == (0, {}, 0)
 
 
 async def test_a_strategy_that_exits(caplog: pytest.LogCaptureFixture) -> None:
@@ -194,7 +194,7 @@ async def test_a_bug_costs_a_pick(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         first = it.stream()
         await ask(first, body())
         waits = await waiting(it, body())
-        monkeypatch.setattr(it.picker, "_pick", lambda *_: json.loads("{"))
+        monkeypatch.setattr(it.picker, "_place", lambda *_: json.loads("{"))
         await first.done_writing()
         answer = bytes(await asyncio.wait_for(waits.read(), PATIENCE_S))
         assert envoy.answer(answer) == {"requestBody": {}}

@@ -64,7 +64,7 @@ async def test_ten_thousand_drain_in_order() -> None:
         )
         first.ended(by_us=False)
         await asyncio.wait_for(gone.wait(), 3 * PATIENCE_S)
-        assert (it.service._waiting, it.service._asked, it.picker.waiting) == ({}, {}, 0)
+        assert (len(it.service._waiters), it.service._waiters._asked, it.picker.waiting) == (0, {}, 0)
         assert it.service.open_reservations == 0
         assert it.service.counters.picked == {("p", "round-robin"): 1 + CROWD}
         assert not it.service.counters.rejected
@@ -110,7 +110,7 @@ async def test_a_thousand_give_up() -> None:
         await settled(lambda: it.service.open_streams == 1)
         door = it.service.status()["pools"]["p"]["admission"]
         assert (door["left"], door["waiting_tokens"], sum(door["waiting"].values())) == (GIVING_UP, 0, 0)
-        assert (it.service._waiting, it.service._asked, it.picker.waiting) == ({}, {}, 0)
+        assert (len(it.service._waiters), it.service._waiters._asked, it.picker.waiting) == (0, {}, 0)
         assert it.service.open_reservations == 1
         del calls, call
         await settled(lambda: len(asyncio.all_tasks()) <= before)

@@ -34,8 +34,8 @@ def settings(*addresses: str) -> PickerSettings:
 async def test_a_pick_elsewhere() -> None:
     """It is counted where it went, and as degraded; recordings of that pool have it, and the status says it."""
     async with running(settings(POD)) as it:
-        recording = it.service.record("r", pool="q")
-        other = it.service.record("r", pool="p")
+        recording = it.service.recordings.begin("r", pool="q")
+        other = it.service.recordings.begin("r", pool="p")
         data = await ask(it.stream(), envoy.body(b'{"model": "m", "prompt": "Once upon"}'))
         told = envoy.metadata(data)
         assert (told["kvpilot-pool"], told["kvpilot-degraded"]) == ("q", "n")
@@ -43,7 +43,7 @@ async def test_a_pick_elsewhere() -> None:
         counters = it.service.counters
         assert counters.picked == {("q", "round-robin"): 1}
         assert counters.degraded == {("m", "model", "n"): 1}
-        assert [each["label"] for each in it.service.degraded()] == ["n"]
+        assert [each["label"] for each in it.service.survey.degraded()] == ["n"]
         assert (recording.status()["requests"], other.status()["requests"]) == (1, 0)
 
 

@@ -51,8 +51,8 @@ async def test_from_the_page_to_the_status_and_back() -> None:
             await eventually(is_out, "the fault to be found")
             assert row(service)["why"] == "GPU a has error XID 79"
             assert row(service, B)["health"] == "healthy"
-            assert service.service.why(A) == "GPU a has error XID 79"
-            assert service.service.gpu_reads["ok"] > 0
+            assert service.service.survey.why(A) == "GPU a has error XID 79"
+            assert service.service.intake.gpu_reads["ok"] > 0
 
             service.service.apply_settings(settings(engine, replace(gpu, max_temperature=90.0)))
             assert await is_out(), "what was told counts on"
@@ -60,14 +60,14 @@ async def test_from_the_page_to_the_status_and_back() -> None:
             service.service.apply_settings(settings(engine, None))
             assert (row(service)["health"], row(service)["why"]) == ("healthy", "")
             assert "gpus" not in row(service)
-            assert service.service.gpus_failing == {}
+            assert service.service.intake.gpus_failing == {}
 
             service.service.apply_settings(settings(engine, gpu))
             await eventually(is_out, "the fault to be known still")
             engine.status = 500
 
             async def is_failing() -> bool:
-                return dict(service.service.gpus_failing) == {url: "HTTP 500"}
+                return dict(service.service.intake.gpus_failing) == {url: "HTTP 500"}
 
             await eventually(is_failing, "the exporter to fail")
             assert await is_out()

@@ -56,7 +56,7 @@ async def running(initial: PickerSettings) -> AsyncIterator[tuple[PickerService,
 async def test_nobody_listens_by_default() -> None:
     """No sockets, no counters."""
     async with running(settings(None)) as (service, _):
-        assert service.kv_counters is None
+        assert service.intake.kv_counters is None
         assert service.status()["kv_events"] == service.status()["kv_events_failing"] == {}
 
 
@@ -73,8 +73,8 @@ async def test_a_restart_reaches_the_picker() -> None:
             await eventually(lambda: len(picker.told) == 1, "a restart")
             assert isinstance(picker.told[0], CacheCleared)
             assert picker.told[0].address == POD
-            assert service.kv_counters is not None
-            assert service.kv_counters.cleared["restarted"] == 1
+            assert service.intake.kv_counters is not None
+            assert service.intake.kv_counters.cleared["restarted"] == 1
             assert service.counters.internal_errors == 0
             service.apply_settings(settings(None))
             assert service.status()["kv_events"] == {}

@@ -175,14 +175,14 @@ async def test_engines_are_believed_with_the_files() -> None:
     """Their blocks count from then on, and are forgotten when the policy does without tokens."""
     async with running() as (service, _):
         listened: list[bool] = []
-        real = service._listen_all
+        real = service.intake.apply_settings
 
         def listen(settings: PickerSettings) -> None:
             events = settings.pools[0].kv_events
             listened.append(events is not None and events.is_exact)
             real(settings)
 
-        service._listen_all = listen  # type: ignore[method-assign]
+        service.intake.apply_settings = listen  # type: ignore[method-assign]
         service.set_models({"m": model()})
         service.apply_settings(SETTINGS)
         service.set_models({})

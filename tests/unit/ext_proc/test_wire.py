@@ -254,8 +254,15 @@ def test_pick_for_who_asked() -> None:
 
 def test_pick_without_limit() -> None:
     """Without a limit its key is absent, so that Envoy sets no header."""
-    data = encoded(Pick(message=Message.REQUEST_BODY, named=Named(decision_id="d", endpoints=("10.0.0.1:1",))))
+    data = encoded(Pick(message=Message.REQUEST_BODY, named=replace(NAMED, first_byte_ms=None)))
     assert set(envoy.metadata(data)) == {"x-gateway-destination-endpoint", "kvpilot-decision"}
+
+
+def test_pick_of_the_only_one() -> None:
+    """One second try there, as a string like the limit; where others are named the policy says how many."""
+    alone = replace(NAMED, endpoints=NAMED.endpoints[:1])
+    metadata = envoy.metadata(encoded(Pick(message=Message.REQUEST_BODY, named=alone)))
+    assert metadata["kvpilot-retries"] == "1"
 
 
 def test_pick_in_headers() -> None:

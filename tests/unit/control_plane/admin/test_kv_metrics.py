@@ -24,7 +24,7 @@ async def test_what_was_told(tmp_path: Path) -> None:
         text = policy_text().replace("engine: custom", f"scrape: off, {said}")
         async with running(tmp_path, text) as sidecar, admin_of(sidecar) as admin:
             assert sidecar.picker is not None
-            counters = sidecar.picker.kv_counters
+            counters = sidecar.picker.intake.kv_counters
             assert counters is not None
             await eventually(lambda: counters.replayed == 2, "a replay for each of two endpoints of one host")
             samples = await scrape(admin)

@@ -10,7 +10,7 @@ import pytest
 
 from control_plane.admin import recordings
 from control_plane.sidecar.sidecar import Sidecar
-from ext_proc.service import MAX_RECORDINGS
+from ext_proc.recordings import MAX_RECORDINGS
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.admin.asking import admin_of, get, log, pick
 from tests.unit.control_plane.sidecar.in_process import SECOND, running

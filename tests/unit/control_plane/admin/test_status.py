@@ -8,6 +8,7 @@ from control_plane.admin import status
 from control_plane.admin.status import not_ready
 from control_plane.sidecar.envoy_process import EnvoyProcess
 from control_plane.sidecar.sidecar import Sidecar
+from control_plane.xds.kinds import LISTENERS, ROUTES
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.admin.asking import admin_of, get, text
 from tests.unit.control_plane.sidecar.in_process import (
@@ -21,6 +22,7 @@ from tests.unit.control_plane.sidecar.in_process import (
     policy_text,
     running,
 )
+from tests.unit.control_plane.xds.ads_client import AdsClient
 
 
 async def test_the_whole(tmp_path: Path) -> None:
@@ -127,12 +129,24 @@ async def test_what_an_envoy_refused_from_the_first_is_missing(
 
 
 async def test_our_envoy_must_run_and_be_connected(tmp_path: Path) -> None:
-    """503 names what is missing, also after an Envoy that was connected has gone."""
+    """503 names what is missing: it must have its listeners and their routes; also after it has gone."""
     async with running(tmp_path) as sidecar, admin_of(sidecar) as admin:
         sidecar.envoy = EnvoyProcess(tmp_path, {})
         both = "envoy: not running\nenvoy: not connected\n"
+        untaken = "envoy: not running\nenvoy: it has not taken its listeners\n"
         assert await text(admin, "/readyz", status=503) == both
         async with connected(sidecar):
-            assert await text(admin, "/readyz", status=503) == "envoy: not running\n"
+            assert await text(admin, "/readyz", status=503) == untaken
+        await eventually(lambda: not is_connected(sidecar))
+        client = AdsClient(sidecar.xds_address)
+        try:
+            for kind, names in ((LISTENERS, {}), (ROUTES, {"resourceNames": ["openai"]})):
+                await client.send(kind, **names)
+                told = await client.receive()
+                assert await text(admin, "/readyz", status=503) == untaken
+                await client.send(kind, versionInfo=told.version_info, responseNonce=told.nonce, **names)
+                await eventually(lambda: not_ready(sidecar) == ["envoy: not running"])
+        finally:
+            await client.close()
         await eventually(lambda: not is_connected(sidecar))
         assert await text(admin, "/readyz", status=503) == both

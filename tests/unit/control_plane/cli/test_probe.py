@@ -89,7 +89,7 @@ def test_no_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "half").write_text("vllm:num_requests_running 1\n")
     (tmp_path / "html").write_text("<html>")
     for source, words in (
-        (str(tmp_path / "half"), "are not told"),
+        (str(tmp_path / "half"), "\nwaiting requests are not told"),
         (str(tmp_path / "html"), "say --engine"),
         ("http://127.0.0.1:1", "no page could be read"),
     ):

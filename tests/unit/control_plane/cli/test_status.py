@@ -271,6 +271,13 @@ def test_who_is_not_well(capsys: pytest.CaptureFixture[str]) -> None:
         "pool  endpoint       health    Envoys are told  why",
         "chat  10.0.0.1:8000  degraded  degraded         its metrics cannot be read: [/b] 500",
     ]
+    # Metrics that never could be read are no evidence, but what an operator looks for after a typing error.
+    shown(status(pools={"chat": pool}, scrapes_failing={"10.0.0.1:8000": "refused", "10.0.0.2:8000": "refused"}))
+    lines = [line.rstrip() for line in capsys.readouterr().out.partition("Not well")[2].splitlines()]
+    assert [line.split(maxsplit=2)[1:] for line in lines[2:4]] == [
+        ["10.0.0.1:8000", "degraded                   its metrics cannot be read: [/b] 500"],
+        ["10.0.0.2:8000", "healthy                    its metrics cannot be read: refused"],
+    ]
     shown(status())
     assert "Not well" not in capsys.readouterr().out
 

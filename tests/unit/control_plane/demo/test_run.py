@@ -26,7 +26,9 @@ from control_plane.demo.run import (
     start_errors,
 )
 from control_plane.policy import load
-from control_plane.sidecar.sidecar import PolicyInvalidError, Sidecar, SidecarOptions
+from control_plane.sidecar.options import SidecarOptions
+from control_plane.sidecar.sidecar import Sidecar
+from control_plane.sidecar.start import PolicyInvalidError
 
 
 def pods(*addresses: str) -> list[PodProcess]:
@@ -89,7 +91,7 @@ def test_the_invitation(tmp_path: Path) -> None:
         "messages": [{"role": "user", "content": "Hello"}],
         "stream": True,
     }
-    assert "curl http://127.0.0.1:9909/decisions?limit=1" in lines
+    assert "curl 'http://127.0.0.1:9909/decisions?limit=1'" in lines
     assert f"edit {tmp_path / 'policy.yaml'}" in lines
     assert "admin: http://127.0.0.1:9909/" in lines
 

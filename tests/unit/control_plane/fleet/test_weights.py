@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.fleet.model import Endpoint, Fleet
+from control_plane.fleet.speeds import Observed
 from control_plane.fleet.weights import (
     ENVOY,
     MAX_SETTLE_S,
     PICKER,
     SCALE,
     TOO_QUICK,
-    Observed,
     WeightRule,
     Weights,
 )

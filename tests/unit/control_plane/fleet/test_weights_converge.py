@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from control_plane.fleet.weights import ENVOY, PICKER, Observed, WeightRule, Weights
+from control_plane.fleet.speeds import Observed
+from control_plane.fleet.weights import ENVOY, PICKER, WeightRule, Weights
 from sim.events import Finished, Request
 from sim.profile import Profile
 from sim.virtual.pod import Pod

@@ -114,6 +114,7 @@ def test_why_endpoints_are_out() -> None:
     found = one(conditions.endpoints_out([("p", ["a", "b"], 4)], 0.25, lambda address: words.get(address, "")))
     assert found.facts["why"] == "b: GPU 0 has error XID 79"
     assert "why" not in one(conditions.endpoints_out([("p", ["a"], 4)], 0.25)).facts
+    assert one(conditions.endpoints_out([("p", ["a"], 1)], 0.25)).summary == "pool p: its only endpoint fails"
 
 
 def test_the_others() -> None:

@@ -5,7 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from control_plane.sidecar.sidecar import Sidecar, SidecarOptions
+from control_plane.sidecar.options import SidecarOptions
+from control_plane.sidecar.sidecar import Sidecar
 from control_plane.xds.kinds import ENDPOINTS
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.xds.ads_client import AdsClient

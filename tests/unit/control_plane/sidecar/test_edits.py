@@ -12,7 +12,8 @@ from control_plane.fleet.model import Endpoint, Fleet
 from control_plane.fleet.sources import FleetSources
 from control_plane.sidecar import watch
 from control_plane.sidecar.edits import EditRefusedError, Edits, NoSuchVersionError
-from control_plane.sidecar.sidecar import PolicyInvalidError, Sidecar
+from control_plane.sidecar.sidecar import Sidecar
+from control_plane.sidecar.start import PolicyInvalidError
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from protos.messages import load as load_messages
 from tests.kit.waiting import eventually

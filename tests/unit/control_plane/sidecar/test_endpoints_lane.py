@@ -5,7 +5,8 @@ from typing import Any
 
 from control_plane.fleet.drains import Drains
 from control_plane.fleet.model import Endpoint, Fleet, Health
-from control_plane.fleet.weights import PICKER, Observed, WeightRule, Weights
+from control_plane.fleet.speeds import Observed
+from control_plane.fleet.weights import PICKER, WeightRule, Weights
 from control_plane.sidecar.endpoints_lane import EndpointsLane
 from control_plane.sidecar.policy_state import PolicyState
 

@@ -37,16 +37,16 @@ class Bench:
         self.changes: list[tuple[str, StateChange]] = []
         self.told: list[set[str]] = []
         self.policy = policy(pool)
-        picker: Any = self
+        survey: Any = self
         endpoints: Any = self
-        self.lane = HealthLane(Mirror(), picker, endpoints, lambda: self.policy, lambda: self.now)
+        self.lane = HealthLane(Mirror(), survey, endpoints, lambda: self.policy, lambda: self.now)
 
     @property
     def is_anyone_out(self) -> bool:
         """As the picker's."""
         return any(word != "healthy" for word in self.words.values())
 
-    def health(self) -> list[tuple[str, list[tuple[str, str]]]]:
+    def health(self, now: float) -> list[tuple[str, list[tuple[str, str]]]]:
         """As the picker's; the second pool is none of the policy's."""
         return [("p", [(name, self.words.get(name, "healthy")) for name in (A, B, C, D)]), ("old", [(A, "ejected")])]
 
@@ -140,8 +140,8 @@ def test_the_log(caplog: pytest.LogCaptureFixture) -> None:
 def test_without_envoys() -> None:
     """A picker alone tells the log, and mirrors nothing."""
     bench = Bench("health: {mirror: {after: 0s}}")
-    picker: Any = bench
-    lane = HealthLane(Mirror(), picker, None, lambda: bench.policy, lambda: 0.0)
+    survey: Any = bench
+    lane = HealthLane(Mirror(), survey, None, lambda: bench.policy, lambda: 0.0)
     bench.words = {A: "ejected"}
     lane.look()
     assert (bench.told, lane.status()) == ([], [])

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,48 @@ def test_nothing_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
     assert caplog.text == ""
     assert kept_files.read(tmp_path) is None
     assert "cannot be read" in caplog.text
+
+
+def test_a_disk_that_refuses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once, until it takes the file again; and again when it refuses anew."""
+    place = tmp_path / "state"
+    place.touch()
+    file = kept_files.KeptFile(place / "value.json", "something")
+    content = kept_files.encoded([1])
+    assert [file.write(content), file.write(content)] == [False, False]
+    assert str(place / "value.json") in file.error
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "something cannot be kept for a restart" in caplog.text
+    place.unlink()
+    assert file.write(content)
+    assert (file.error, kept_files.read(place / "value.json")) == ("", [1])
+    (place / "value.json").unlink()
+    place.rmdir()
+    place.touch()
+    assert not file.write(content)
+    assert len(caplog.records) == 2
+
+
+def test_one_writer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that somebody has left behind ends before the next one begins."""
+    begun: list[bytes] = []
+    ended: list[bytes] = []
+    go_on = threading.Event()
+
+    def slow(path: Path, content: bytes) -> None:
+        begun.append(content)
+        go_on.wait(10.0)
+        ended.append(content)
+
+    monkeypatch.setattr(kept_files, "write", slow)
+    file = kept_files.KeptFile(tmp_path / "value.json", "something")
+    threads = [threading.Thread(target=file.write, args=(content,)) for content in (b"1", b"2")]
+    threads[0].start()
+    while not begun:
+        pass
+    threads[1].start()
+    assert begun == [b"1"]
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert begun == ended == [b"1", b"2"]

@@ -12,6 +12,7 @@ from control_plane.admin import notice_metrics
 from control_plane.notices import kinds
 from control_plane.notices.notice import Condition
 from control_plane.sidecar import notice_lane
+from control_plane.sidecar.kept_files import KeptFile
 from control_plane.sidecar.notice_lane import NoticeLane
 from control_plane.sidecar.sidecar import Sidecar
 from ext_proc.core.events import AttemptEnded
@@ -106,7 +107,7 @@ async def test_pods_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         bodies = await receiver.took(2)
         assert [(body["severity"], body["facts"]["out"]) for body in bodies] == [("warning", 1), ("critical", 2)]
         assert bodies[0]["id"] == bodies[1]["id"]
-        monkeypatch.setattr(sidecar.picker._picker, "out", lambda now: [("p", [], 2)])  # they answer again
+        monkeypatch.setattr(sidecar.picker.survey, "out", lambda now: [("p", [], 2)])  # they answer again
         look(sidecar)
         assert (await receiver.took(3))[2]["state"] == "recovered"
 
@@ -266,7 +267,8 @@ async def test_a_disk_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixt
     state = tmp_path / "state"
     async with running(tmp_path, state_dir=state) as sidecar:
         lane = lane_of(sidecar)
-        lane.kept = tmp_path / "policy.yaml" / "notices.json"  # below a file nothing can be written
+        beside = tmp_path / "policy.yaml" / "notices.json"  # below a file nothing can be written
+        lane._file = KeptFile(beside, "what is open")
         lane.watch("mine", lambda: [condition(kinds.REMOVAL, "x")])
         look(sidecar)
         await lane._keep()

@@ -1,6 +1,7 @@
 """When the picker may name what: an Envoy's answer about that very assignment, a refusal, or nobody to wait for."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from control_plane.sidecar import picker_lane
 from control_plane.sidecar.builds import variant_of
 from control_plane.sidecar.picker_lane import PickerLane, settings_of, with_fleet
 from control_plane.sidecar.streams import LiveStream, Streams
-from control_plane.xds.kinds import ENDPOINTS
+from control_plane.xds.kinds import ENDPOINTS, LISTENERS, ROUTES
 from control_plane.xds.snapshot import Snapshot, build_snapshot
-from ext_proc.core.settings import PickerSettings
+from ext_proc.core.settings import DegradationSettings, PickerSettings, WaySettings
 from protos.messages import load as load_messages
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.sidecar.in_process import FIRST, SECOND, THIRD, policy_text
@@ -40,6 +41,18 @@ def assignment(*addresses: str) -> Snapshot:
     return build_snapshot({ENDPOINTS: {"pool/p": value}}, load_messages())
 
 
+def everything(note: str) -> Snapshot:
+    """What an Envoy is offered of a whole policy."""
+    routes = {"l": {"name": "l", "virtualHosts": [{"name": note, "domains": ["*"]}]}}
+    return build_snapshot({LISTENERS: {"l": {"name": "l"}}, ROUTES: routes}, load_messages())
+
+
+def take(streams: Streams, stream: LiveStream, found: Snapshot) -> None:
+    """It accepts all of that."""
+    for type_url in (LISTENERS, ROUTES):
+        streams.accepted(stream, type_url, {"l": found.resources(type_url)["l"].version})
+
+
 class Picker:
     """Stands for the service. Mutable: what it was put under."""
 
@@ -54,6 +67,11 @@ class Picker:
     def named(self) -> list[str]:
         """The endpoints that it may name."""
         return [one.address for pool in (self.now.pools if self.now else ()) for one in pool.endpoints]
+
+    @property
+    def led_to(self) -> list[str]:
+        """To where it may lead requests."""
+        return sorted((self.now and self.now.led_to) or ())
 
 
 class Bench:
@@ -124,11 +142,35 @@ async def test_who_has_no_endpoints_at_all_yet() -> None:
     await bench.lane.stop()
 
 
+async def test_ways_to_other_pools() -> None:
+    """They wait until an Envoy has all of that very policy; what it holds of the one before is not enough."""
+    streams = Streams()
+    stream = streams.open(NODE)
+    bench = Bench(streams)
+    before, after = everything("before"), everything("after")
+    stream.offer("1", variant_of(NODE), before)
+    take(streams, stream, before)
+    assert stream.has_all()
+    degradation = DegradationSettings(ways=(WaySettings(cluster="pool/q", pool="q", model="m"),))
+    bench.lane.want(replace(settings(FIRST), version="2", degradations={"m": degradation}))
+    bench.lane.published()
+    await asyncio.sleep(0.01)
+    assert bench.picker.led_to == []
+    stream.offer("2", variant_of(NODE), after)
+    await asyncio.sleep(0.01)
+    assert bench.picker.led_to == []
+    take(streams, stream, after)
+    await eventually(lambda: bench.picker.led_to == ["pool/q"])
+    await bench.lane.stop()
+
+
 def test_without_envoys_of_our_own() -> None:
-    """Somebody else serves them: everything counts at once."""
+    """Somebody else serves them: everything counts at once, and time has to tell what they have."""
     bench = Bench(None)
     bench.lane.want(settings(FIRST, SECOND))
     assert bench.picker.named == [FIRST, SECOND]
+    assert bench.picker.now is not None
+    assert bench.picker.now.led_to is None
     bench.lane.published()
     assert bench.lane.wanted == settings(FIRST, SECOND)
 

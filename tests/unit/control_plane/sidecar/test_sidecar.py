@@ -10,15 +10,10 @@ from control_plane.cli.envoy_files import bootstrap_template
 from control_plane.sidecar import builds
 from control_plane.sidecar.envoy_process import EnvoyProcess, EnvoyUnavailableError
 from control_plane.sidecar.handover import SYNC_TIMEOUT_S
+from control_plane.sidecar.options import EnvoyOptions, SidecarOptions
 from control_plane.sidecar.picker_lane import SYNC_POLL_S
-from control_plane.sidecar.sidecar import (
-    EnvoyOptions,
-    PolicyInvalidError,
-    PolicyUnreadableError,
-    Sidecar,
-    SidecarOptions,
-    start_errors,
-)
+from control_plane.sidecar.sidecar import Sidecar, start_errors
+from control_plane.sidecar.start import PolicyInvalidError, PolicyUnreadableError
 from ext_proc.core.address import parse_address
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.sidecar.in_process import (

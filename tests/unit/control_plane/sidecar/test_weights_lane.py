@@ -50,6 +50,7 @@ class Bench:
         self.taken = Fleet(pools={"p": pods, "q": pods})
         self.told: Callable[[Any], None] = lambda work: None
         me: Any = self
+        self.survey = me
         self.weights = Weights()
         self.lane = WeightsLane(
             self.weights, me, lambda: self.policy, lambda: self.now, me if picker else None, me if envoys else None

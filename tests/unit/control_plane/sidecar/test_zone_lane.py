@@ -51,7 +51,7 @@ class Bench:
             self.shifts, me, lambda: self.policy, lambda: self.now, Locality("", zone), me if has_picker else None, me
         )
 
-    def areas(self, pool: str) -> list[Area]:
+    def areas(self, pool: str, now: float) -> list[Area]:
         """As the picker's."""
         self.asked.append(pool)
         return self.found

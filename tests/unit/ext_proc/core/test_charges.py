@@ -273,3 +273,20 @@ def test_no_session_holds_an_endpoint_that_is_out(unavailable: set[int], dead: s
     if len(record.candidates.addresses) > 1:
         assert record.candidates.terms["session_ms"][0] == 0
         assert record.candidates.terms["session_ms"][1] == 1e6
+
+
+@pytest.mark.parametrize("priorities", [(0, 0, 1), (0, 1, 1)])
+def test_levels_differ_in_what_is_charged(priorities: tuple[int, ...]) -> None:
+    """One endpoint alone is no choice, and is charged nothing; it is named beside those of a level that are."""
+    endpoints = tuple(
+        EndpointSettings(address=f"10.0.0.{n}:80", priority=priority) for n, priority in enumerate(priorities)
+    )
+    pool = PoolSettings(name="p", cluster="p", endpoints=endpoints, charges=ChargeSettings(session_ms=50))
+    picker = Picker(PickerSettings(version="1", pools=(pool,)))
+    wanted = Wanted(model="m", tokens=10, blocks=(1,), timeout_s=60, request=Request(session="s"))
+    answer = picker.place("p", wanted, 0.5, random.Random(1))
+    assert isinstance(answer, Named)
+    record = picker.decisions.get(answer.decision_id)
+    assert record is not None
+    assert len(answer.endpoints) == 3
+    assert sorted(record.candidates.terms["session_ms"]) == [0, 0, 50]

@@ -12,6 +12,7 @@ from ext_proc.core.fleet import Fleet
 from ext_proc.core.history import History
 from ext_proc.core.pool import deciders, prepared
 from ext_proc.core.settings import AdmissionSettings, EndpointSettings, FilterSettings, PoolSettings
+from ext_proc.core.strategies.session import Parameters
 from ext_proc.core.strategies.view import Ranking, Request, View
 from ext_proc.core.truth import Truth
 from ext_proc.core.wanted import Wanted
@@ -107,6 +108,12 @@ def test_the_record() -> None:
     assert (record.model, record.request.engine_model, record.request.has_session) == ("big", "m", True)
     assert (record.left_out_count, record.left_out[0][0]) == (1, "x")
     assert record.predicted.cached_tokens == 0
+
+
+def test_a_session_is_what_the_pool_knows_it_by() -> None:
+    """The record says whether there is one: here none, since the pool's sessions are in a cookie."""
+    choice = choice_of(Seeing(needs_prompt=False), parameters={"session": Parameters(cookie="sid")})
+    assert not choice.record("id", choice.naming(random.Random(1)), None, wall_offset_s=0.0).request.has_session
 
 
 def test_what_the_index_is_worth() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.decision import Degraded, Level
-from ext_proc.core.detours import LEAST_OPEN_S, Detours, Rank, Seen, Taken
+from ext_proc.core.detours import LEAST_OPEN_S, LEAST_TRY_S, Detours, Rank, Seen, Taken
 from ext_proc.core.settings import DegradationSettings, WaySettings
 
 WELL = Seen(is_usable=True)
@@ -169,6 +169,24 @@ def test_a_limit_that_was_just_missed() -> None:
     assert road.after(1) == "a"
     road.expected["a"] = 900.0
     assert road.after(4.5) == "a"
+
+
+def test_a_pool_that_is_quicker_than_is_believed() -> None:
+    """One request in ten seconds goes there all the same: what is believed of a pool that gets none never changes."""
+    road = Road(replace(SETTINGS, slo_ms=500.0))
+    road.expected = {"a": 600.0, "b": 100.0}
+    assert [road.goes_to(), *(road.after(1.0) for _ in range(21))].count("a") == 2
+    road.expected["a"] = 300.0
+    assert road.after(10.0) == "a"
+    road.expected["a"] = 600.0
+    assert [road.goes_to(), *(road.after(1.0) for _ in range(9))] == ["b"] * 10, "it is a miss of its own"
+
+
+def test_who_is_tried_when_the_policy_is_impatient() -> None:
+    """Not every request of a slow model, however short `recoverAfter` is."""
+    road = Road(replace(SETTINGS, slo_ms=500.0, recover_after_s=0.0))
+    road.expected = {"a": 600.0, "b": 100.0}
+    assert [road.goes_to(), *(road.after(0.5) for _ in range(20))].count("a") == 20 * 0.5 / LEAST_TRY_S
 
 
 def test_what_is_open() -> None:

@@ -72,6 +72,29 @@ def test_credit_ends_with_the_line() -> None:
     assert [each.ticket for each in drained(made)] == [1, 3, 2, 4]
 
 
+def test_places_for_some_only() -> None:
+    """They go to the first one who may take them, a higher priority before a lower one; the others stand as before."""
+    made = queue(waiter(0, priority=1), waiter(1, "b", priority=1), waiter(2, priority=2), waiter(3, priority=1))
+    among = {1, 2, 3}
+    assert [each.ticket for each in iter(lambda: made.pop_among(among.__contains__), None)] == [3, 1, 2]
+    assert made.pop_among(among.__contains__) is None
+    assert made.pop().ticket == 0
+
+
+def test_tenants_share_places_for_some_by_tokens() -> None:
+    """As much for each, in tokens, also for one that comes later; and nobody's turn at the other places is touched."""
+    long = [waiter(n, "long", QUANTUM_TOKENS) for n in range(10)]
+    short = [waiter(n, "short", QUANTUM_TOKENS // 4) for n in range(10, 50)]
+    made = queue(*long, *short, waiter(50, "stays", 1))
+    served = Counter(each.tenant for _ in range(20) if (each := made.pop_among(lambda ticket: ticket < 50)))
+    assert served == {"long": 4, "short": 16}
+    for number in range(60, 70):
+        made.push(waiter(number, "late", QUANTUM_TOKENS))
+    served = Counter(each.tenant for _ in range(12) if (each := made.pop_among(lambda ticket: ticket != 50)))
+    assert served == {"long": 2, "short": 8, "late": 2}
+    assert [made.pop().tenant for _ in range(6)] == ["long", "short", "short", "short", "short", "stays"]
+
+
 def test_leaving_in_the_middle_of_a_turn() -> None:
     """When the one whose turn it is leaves, the next one's turn is worth a whole quantum."""
     made = queue(waiter(0, "a", 600), waiter(1, "a", 600), waiter(2, "b", 600), waiter(3, "b", 600), waiter(4, "c", 1))

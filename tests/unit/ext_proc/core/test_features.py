@@ -53,6 +53,8 @@ def test_tools_are_removed() -> None:
         ("chat", '{"max_tokens":null}', {"max_tokens": 10}),
         ("chat", '{"max_tokens":"many"}', None),
         ("completion", '{"max_tokens":1e3}', {"max_tokens": 10}),
+        ("completion", '{"max_tokens":-1}', {"max_tokens": 10}),
+        ("completion", '{"max_tokens":1%s}' % ("0" * 400), {"max_tokens": 10}),
         ("responses", '{"input":""}', {"input": "", "max_output_tokens": 10}),
         ("messages", '{"max_tokens":400}', {"max_tokens": 10}),
         ("embedding", "{}", None),

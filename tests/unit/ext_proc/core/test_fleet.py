@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ext_proc.core.away import MAX_AWAY_S
 from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.endpoint_status import status_of
 from ext_proc.core.events import (
     AttemptEnded,
     AttemptStarted,
@@ -83,51 +84,12 @@ def scraped_counters(at: float, tokens: int) -> Scraped:
     return Scraped(address=A, at=at, running=0, waiting=0, prompt_tokens=tokens, generation_tokens=tokens)
 
 
-def test_status_of_an_endpoint() -> None:
-    """A pick, its first token and a scrape, as JSON values."""
-    it = fleet(A)
-    it.apply(picked(), None)
-    assert it.status(A, 1.0) == {
-        "address": A,
-        "health": "healthy",
-        "state": "unknown",
-        "why": "",
-        "in_flight": 1,
-        "waiting": 1.0,
-        "running": 0.0,
-        "queued_tokens": 30,
-        "decoding": 0,
-        "index_blocks": 3,
-        "speed_factor": 1.0,
-        "claims_worth": 1.0,
-        "scrape_age_s": None,
-        "told": {},
-    }
-    it.apply(FirstToken(decision_id="d", address=A, at=1.0, ttft_ms=1_000), None)
-    it.apply(Scraped(address=A, at=1.0, running=4, waiting=2, kv_tokens=2 * BLOCK_TOKENS), None)
-    status = it.status(A, 1.25)
-    assert (status["running"], status["waiting"], status["decoding"], status["scrape_age_s"]) == (4.0, 2.0, 1, 0.25)
-    assert status["told"]["waiting"] == {"value": 2, "age_s": 0.25, "source": "scrape"}
-    with pytest.raises(KeyError):
-        it.status(B, 0.0)
-
-
-def test_what_runs_at_an_endpoint() -> None:
-    """The picker's own, and what the engine says beyond that; nothing of an endpoint that is not known."""
-    it = fleet(A)
-    assert it.load(B, 0.0) is None
-    assert it.load(A, 0.0) == (0, 0.0, None)
-    it.apply(picked(), None)
-    it.apply(Scraped(address=A, at=1.0, running=3, waiting=1), None)
-    assert it.load(A, 1.25) == (1, 3.0, 0.25)
-
-
 def test_a_scrape_tells_the_capacity_of_the_index() -> None:
     """The next prompt finds room for as many blocks as the engine has."""
     it = fleet(A)
     it.apply(Scraped(address=A, at=0, running=0, waiting=0, kv_tokens=2 * BLOCK_TOKENS), None)
     it.apply(picked(), None)
-    assert it.status(A, 0.0)["index_blocks"] == 2
+    assert status_of(it, A, 0.0)["index_blocks"] == 2
 
 
 def test_of_each_number_the_newest_counts() -> None:
@@ -138,7 +100,7 @@ def test_of_each_number_the_newest_counts() -> None:
     it.apply(LoadReported(address=A, at=2.2, source="orca", waiting=5), None)
     it.apply(Scraped(address=A, at=1.5, running=0, waiting=0, kv_usage=0.6), None)
     it.apply(LoadReported(address=B, at=2.5, running=9, waiting=9, models=("m",), draining=True), None)
-    status = it.status(A, 2.5)
+    status = status_of(it, A, 2.5)
     assert (status["running"], status["waiting"]) == (6.0, 5.0)
     assert {name: (told["value"], told["age_s"], told["source"]) for name, told in status["told"].items()} == {
         "kv_usage": (0.6, 1.0, "scrape"),
@@ -170,7 +132,7 @@ def test_whoever_tells_last_counts(sayings: list[tuple[str, int, int | None, int
             kind: Literal["report", "orca"] = "report" if source == "report" else "orca"
             event = LoadReported(address=A, at=at, source=kind, running=running, waiting=waiting)
         it.apply(event, None)
-    status = it.status(A, 0.95)
+    status = status_of(it, A, 0.95)
     for name, position in (("running", 2), ("waiting", 3)):
         said = [
             (tenths, number, saying[position] or 0)
@@ -187,7 +149,7 @@ def test_cache_events_tell_how_many_blocks_there_are() -> None:
     it = fleet(A)
     it.apply(BlocksStored(address=A, at=1.0, blocks=(1, 2, 3)), None)
     it.apply(BlocksRemoved(address=A, at=2.0, blocks=(3,)), None)
-    assert it.status(A, 2.5)["told"] == {"cached_blocks": {"value": 2, "age_s": 0.5, "source": "events"}}
+    assert status_of(it, A, 2.5)["told"] == {"cached_blocks": {"value": 2, "age_s": 0.5, "source": "events"}}
 
 
 def test_an_endpoint_is_believed_for_as_long_as_it_is_seldom_heard() -> None:
@@ -196,8 +158,8 @@ def test_an_endpoint_is_believed_for_as_long_as_it_is_seldom_heard() -> None:
     for n in range(4):
         it.apply(Scraped(address=A, at=4.0 * n, running=4, waiting=2, kv_usage=0.5), None)
         it.apply(Scraped(address=B, at=11.4 + 0.2 * n, running=4, waiting=2, kv_usage=0.5), None)
-    assert (it.status(A, 18.0)["waiting"], it.status(A, 18.0)["running"]) == (2.0, 4.0)
-    assert it.status(B, 18.0)["running"] < 3.0
+    assert (status_of(it, A, 18.0)["waiting"], status_of(it, A, 18.0)["running"]) == (2.0, 4.0)
+    assert status_of(it, B, 18.0)["running"] < 3.0
 
 
 def test_a_request_that_moved_is_indexed_where_it_runs() -> None:
@@ -205,7 +167,11 @@ def test_a_request_that_moved_is_indexed_where_it_runs() -> None:
     it = fleet(A, B)
     it.apply(picked(), None)
     it.apply(AttemptStarted(decision_id="d", address=B, at=0.1), None)
-    assert (it.status(A, 1)["in_flight"], it.status(B, 1)["in_flight"], it.status(B, 1)["index_blocks"]) == (0, 1, 3)
+    assert (
+        status_of(it, A, 1)["in_flight"],
+        status_of(it, B, 1)["in_flight"],
+        status_of(it, B, 1)["index_blocks"],
+    ) == (0, 1, 3)
 
 
 def test_an_endpoint_that_left_is_forgotten_after_its_last_request() -> None:
@@ -219,7 +185,7 @@ def test_an_endpoint_that_left_is_forgotten_after_its_last_request() -> None:
     assert it.slots.get(A) is None
     it.want({B, "10.0.0.3:80"})
     assert it.slots.get("10.0.0.3:80") == slot
-    assert it.status("10.0.0.3:80", 5.0)["index_blocks"] == 0
+    assert status_of(it, "10.0.0.3:80", 5.0)["index_blocks"] == 0
 
 
 def test_an_endpoint_that_comes_back_in_time_keeps_everything() -> None:
@@ -229,7 +195,7 @@ def test_an_endpoint_that_comes_back_in_time_keeps_everything() -> None:
     it.want({B})
     it.want({A, B})
     it.apply(StreamEnded(decision_id="d", at=5.0), None)
-    assert it.status(A, 5.0)["index_blocks"] == 3
+    assert status_of(it, A, 5.0)["index_blocks"] == 3
 
 
 @pytest.mark.parametrize(("away_s", "factor"), [(5.0, 2.0), (MAX_AWAY_S + 1, 1.0)])
@@ -243,9 +209,9 @@ def test_how_fast_an_endpoint_is_outlives_a_moment_away(away_s: float, factor: f
     it.want({B}, 1.0)
     it.apply(StreamEnded(decision_id="d", at=5.0), None)
     it.want({B, "10.0.0.3:80"}, 5.0)
-    assert it.status("10.0.0.3:80", 5.0)["speed_factor"] == 1.0
+    assert status_of(it, "10.0.0.3:80", 5.0)["speed_factor"] == 1.0
     it.want({A, B}, 5.0 + away_s)
-    status = it.status(A, 5.0 + away_s)
+    status = status_of(it, A, 5.0 + away_s)
     assert (status["speed_factor"], status["index_blocks"]) == (factor, 0)
 
 
@@ -258,7 +224,7 @@ def test_nothing_is_inherited_with_a_slot() -> None:
     it.want({B})
     it.want({B, "10.0.0.3:80"})
     assert it.slots.get("10.0.0.3:80") == slot
-    status = it.status("10.0.0.3:80", 1.0)
+    status = status_of(it, "10.0.0.3:80", 1.0)
     assert (status["health"], status["running"], status["scrape_age_s"]) == ("healthy", 0.0, None)
 
 
@@ -280,7 +246,7 @@ def test_grows_beyond_the_first_capacity() -> None:
         it.apply(picked(f"d{n}", address), None)
         it.apply(Scraped(address=address, at=0, running=1, waiting=0), None)
         it.apply(failed(address, flag="UC", status=0), None)
-    assert {it.status(address, 1.0)["health"] for address in addresses} == {"ejected"}
+    assert {status_of(it, address, 1.0)["health"] for address in addresses} == {"ejected"}
 
 
 REFUSED = failed(A, flag="UF", status=503, failure="delayed connect error: Connection refused")
@@ -317,15 +283,15 @@ def test_what_a_dead_endpoint_held_is_forgotten(evidence: tuple[Event, ...], is_
         it.apply(event, None)
     here, other = (it.slots.acquire(each) for each in (A, B))
     held = [
-        it.status(A, 1.0)["index_blocks"] > 0,
+        status_of(it, A, 1.0)["index_blocks"] > 0,
         it.sessions.home(A.encode(), 1.0) == here,
         bool(it.adapters.members("l", it.slots.capacity)[here]),
         it.models.names(here) is not None,
     ]
     assert held == 4 * [not is_forgotten]
     if is_forgotten:
-        assert it.status(A, 1.0)["waiting"] <= 1.0
-    assert it.status(B, 1.0)["index_blocks"] == 3
+        assert status_of(it, A, 1.0)["waiting"] <= 1.0
+    assert status_of(it, B, 1.0)["index_blocks"] == 3
     assert it.sessions.home(B.encode(), 1.0) == other
     assert it.models.names(other) == frozenset("m")
 
@@ -338,7 +304,7 @@ def test_what_engines_tell_of_their_blocks_outlives_counters() -> None:
     it.apply(replace(picked("d"), blocks=(), session=b"s"), None)
     for at in (1.0, 2.0):
         it.apply(scraped_counters(at, 9), None)
-    assert it.status(A, 2.0)["index_blocks"] == 2
+    assert status_of(it, A, 2.0)["index_blocks"] == 2
     assert it.sessions.home(b"s", 2.0) == NOBODY
 
 
@@ -351,7 +317,7 @@ def test_a_restart_counts_once() -> None:
     for at in (1.0, 2.0):
         it.apply(scraped_counters(at, 1), None)
     assert it.sessions.home(b"s", 2.0) == it.slots.get(A)
-    assert it.status(A, 2.0)["index_blocks"] == 3
+    assert status_of(it, A, 2.0)["index_blocks"] == 3
 
 
 def test_a_session_is_where_it_was_answered() -> None:
@@ -367,9 +333,9 @@ def test_three_requests_that_fail_are_the_endpoints_fault() -> None:
     """Different requests, one endpoint: ejected."""
     it = fleet(A, B)
     for _ in range(3):
-        assert it.status(A, 1.0)["health"] == "healthy"
+        assert status_of(it, A, 1.0)["health"] == "healthy"
         it.apply(failed(A), record())
-    assert it.status(A, 1.0)["health"] == "ejected"
+    assert status_of(it, A, 1.0)["health"] == "ejected"
 
 
 def test_one_request_that_fails_everywhere_is_its_own_fault() -> None:
@@ -379,7 +345,7 @@ def test_one_request_that_fails_everywhere_is_its_own_fault() -> None:
         poison = record()
         for address in (A, B, "10.9.9.9:1"):
             it.apply(failed(address), poison)
-    assert [it.status(each, 1.0)["health"] for each in (A, B)] == ["healthy", "healthy"]
+    assert [status_of(it, each, 1.0)["health"] for each in (A, B)] == ["healthy", "healthy"]
 
 
 def test_a_silent_stream_is_soft_evidence() -> None:
@@ -388,7 +354,7 @@ def test_a_silent_stream_is_soft_evidence() -> None:
     for _ in range(3):
         it.apply(AttemptEnded(decision_id="d", address=A, at=9.0, status=200), record())
         it.apply(RequestEnded(decision_id="d", at=9.0, status=200, served=A, flags=("SI",), duration_ms=9_000), None)
-    assert it.status(A, 9.0)["health"] == "ejected"
+    assert status_of(it, A, 9.0)["health"] == "ejected"
 
 
 def test_old_successes_do_not_end_an_ejection() -> None:
@@ -396,10 +362,10 @@ def test_old_successes_do_not_end_an_ejection() -> None:
     it = fleet(A, B)
     it.apply(failed(A, at=10.0, flag="UC", status=0), None)
     it.apply(RequestEnded(decision_id="old", at=10.5, status=200, served=A, duration_ms=5_000), None)
-    assert it.status(A, 10.5)["health"] == "ejected"
+    assert status_of(it, A, 10.5)["health"] == "ejected"
     it.apply(picked("probe", A, at=11.0), None)
     it.apply(RequestEnded(decision_id="probe", at=12.0, status=200, served=A, duration_ms=1_000), None)
-    assert it.status(A, 12.0)["health"] == "healthy"
+    assert status_of(it, A, 12.0)["health"] == "healthy"
 
 
 def test_a_first_token_of_an_old_request_does_not_end_an_ejection() -> None:
@@ -407,9 +373,9 @@ def test_a_first_token_of_an_old_request_does_not_end_an_ejection() -> None:
     it = fleet(A, B)
     it.apply(failed(A, at=10.0, flag="UC", status=0), None)
     it.apply(FirstToken(decision_id="old", address=A, at=10.2, ttft_ms=1_000), None)
-    assert it.status(A, 10.2)["health"] == "ejected"
+    assert status_of(it, A, 10.2)["health"] == "ejected"
     it.apply(FirstToken(decision_id="new", address=A, at=10.9, ttft_ms=200), None)
-    assert it.status(A, 10.9)["health"] == "healthy"
+    assert status_of(it, A, 10.9)["health"] == "healthy"
 
 
 _ADDRESSES = [f"10.0.0.{n}:80" for n in range(4)]
@@ -471,14 +437,14 @@ def test_what_an_endpoint_tells_of_its_cache_is_what_it_holds() -> None:
     it = fleet(A)
     it.apply(picked(), None)
     it.apply(StreamEnded(decision_id="d", at=1.0), None)
-    assert it.status(A, 1.0)["index_blocks"] == 3
+    assert status_of(it, A, 1.0)["index_blocks"] == 3
     it.apply(BlocksStored(address=A, at=2.0, blocks=(7, 8, 9)), None)
     it.apply(BlocksRemoved(address=A, at=2.0, blocks=(9,)), None)
     it.apply(BlocksStored(address="10.9.9.9:1", at=2.0, blocks=(1,)), None)
-    assert it.status(A, 2.0)["index_blocks"] == 2
+    assert status_of(it, A, 2.0)["index_blocks"] == 2
     assert [mask for mask, _ in it.index.match((7, 8, 9)).runs] == [1]
     it.apply(CacheCleared(address=A, at=3.0), None)
-    assert it.status(A, 3.0)["index_blocks"] == 0
+    assert status_of(it, A, 3.0)["index_blocks"] == 0
 
 
 def test_an_endpoint_whose_events_are_not_believed() -> None:
@@ -488,9 +454,9 @@ def test_an_endpoint_whose_events_are_not_believed() -> None:
     it.apply(BlocksStored(address=A, at=0, blocks=(8, 9)), None)
     it.disbelieve(A)
     it.disbelieve(B)
-    assert it.status(A, 0.0)["index_blocks"] == 0
+    assert status_of(it, A, 0.0)["index_blocks"] == 0
     it.apply(picked(), None)
-    assert it.status(A, 0.0)["index_blocks"] == 2
+    assert status_of(it, A, 0.0)["index_blocks"] == 2
 
 
 def eject(made: Fleet, address: str, at: float) -> None:

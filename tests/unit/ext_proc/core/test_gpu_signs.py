@@ -97,6 +97,26 @@ def test_a_fatal_error_from_before_is_a_doubt() -> None:
     assert harmless.state() is State.HEALTHY, "the program's own error"
 
 
+def test_a_doubt_has_an_end() -> None:
+    """The exporter was not restarted, kvpilot was: after ten minutes without another error the endpoint is as others,
+    and the same error that comes again is a new one. One that came while we looked stays."""
+    watching = Watching()
+    watching.told(gpu(xid=79))
+    for _ in range(30):
+        watching.told(gpu(xid=79))
+    watching.told(gpu(xid=45))
+    for _ in range(59):
+        watching.told(gpu(xid=45))
+    assert watching.state() is State.DEGRADED, "something went on there, so the time began anew"
+    watching.told(gpu(xid=45))
+    watching.told(gpu(xid=45))
+    assert watching.state() is State.HEALTHY
+    watching.told(gpu(xid=79))
+    for _ in range(200):
+        watching.told(gpu(xid=79))
+    assert (watching.state(), watching.why) == (State.UNHEALTHY, "GPU g has error XID 79")
+
+
 def test_errors_that_the_exporter_calls_recent() -> None:
     """They count at the first look, too, as long as they are recent, and whatever the last error is."""
     watching = Watching()
@@ -293,7 +313,7 @@ def test_the_picker_leaves_a_failed_gpu_alone() -> None:
     assert A not in bench.first(2.0)
     bench.picker.apply(GpusUntold(address=A, at=3.0))
     assert A not in bench.first(3.0)
-    (row,) = [row for row in bench.picker.status(3.0)["p"]["endpoints"] if row["address"] == A]
+    (row,) = [row for row in bench.picker.survey.pools(3.0)["p"]["endpoints"] if row["address"] == A]
     assert (row["health"], row["why"]) == ("unhealthy", "GPU g has error XID 79")
     assert row["gpus"] == [{"name": "g", "xid": 79, "temperature": 60.0}]
     bench.picker.apply_settings(bench.settings(replace(health, failures=5)), 3.5)
@@ -305,4 +325,4 @@ def test_the_picker_leaves_a_failed_gpu_alone() -> None:
     blind = Bench(replace(health, gpu=None))
     blind.picker.apply(GpusTold(address=B, at=1.0, gpus=(gpu(fault="gone"),)))
     assert B in blind.first(2.0)
-    assert "gpus" not in blind.picker.status(2.0)["p"]["endpoints"][1]
+    assert "gpus" not in blind.picker.survey.pools(2.0)["p"]["endpoints"][1]

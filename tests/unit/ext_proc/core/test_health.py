@@ -1,6 +1,7 @@
 """Health: ejection and back-off, signs of life, half open, zones, shares and panic."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,27 @@ def test_hard_evidence_ejects_at_once() -> None:
     assert health.state(1, 10.0) == "healthy"
     assert named(health, 10.0 + BACK_OFF_S) == [0, 1, 2, 3]
     assert health.state(2, 10.0 + BACK_OFF_S) == "half-open"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "word"),
+    [
+        (Evidence.GONE, "connections are refused"),
+        (Evidence.HARD, "connections fail or are reset"),
+        (Evidence.SOFT, "requests fail"),
+        (Evidence.TIMEOUT, "requests get no first byte in time"),
+    ],
+)
+def test_what_it_was_ejected_for(evidence: Evidence, word: str) -> None:
+    """An ejection says in words what led to it, and nothing once it is over."""
+    health = Health(8)
+    fail(health, 2, evidence, at=10.0, times=SOFT_LIMIT - 1)
+    assert health.why(2) == (word if evidence in (Evidence.GONE, Evidence.HARD) else "")
+    fail(health, 2, evidence, at=10.0)
+    assert health.why(2) == word
+    assert health.why(1) == ""
+    health.judge(2, Evidence.GOOD, started_at=12.0, now=12.0)
+    assert health.why(2) == ""
 
 
 def test_soft_evidence_ejects_after_three_in_a_row() -> None:

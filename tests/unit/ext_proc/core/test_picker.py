@@ -86,7 +86,7 @@ class Caller:
 
     def loads(self) -> dict[str, int]:
         """Requests in flight by endpoint."""
-        endpoints = self.picker.status(self.now)["p"]["endpoints"]
+        endpoints = self.picker.survey.pools(self.now)["p"]["endpoints"]
         return {endpoint["address"]: endpoint["in_flight"] for endpoint in endpoints}
 
 
@@ -108,9 +108,9 @@ def test_one_request_that_fails_again_at_the_same_endpoint() -> None:
     """It counts once, or a single prompt that an engine cannot bear would eject the only endpoint that there is."""
     caller = Caller(Picker(settings(*pods(1))))
     for _ in range(SOFT_LIMIT):
-        assert not caller.picker.is_anyone_out
+        assert not caller.picker.survey.is_anyone_out
         fail(caller, *pods(1) * 3)
-    assert caller.picker.is_anyone_out
+    assert caller.picker.survey.is_anyone_out
 
 
 @pytest.mark.parametrize("tried", ["ab", "aba", "aab", "abba"])
@@ -123,9 +123,9 @@ def test_one_request_that_fails_everywhere(tried: str) -> None:
     fail(caller, *({"a": one, "b": two}[each] for each in tried))
     for _ in range(SOFT_LIMIT - 1):
         fail(caller, one)
-    assert not caller.picker.is_anyone_out
+    assert not caller.picker.survey.is_anyone_out
     fail(caller, two)
-    assert caller.picker.is_anyone_out
+    assert caller.picker.survey.is_anyone_out
 
 
 def test_a_conversation_stays() -> None:
@@ -254,7 +254,7 @@ def test_refuses_when_no_endpoint_is_available(count: int) -> None:
     answer = Caller(picker).ask(facts("hi"))
     assert isinstance(answer, Rejected)
     assert (answer.status, answer.error.type, answer.retry_after_s) == (503, "service_unavailable", 1)
-    assert {each["health"] for each in picker.status(0)["p"]["endpoints"]} <= {"unavailable"}
+    assert {each["health"] for each in picker.survey.pools(0)["p"]["endpoints"]} <= {"unavailable"}
 
 
 def test_never_names_the_unavailable() -> None:
@@ -266,25 +266,6 @@ def test_never_names_the_unavailable() -> None:
     caller.picker.apply_settings(replace(made, pools=(replace(made.pools[0], endpoints=endpoints),)))
     named = caller.named(facts("hello " * 500))
     assert set(named.endpoints) == set(pods(3)) - {home}
-
-
-def test_who_is_sound() -> None:
-    """Known, and nothing is held against it."""
-    one, other = pods(2)
-    picker = Picker(settings(one, other))
-    picker.apply(AttemptEnded(decision_id="?", address=one, at=1.0, status=503, flags=("UF",), failure="refused"))
-    assert [picker.is_sound(each, 1.0) for each in (one, other, "10.9.9.9:1")] == [False, True, False]
-
-
-def test_who_is_out() -> None:
-    """Of each pool who failed, and how many it could name: who is not available is no loss."""
-    one, other, third = pods(3)
-    made = settings(one, other, third)
-    endpoints = tuple(replace(each, available=each.address != third) for each in made.pools[0].endpoints)
-    picker = Picker(replace(made, pools=(replace(made.pools[0], endpoints=endpoints),)))
-    assert picker.out(1.0) == [(made.pools[0].name, [], 2)]
-    picker.apply(AttemptEnded(decision_id="?", address=one, at=1.0, status=503, flags=("UF",), failure="refused"))
-    assert picker.out(1.0) == [(made.pools[0].name, [one], 2)]
 
 
 def test_an_ejected_endpoint_is_not_named() -> None:
@@ -327,7 +308,7 @@ def test_bad_settings_change_nothing() -> None:
     picker = Picker(settings(*pods(2)))
     with pytest.raises(ValueError, match="unknown strategy"):
         picker.apply_settings(settings("10.9.9.9:1", strategy="best"))
-    assert [each["address"] for each in picker.status(0)["p"]["endpoints"]] == pods(2)
+    assert [each["address"] for each in picker.survey.pools(0)["p"]["endpoints"]] == pods(2)
 
 
 def test_round_robin_takes_turns_over_reloads() -> None:
@@ -373,7 +354,9 @@ def test_what_is_reserved_is_what_the_best_computes() -> None:
     caller.serve(facts("hello " * 500))
     named = caller.named(facts("hello " * 500, "and " * 200))
     best = caller.picker.decisions.latest(1)[0].candidates.as_list()[0]
-    queued = {each["address"]: each["queued_tokens"] for each in caller.picker.status(caller.now)["p"]["endpoints"]}
+    queued = {
+        each["address"]: each["queued_tokens"] for each in caller.picker.survey.pools(caller.now)["p"]["endpoints"]
+    }
     assert best["terms"]["uncached_tokens"] < 300
     assert queued == dict.fromkeys(pods(3), 0) | {named.endpoints[0]: best["terms"]["uncached_tokens"]}
 
@@ -383,7 +366,7 @@ def test_other_strategies_reserve_the_whole_prompt() -> None:
     caller = Caller(Picker(settings(*pods(1), strategy="least-request")))
     for _ in range(2):
         caller.named(facts("x" * 396))
-    assert caller.picker.status(0)["p"]["endpoints"][0]["queued_tokens"] == 2 * ((396 + len("\0msystem\0t")) // 4)
+    assert caller.picker.survey.pools(0)["p"]["endpoints"][0]["queued_tokens"] == 2 * ((396 + len("\0msystem\0t")) // 4)
 
 
 def test_the_usual_prompt_and_pace_are_learned() -> None:
@@ -396,8 +379,7 @@ def test_the_usual_prompt_and_pace_are_learned() -> None:
             caller.now += gap_s - 0.01
         return float(caller.picker.decisions.latest(1)[0].candidates.terms["later_ms"][0])
 
-    # A prompt of 1,254 tokens is taken for 125.4 ms of work, so one in 10 s uses 1.25 % and one in a second 12.5 %.
-    assert later_ms(1.0) / later_ms(10.0) == pytest.approx(10 * (1 - 0.01254) / (1 - 0.1254), rel=0.01)
+    assert later_ms(1.0) / later_ms(10.0) == pytest.approx(10, rel=0.01)
 
 
 def test_several_system_prompts_are_not_everybodys() -> None:
@@ -448,7 +430,7 @@ def test_a_place_is_what_a_decision_leads_to(strategy: str) -> None:
         for record in records:
             del record["request"]  # who has no body knows little of it
         assert records[0] == records[1]
-    first, second = (caller.picker.status(callers[0].now)["p"]["endpoints"] for caller in callers)
+    first, second = (caller.picker.survey.pools(callers[0].now)["p"]["endpoints"] for caller in callers)
     assert first == second
     ages = {caller.picker.expire(callers[0].now + 600 + RESERVATION_SLACK_S) for caller in callers}
     assert ages == {40}
@@ -483,7 +465,9 @@ def test_picks_of_a_peer_count() -> None:
     caller.picker.apply(told)
     caller.picker.apply(replace(told, decision_id="other pool", pool="gone"))
     assert caller.loads()[theirs.endpoints[0]] == 2
-    blocks = {each["address"]: each["index_blocks"] for each in caller.picker.status(caller.now)["p"]["endpoints"]}
+    blocks = {
+        each["address"]: each["index_blocks"] for each in caller.picker.survey.pools(caller.now)["p"]["endpoints"]
+    }
     assert blocks[theirs.endpoints[0]] == 3
 
 
@@ -493,7 +477,7 @@ def test_scrapes_show_in_the_status() -> None:
     picker.apply(Scraped(address=pods(1)[0], at=1.0, running=3, waiting=2))
     picker.apply(ScrapeFailed(address=pods(1)[0], at=1.5, reason="timeout"))
     picker.apply(Scraped(address="10.9.9.9:1", at=1.0, running=3, waiting=2))
-    status = picker.status(1.5)["p"]
+    status = picker.survey.pools(1.5)["p"]
     assert status["strategy"] == "kv-aware"
     assert [(each["running"], each["waiting"], each["scrape_age_s"]) for each in status["endpoints"]] == [
         (3.0, 2.0, 0.5),
@@ -704,10 +688,3 @@ def test_a_session_stays_where_it_is_while_shares_do() -> None:
     ]
     assert all(len(each) == 1 for each in homes)
     assert 5 <= sum(each == {True} for each in homes) <= 25
-
-
-def test_the_areas_of_a_pool() -> None:
-    """By name; a pool that is not known has none."""
-    picker = Picker(in_levels(0, 1))
-    assert [(area.zone, area.total) for area in picker.areas(picker.settings.pools[0].name, 0.0)] == [("", 2)]
-    assert picker.areas("nobody", 0.0) == []

@@ -59,7 +59,7 @@ class Calls:
 
     def status(self) -> dict[str, Any]:
         """What is known of the pool's predictions."""
-        found: dict[str, Any] = self.picker.status(self.now)["p"]["prediction"]
+        found: dict[str, Any] = self.picker.survey.pools(self.now)["p"]["prediction"]
         return found
 
 
@@ -73,11 +73,11 @@ def test_caching_that_is_off() -> None:
     assert decision["reason"].endswith("; what is believed cached counts 0%: engines do not find it")
     assert [change.verdict for change in calls.picker.take_changes() if not change.endpoint] == [Verdict.OVER]
     assert calls.picker.take_changes() == []
-    assert [(pool, verdict) for pool, verdict, _, _ in calls.picker.doubted()] == [("p", "over")]
+    assert [(pool, verdict) for pool, verdict, _, _ in calls.picker.survey.doubted()] == [("p", "over")]
     for _ in range(3 * WINDOW):
         decision = calls.call(0.95)
     assert calls.status()["verdict"] == "fine"
-    assert calls.picker.doubted() == []
+    assert calls.picker.survey.doubted() == []
     assert decision["predicted"]["cached_tokens"] > 1_000
 
 
@@ -88,7 +88,7 @@ def test_what_is_left_alone() -> None:
         for _ in range(3 * WINDOW):
             decision = calls.call(found)
         assert decision["predicted"]["cached_tokens"] > 1_000
-        assert calls.picker.doubted() == []
+        assert calls.picker.survey.doubted() == []
         assert "believed" not in decision["reason"]
 
 
@@ -105,16 +105,16 @@ def test_tokens_are_the_models_own() -> None:
     assert abs(last["request"]["tokens"] - size / 2) < 0.03 * size
     assert last["predicted"]["cached_tokens"] > 0.9 * last["request"]["tokens"]
     weighed: list[int] = []
-    arrive = calls.picker._room.arrive
+    arrive = calls.picker._reception._room.arrive
 
     def weigh(cluster: str, visitor: Visitor, *others: Any, **words: Any) -> Any:
         weighed.append(visitor.tokens)
         return arrive(cluster, visitor, *others, **words)
 
-    calls.picker._room.arrive = weigh  # type: ignore[method-assign]
+    calls.picker._reception._room.arrive = weigh  # type: ignore[method-assign]
     calls.picker.ask(calls.facts(), calls.now, calls.rng)
     assert abs(weighed[0] - size / 2) < 0.03 * size
-    assert abs(calls.picker.sizes_status["m"]["bytes_per_token"] - 2) < 0.2
+    assert abs(calls.picker.survey.token_sizes()["m"]["bytes_per_token"] - 2) < 0.2
 
 
 def test_events_that_match_nothing() -> None:
@@ -127,13 +127,13 @@ def test_events_that_match_nothing() -> None:
         decision = calls.call(0.9)
     assert calls.status()["events_ignored"] == [pod.address for pod in PODS]
     assert decision["predicted"]["cached_tokens"] > 1_000
-    before = calls.picker.index_status["held_blocks"]
+    before = calls.picker.survey.index()["held_blocks"]
     calls.picker.apply(BlocksStored(address=PODS[0].address, at=0.0, blocks=(5, 6, 7)))
-    assert calls.picker.index_status["held_blocks"] == before
+    assert calls.picker.survey.index()["held_blocks"] == before
     calls.picker.apply(CacheCleared(address=PODS[0].address, at=0.0))
     calls.picker.apply(BlocksStored(address=PODS[0].address, at=0.0, blocks=(5, 6, 7)))
     assert calls.status()["events_ignored"] == [PODS[1].address]
-    assert calls.picker.index_status["held_blocks"] < before + 3
+    assert calls.picker.survey.index()["held_blocks"] < before + 3
 
 
 def test_text_beside_events() -> None:
@@ -154,9 +154,15 @@ def test_what_was_learned_outlives_settings() -> None:
         calls.call(found=0.0, prompt_tokens=2_000)
 
     def learned() -> tuple[Any, ...]:
-        pool = calls.picker.status(calls.now)["p"]
+        pool = calls.picker.survey.pools(calls.now)["p"]
         factors = [endpoint["speed_factor"] for endpoint in pool["endpoints"]]
-        return calls.picker.speed_status, calls.picker.sizes_status, factors, pool["usual"], pool["prediction"]
+        return (
+            calls.picker.survey.speed(),
+            calls.picker.survey.token_sizes(),
+            factors,
+            pool["usual"],
+            pool["prediction"],
+        )
 
     before = learned()
     assert before[1]["m"]["reports"] == 2 * WINDOW

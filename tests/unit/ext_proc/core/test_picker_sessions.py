@@ -95,7 +95,7 @@ def test_a_session_moves_once_and_stays() -> None:
     assert {name for name in names if during[name] != before[name]} == {name for name in names if before[name] == gone}
     assert after == during
     assert calls.picker.sessions.as_dict()["moved"] == Counter(before.values())[gone]
-    rows = calls.picker.status(calls.now)["p"]["endpoints"]
+    rows = calls.picker.survey.pools(calls.now)["p"]["endpoints"]
     assert {row["address"]: row.get("sessions", 0) for row in rows} == {
         each: Counter(after.values())[each] for each in PODS
     }

@@ -222,17 +222,17 @@ def test_a_strategy_of_the_users_that_is_slow() -> None:
     caller = Caller(pool)
     caller.picker = Picker(pool, own_clock=lambda: now[0])
     for _ in range(SLOW_IN_A_ROW):
-        assert caller.picker.switched_off() == []
+        assert caller.picker.survey.switched_off() == []
         caller.served(facts("long " * 100))
-    ((name, why),) = caller.picker.switched_off()
-    assert (name, caller.picker.status(caller.now)["p"]["strategy_off"]) == ("p", why)
+    ((name, why),) = caller.picker.survey.switched_off()
+    assert (name, caller.picker.survey.pools(caller.now)["p"]["strategy_off"]) == ("p", why)
     caller.picker.apply_settings(replace(pool, version="w"))
     caller.served(facts("long " * 100))
     assert caller.picker.decisions.latest(1)[0].reason.startswith("cache: 0 of ")
     other = replace(pool.pools[0], parameters={"acme.longest": {"limit": 11}})
     caller.picker.apply_settings(replace(pool, pools=(other,)))
-    assert caller.picker.switched_off() == []
-    assert "strategy_off" not in caller.picker.status(caller.now)["p"]
+    assert caller.picker.survey.switched_off() == []
+    assert "strategy_off" not in caller.picker.survey.pools(caller.now)["p"]
 
 
 _ACTIONS = st.lists(
@@ -287,7 +287,8 @@ def test_never_names_whom_it_must_not(
         elif action == "ask" and any(each.available for each in there.values()):
             usable = {each.address for each in there.values() if each.available}
             health = {
-                each["address"]: each["health"] for each in caller.picker.status(caller.now + 0.01)["p"]["endpoints"]
+                each["address"]: each["health"]
+                for each in caller.picker.survey.pools(caller.now + 0.01)["p"]["endpoints"]
             }
             fit = {each for each in usable if health[each] != "ejected" and each not in on_trial} or usable
             named = caller.ask(facts(f"text {number}", session=f"s{number}")).endpoints

@@ -52,11 +52,11 @@ def test_who_does_not_tell_any_more_is_predicted() -> None:
     picker = Picker(SETTINGS)
     for address in (FIRST, SECOND):
         picker.apply(BlocksStored(address=address, at=0.0, blocks=(1, 2, 3)))
-    assert picker.status(0.0)["p"]["telling"] == 2
+    assert picker.survey.pools(0.0)["p"]["telling"] == 2
     one = replace(POOL, endpoints=POOL.endpoints[:1])
     silent = replace(POOL, name="q", cluster="d", endpoints=POOL.endpoints[1:], kv_events=KvEventSettings())
     picker.apply_settings(replace(SETTINGS, pools=(one, silent)))
-    status = picker.status(0.0)
+    status = picker.survey.pools(0.0)
     assert (status["p"]["telling"], status["q"]["telling"]) == (1, 0)
     assert [row["index_blocks"] for pool in status.values() for row in pool["endpoints"]] == [3, 0]
 

@@ -11,6 +11,7 @@ from ext_proc.core.request import (
     MAX_MODEL_CHARACTERS,
     MAX_SECOND_READING_BYTES,
     MEDIA_TOKENS,
+    MOST_TOKENS,
     BadRequest,
     ParsedRequest,
     RequestFacts,
@@ -72,6 +73,17 @@ def test_knows_the_kinds(path: str, body: dict[str, Any], kind: str, limit: int 
     """Each path has its kind and its own name for the limit of tokens."""
     request = parsed({"model": "m", **body}, path)
     assert (request.kind, request.max_tokens) == (kind, limit)
+
+
+@pytest.mark.parametrize(
+    ("asked", "limit"),
+    [("0", 0), ("-1", None), ("-" + "9" * 400, None), ("1" + "0" * 400, MOST_TOKENS), (str(1 << 64), MOST_TOKENS)],
+)
+def test_bounds_of_no_size(asked: str, limit: int | None) -> None:
+    """A negative one is none, as llama.cpp has it; one beyond all contexts is cut, so that it fits into a float."""
+    request = read(b'{"model": "m", "prompt": "hi", "max_tokens": %s}' % asked.encode(), "/v1/completions")
+    assert isinstance(request, ParsedRequest)
+    assert request.max_tokens == limit
 
 
 def test_reads_the_cache_salt() -> None:

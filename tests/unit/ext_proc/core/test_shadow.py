@@ -65,7 +65,7 @@ def played(picker: Picker, requests: int, seed: int) -> list[tuple[str, tuple[st
 def account(picker: Picker) -> list[dict[str, Any]]:
     """What the ledger says of each endpoint."""
     keys = ("address", "health", "in_flight", "queued_tokens", "decoding", "waiting", "running")
-    return [{key: row[key] for key in keys} for row in picker.status(1_000.0)["p"]["endpoints"]]
+    return [{key: row[key] for key in keys} for row in picker.survey.pools(1_000.0)["p"]["endpoints"]]
 
 
 @pytest.mark.parametrize("shadow", STRATEGIES)
@@ -75,9 +75,9 @@ def test_nothing_comes_of_a_shadow(live: str, shadow: str) -> None:
     alone, watched = picker_of(live), picker_of(live, shadow)
     assert played(watched, 60, seed=3) == played(alone, 60, seed=3)
     assert account(watched) == account(alone)
-    status = watched.status(1_000.0)["p"]["shadow"]
+    status = watched.survey.pools(1_000.0)["p"]["shadow"]
     assert (status["strategy"], status["failed"], status["agreed"] + status["differed"]) == (shadow, 0, 60)
-    assert "shadow" not in alone.status(1_000.0)["p"]
+    assert "shadow" not in alone.survey.pools(1_000.0)["p"]
 
 
 @given(seed=st.integers(0, 2**32), live=st.sampled_from(list(STRATEGIES)), shadow=st.sampled_from(list(STRATEGIES)))
@@ -90,7 +90,7 @@ def test_without_chances_there_is_none() -> None:
     """Whoever only asks what the live strategy does, a test or a replay, pays for nothing else."""
     picker = Picker(settings("random", "kv-aware"))
     played(picker, 3, 1)
-    assert "shadow" not in picker.status(0.0)["p"]
+    assert "shadow" not in picker.survey.pools(0.0)["p"]
     assert next(iter(picker.decisions.latest(1))).shadow is None
 
 
@@ -98,7 +98,7 @@ def test_a_strategy_agrees_with_itself() -> None:
     """A deterministic one makes the same choice of the same view, and regrets nothing."""
     picker = picker_of("primary-standby", "primary-standby")
     played(picker, 20, 1)
-    status = picker.status(0.0)["p"]["shadow"]
+    status = picker.survey.pools(0.0)["p"]["shadow"]
     assert (status["agreed"], status["differed"], status["regret"], status["live_regret"]) == (20, 0, 0.0, 0.0)
 
 
@@ -113,7 +113,7 @@ def test_kv_aware_beside_a_blind_strategy() -> None:
         picker.apply(RequestEnded(decision_id=named.decision_id, at=100.5 + number, status=200, served=served))
     first, *later = reversed(picker.decisions.latest(4))
     assert [record.shadow.address == first.endpoints[0] for record in later if record.shadow] == [True] * 3
-    status = picker.status(200.0)["p"]["shadow"]
+    status = picker.survey.pools(200.0)["p"]["shadow"]
     assert status["agreed"] + status["differed"] == 4
     assert status["differed"] >= 3
     assert status["live_regret"] > 0
@@ -123,13 +123,13 @@ def test_edits_keep_the_counts_unless_they_are_about_it() -> None:
     """Endpoints come and go; another strategy begins anew, a removed one is gone."""
     picker = picker_of("round-robin", "random")
     played(picker, 10, 1)
-    before = picker.status(0.0)["p"]["shadow"]
+    before = picker.survey.pools(0.0)["p"]["shadow"]
     picker.apply_settings(settings("round-robin", "random", endpoints=PODS[:3]))
-    assert picker.status(0.0)["p"]["shadow"] == before
+    assert picker.survey.pools(0.0)["p"]["shadow"] == before
     picker.apply_settings(settings("least-request", "random"))
-    assert picker.status(0.0)["p"]["shadow"]["agreed"] == 0
+    assert picker.survey.pools(0.0)["p"]["shadow"]["agreed"] == 0
     picker.apply_settings(settings("least-request"))
-    assert "shadow" not in picker.status(0.0)["p"]
+    assert "shadow" not in picker.survey.pools(0.0)["p"]
 
 
 def test_an_unknown_one_changes_nothing() -> None:
@@ -154,7 +154,7 @@ def test_a_broken_one_costs_nobody_anything() -> None:
     """It is counted, and the pick is as without it."""
     watched = picker_of("random", "acme.broken", shadow_own=lambda parameters: Broken())
     assert played(watched, 5, 1) == played(picker_of("random"), 5, 1)
-    status = watched.status(0.0)["p"]["shadow"]
+    status = watched.survey.pools(0.0)["p"]["shadow"]
     assert (status["failed"], status["agreed"] + status["differed"]) == (5, 0)
     assert watched.decisions.latest(1)[0].as_dict()["shadow"] is None
 

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ext_proc.core.decision import Named
@@ -62,7 +62,7 @@ class Bench:
 
     def word(self, address: str, now: float) -> dict[str, Any]:
         """Of an endpoint in the status."""
-        rows = self.picker.status(now)["p"]["endpoints"]
+        rows = self.picker.survey.pools(now)["p"]["endpoints"]
         return {key: row[key] for row in rows if row["address"] == address for key in ("health", "state", "why")}
 
 
@@ -74,7 +74,9 @@ def test_degraded_ones_are_named_last() -> None:
     assert bench.first(2.0) == {C, D}
     assert bench.named(2.0)[2] in (A, B)
     assert bench.word(A, 2.0) == {"health": "degraded", "state": "degraded", "why": "97% of its KV memory is used"}
-    assert bench.picker.health(2.0) == [("p", [(A, "degraded"), (B, "degraded"), (C, "healthy"), (D, "healthy")])]
+    assert bench.picker.survey.health(2.0) == [
+        ("p", [(A, "degraded"), (B, "degraded"), (C, "healthy"), (D, "healthy")])
+    ]
     for at in (3.0, 3.2):
         bench.scrape(A, at, kv_usage=0.5)
     assert bench.first(4.0) == {A, C, D}
@@ -99,8 +101,8 @@ def test_unhealthy_ones_are_not_named() -> None:
     }
     for _ in range(12):
         assert A not in bench.named(32.0)
-    assert bench.picker.out(32.0) == [("p", [A], 4)]
-    assert not bench.picker.is_sound(A, 32.0)
+    assert bench.picker.survey.out(32.0) == [("p", [A], 4)]
+    assert not bench.picker.survey.is_sound(A, 32.0)
 
 
 def test_more_than_half_are_unhealthy() -> None:
@@ -164,6 +166,15 @@ def test_ejections_stand_beside_it() -> None:
     assert A in bench.first(34.0)
 
 
+def test_why_of_an_ejection() -> None:
+    """What became of requests, where nothing else is found of the endpoint."""
+    bench = Bench()
+    refuse(bench, A, 1.0)
+    assert bench.word(A, 1.0) == {"health": "ejected", "state": "unknown", "why": "connections are refused"}
+    bench.full(A, at=1.1)
+    assert bench.word(A, 1.4) == {"health": "ejected", "state": "degraded", "why": "97% of its KV memory is used"}
+
+
 def test_attempts_switched_off() -> None:
     """What becomes of requests ejects nobody."""
     bench = Bench(HealthSettings(attempts=False))
@@ -179,16 +190,16 @@ def test_pools_that_say_nothing_of_it() -> None:
     bench.stuck(C, since=0.0)
     assert bench.first(40.0) == set(NAMES)
     assert bench.word(C, 40.0) == {"health": "healthy", "state": "unknown", "why": ""}
-    assert bench.picker.take_health_changes() == []
+    assert bench.picker.survey.take_health_changes() == []
 
 
 def test_changes() -> None:
     """By address, once."""
     bench = Bench()
     bench.full(B, at=0.0)
-    ((address, change),) = bench.picker.take_health_changes()
+    ((address, change),) = bench.picker.survey.take_health_changes()
     assert (address, change.was, change.now) == (B, State.HEALTHY, State.DEGRADED)
-    assert bench.picker.take_health_changes() == []
+    assert bench.picker.survey.take_health_changes() == []
 
 
 def test_other_rules() -> None:
@@ -262,6 +273,7 @@ def test_probes_where_nothing_is_said_of_health() -> None:
 actions = st.tuples(st.sampled_from(["full", "free", "stuck", "alive", "unready", "ready"]), st.sampled_from(NAMES))
 
 
+@settings(deadline=None)
 @given(st.lists(actions, max_size=40))
 def test_whatever_engines_tell(taken: list[tuple[str, str]]) -> None:
     """Somebody is always named. Nobody unhealthy is, while they are no more than half; and nobody degraded is named

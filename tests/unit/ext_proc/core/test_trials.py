@@ -1,5 +1,6 @@
 """Whom the picker asks for a token itself, when, and what follows."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,10 +8,24 @@ from hypothesis import strategies as st
 from ext_proc.core.evidence import Evidence
 from ext_proc.core.health import SOFT_LIMIT, Health
 from ext_proc.core.settings import HealthSettings, TrialSettings
-from ext_proc.core.trials import AGAIN_S, CALM_S, FIRST_S, LOST_S, MAX_PAUSE_S, UNABLE_S, Trials
+from ext_proc.core.trials import (
+    AGAIN_S,
+    CALM_S,
+    FIRST_S,
+    LOST_S,
+    MAX_AT_ONCE,
+    MAX_OF_POOL,
+    MAX_PAUSE_S,
+    UNABLE_S,
+    Trials,
+)
 
 TRIAL = TrialSettings(timeout_s=5.0)
 SETTINGS = HealthSettings(trial=TRIAL)
+
+
+ONLY = np.array([1])
+"""The slots of a pool of one."""
 
 
 class Bench:
@@ -115,6 +130,65 @@ def test_a_suspect_is_asked_until_it_is_ejected() -> None:
     assert bench.health.state(2, 10.2) == "healthy"
 
 
+def poisoned(bench: Bench, at: float, *, own: Evidence) -> None:
+    """Three requests in a row fail at slot 1; after the first one our own token is answered like that."""
+    for n in range(SOFT_LIMIT):
+        bench.health.judge(1, Evidence.SOFT, started_at=at + n / 10, now=at + n / 10)
+        bench.trials.suspect(1, at + n / 10)
+        if n == 0:
+            bench.try_(1, at, own)
+
+
+def test_prompts_that_break_it_do_not_lose_a_pool() -> None:
+    """The only endpoint of a pool fails three requests and answers ours: it is out, but the pool is not lost. A good
+    answer forgives it all."""
+    bench = Bench()
+    poisoned(bench, 10.0, own=Evidence.GOOD)
+    assert bench.health.state(1, 10.3) == "ejected"
+    assert not bench.health.is_lost(ONLY)
+    assert bench.health.blocked(ONLY, 10.3) is None
+    bench.health.judge(1, Evidence.GOOD, started_at=10.4, now=10.5)
+    assert bench.health.state(1, 10.5) == "healthy"
+
+
+@pytest.mark.parametrize("own", [Evidence.TIMEOUT, Evidence.NONE])
+def test_who_does_not_answer_us_loses_it(own: Evidence) -> None:
+    """Then it is not the requests, as far as anybody knows."""
+    bench = Bench()
+    poisoned(bench, 10.0, own=own)
+    assert bench.health.is_lost(ONLY)
+
+
+def test_an_engine_that_answers_only_us_loses_it() -> None:
+    """One request more that fails, and the pool is lost; the second time in a row nobody believes our token."""
+    bench = Bench()
+    poisoned(bench, 10.0, own=Evidence.GOOD)
+    bench.health.judge(1, Evidence.SOFT, started_at=10.5, now=10.6)
+    assert bench.health.is_lost(ONLY)
+    bench.try_(1, 11.2, Evidence.GOOD)
+    assert not bench.health.is_lost(ONLY)
+    bench.health.picked(1, 11.3)
+    bench.health.judge(1, Evidence.SOFT, started_at=11.3, now=11.4)
+    assert bench.health.is_lost(ONLY)
+    bench.try_(1, bench.next_due(1, 11.4), Evidence.GOOD)
+    assert bench.health.is_lost(ONLY)
+
+
+def test_hard_evidence_loses_it() -> None:
+    """Nobody vouches for one that refuses connections, whatever it answered before; nor is one that others find broken
+    saved by that."""
+    bench = Bench()
+    poisoned(bench, 10.0, own=Evidence.GOOD)
+    bench.health.found(1, is_down=True, is_degraded=False)
+    assert bench.health.is_lost(ONLY)
+    bench = Bench()
+    bench.health.judge(1, Evidence.SOFT, started_at=10.0, now=10.0)
+    bench.trials.suspect(1, 10.0)
+    bench.try_(1, 10.0, Evidence.GOOD)
+    bench.health.judge(1, Evidence.GONE, started_at=10.1, now=10.1)
+    assert bench.health.is_lost(ONLY)
+
+
 def test_one_found_broken_that_does_not_answer() -> None:
     """Then slow is no excuse: three times in vain, and it is out."""
     bench = Bench()
@@ -194,6 +268,33 @@ def test_who_waits_longest_is_asked_first() -> None:
         now += TRIAL.timeout_s
         bench.trials.ended(slot, Evidence.TIMEOUT, now - TRIAL.timeout_s, now)
     assert asked == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_pool_that_hangs_leaves_places_to_the_others() -> None:
+    """A hundred of one pool are out and take each try's whole limit; who is out elsewhere is asked as if they were not,
+    and where two pools are large, the third one gets the next place that is free."""
+    health = Health(210)
+    trials = Trials(health)
+    pools = {slot: "large" if slot < 100 else "other" if slot < 200 else "small" for slot in range(210)}
+    trials.configure(dict.fromkeys(pools, SETTINGS), pools)
+
+    def begin(now: float, most: int) -> list[str]:
+        slots = trials.due(now, most)
+        for slot in slots:
+            trials.began(slot, now)
+        return [pools[slot] for slot in slots]
+
+    for slot in range(100):
+        health.judge(slot, Evidence.GONE, started_at=0.0, now=0.0)
+    assert begin(10.0, MAX_AT_ONCE) == ["large"] * MAX_OF_POOL
+    assert begin(10.1, MAX_AT_ONCE - MAX_OF_POOL) == []
+    for slot in range(100, 210):
+        health.judge(slot, Evidence.GONE, started_at=11.0, now=11.0)
+    first = begin(12.0, MAX_AT_ONCE - MAX_OF_POOL)
+    assert (first.count("other"), first.count("small")) == (8, 8)
+    for slot in range(200, 203):
+        trials.ended(slot, Evidence.TIMEOUT, 12.0, 12.1)
+    assert begin(12.2, 3) == ["small", "small", "other"], "as many as they have"
 
 
 def test_whose_pages_come_back_is_asked_at_once() -> None:

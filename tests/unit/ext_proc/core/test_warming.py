@@ -49,7 +49,7 @@ def picks(picker: Picker, count: int, now: float, rng: random.Random) -> list[st
 
 def health(picker: Picker, now: float) -> dict[str, object]:
     """Address → state."""
-    return {each["address"]: each["health"] for each in picker.status(now)["p"]["endpoints"]}
+    return {each["address"]: each["health"] for each in picker.survey.pools(now)["p"]["endpoints"]}
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from ext_proc.signals import exposition
 from ext_proc.signals.exposition import Scanner, label_number, labels_of, mean_share, shown
 from tests.unit.ext_proc.signals.pages import ALL, oracle, page
 
@@ -164,6 +165,21 @@ def test_hostile_pages_cost_little() -> None:
     for piece in (name + b'{a="', name + b"{", name + b"  ", b'{"'):
         for body in (piece * 40_000, (piece + b"\n") * 40_000, piece + b" " * 1_000_000, piece + b"\\" * 1_000_001):
             assert SCAN(body).total(NAME) is None
+
+
+def test_rows_and_labels_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows beyond the limit are left out, and rows whose labels are more than may be read; nobody raises."""
+    monkeypatch.setattr(exposition, "MAX_ROWS", 3)
+    monkeypatch.setattr(exposition, "MAX_LABEL_BYTES", 12)
+    found = Scanner(("a", "b"))(b'a{x="1"} 1\na{x="2"} 2\na{x="33"} 3\nb 4\n')
+    assert found.total("a") == (6, "a")
+    assert not found.has("b")
+    assert [labels["x"] for labels, _ in found.rows("a")] == ["1", "2"]
+    assert [value for _, value in found.rows("a")] == [1, 2], "what was read before is not read again"
+    assert found.values("a", {"x": "33"}) == []
+    assert found.label_numbers("a", "x") == [(1,), (2,)]
+    assert Scanner(("a",))(b'{"a"} 1\n{"a"} 2\n{"a",x="1"} 1\n{"a",x="2"} 1').total("a") == (3, "a")
+    assert [value for _, value in Scanner(("a",))(b'a{x="1"} 1\na{x="2"} 2\na{x="3"} 3').newest("a")] == [3, 2]
 
 
 def test_labels_that_several_families_have() -> None:

@@ -1,9 +1,12 @@
 """Getting pages from real HTTP servers: good, moved, closed, busy, compressed and huge ones."""
 
+import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -16,12 +19,17 @@ from ext_proc.signals.fetch import (
     PageMissingError,
     PageRefusedError,
 )
+from ext_proc.signals.pod_tls import PodTls
+from tests.kit.certificates import authority
 
+CHUNK = b"10000\r\n" + b"a" * 0x10000 + b"\r\n"
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def serving(response: web.Response | None = None) -> AsyncIterator[tuple[str, list[web.Request]]]:
+async def serving(
+    response: web.Response | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, list[web.Request]]]:
     """A server with one answer for everything, and what it was asked."""
     seen: list[web.Request] = []
 
@@ -33,9 +41,9 @@ async def serving(response: web.Response | None = None) -> AsyncIterator[tuple[s
     app.router.add_route("*", "/{tail:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
     try:
-        yield "http://{}:{}/metrics".format(*runner.addresses[0]), seen
+        yield "{}://{}:{}/metrics".format("https" if tls else "http", *runner.addresses[0]), seen
     finally:
         await runner.cleanup()
 
@@ -94,6 +102,7 @@ async def test_no_page(response: web.Response, kind: type[PageError], words: str
         (503, "Fri, 20 Nov 2099 11:00:00 GMT", MAX_RETRY_AFTER_S),
         (503, "9" * 100, MAX_RETRY_AFTER_S),
         (503, "soon", 0.0),
+        (503, "Fri, 20 Nov 2026 12:00:30 +99999999999999", 0.0),
         (503, "", 0.0),
         (500, "7", 0.0),
     ],
@@ -117,6 +126,65 @@ async def test_asking() -> None:
         with pytest.raises(PageRefusedError, match="HTTP 422") as caught:
             await it.ask(url, {})
         assert caught.value.status == 422
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"vllm:num_requests_running 3\n", "^the answer is no proper HTTP: Bad status line:$"),
+        (
+            b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100_000,
+            "^the answer is no proper HTTP: Got more than 8190 bytes .{1,60}$",
+        ),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nabc", "no proper HTTP: Invalid character in Content-Length:$"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 52428800\r\n\r\nabc", "more than 4194304 bytes"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"a" * (MAX_PAGE_BYTES + 1), "more than 4194304 bytes"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + CHUNK * 65, "more than 4194304 bytes"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", "no proper HTTP: Invalid character in chunk"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc", "cut off"),
+        (b"", "disconnected"),
+    ],
+    ids=("no status", "endless header", "length", "50 MB", "endless", "chunks", "chunk", "cut", "nothing"),
+)
+async def test_broken_answers(answer: bytes, words: str) -> None:
+    """Whatever comes on the connection, the reason is one short line, and nothing is read without end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        with suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, client() as it:
+        with pytest.raises(PageError, match=words) as caught:
+            await it.get("http://{}:{}/metrics".format(*server.sockets[0].getsockname()))
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("signer", "name", "words"),
+    [
+        ("ca", "pods.test", ""),
+        ("ca", "others.test", "^its certificate is not taken: .*not valid for 'others.test'"),
+        ("stranger", "pods.test", "^its certificate is not taken: .*unable to get local issuer"),
+    ],
+)
+async def test_certificates(tmp_path: Path, signer: str, name: str, words: str) -> None:
+    """A page is read from whom the pool's authority calls by the name that is asked for, and from nobody else."""
+    known = authority(tmp_path)
+    signed = known if signer == "ca" else authority(tmp_path, signer)
+    trusted, served = ssl.create_default_context(cadata=known.pem.decode()), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(*signed.issue("pod", "pods.test"))
+    async with serving(tls=served) as (url, seen), client() as it:
+        tls = PodTls(context=trusted, server_name=name)
+        if not words:
+            assert await it.get(url, tls=tls) == b"page"
+            return
+        with pytest.raises(PageError, match=words):
+            await it.get(url, tls=tls, token="secret")
+        assert seen == []
 
 
 async def test_no_server() -> None:

@@ -73,6 +73,19 @@ async def test_one_question_for_a_whole_node() -> None:
         assert exporters.reads["ok"] >= 10
 
 
+async def test_gpus_that_several_endpoints_have(caplog: pytest.LogCaptureFixture) -> None:
+    """Discovery brought two engines of one node, and nothing says whose GPUs are whose: one line for that."""
+    async with serving(Engine(page=PAGE.decode())) as engine, asking() as (exporters, _):
+        alike = {A: asked(engine, match=()), B: asked(engine, match=()), C: asked(engine)}
+        exporters.set_endpoints({A: alike[A], C: alike[C]})
+        assert not caplog.records
+        for _ in range(2):
+            exporters.set_endpoints(alike)
+        (record,) = caplog.records
+        page = f"http://{engine.address}/metrics"
+        assert record.getMessage().startswith(f"{page}: several endpoints are judged by all GPUs there")
+
+
 @pytest.mark.parametrize(
     ("engine", "reason"),
     [

@@ -97,7 +97,7 @@ def test_replays() -> None:
     assert feed.feed.replayed(0, 1, Message("", 0, payload(ONE)), 1.0) == []
     assert feed.kinds() == [BlocksStored]
     assert feed.feed.replayed(0, 1, EndOfReplay(), 1.0) == []
-    assert feed.feed.quiet(0, 9.0) == [AskReplay(2, 0)]
+    assert feed.feed.connected(0, 9.0) == [AskReplay(2, 0)]
     assert feed.feed.replayed(0, 2, None, 9.0) == []
     assert feed.kinds() == [CacheCleared]
     assert (feed.counters.replays, feed.counters.replayed, feed.counters.replays_failed) == (2, 1, 1)

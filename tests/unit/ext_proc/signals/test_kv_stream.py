@@ -251,6 +251,18 @@ def test_replay_that_does_not_come() -> None:
     assert play.live(12, now=3.0 + RETRY_REPLAY_S) == [AskReplay(2, 9)]
 
 
+def test_silence_that_nobody_explains() -> None:
+    """A publisher without replays is silent for a while: nothing is lost until a later message shows it."""
+    play = Play()
+    play.live(0, 1)
+    assert play.stream.quiet(5.0) == [AskReplay(1, 1)]
+    assert play.stream.replay_failed(1, 8.0) == []
+    assert play.live(2, now=9.0) == applied(2)
+    assert play.stream.quiet(30.0) == [AskReplay(2, 2)]
+    play.live(4, now=31.0)
+    assert play.stream.replay_failed(2, 33.0) == [Clear(LOST), *applied(4)]
+
+
 def test_first_replay_that_does_not_come() -> None:
     """There is nothing to forget."""
     play = Play()

@@ -49,6 +49,7 @@ def test_merged() -> None:
     assert both == Scrape(running=0, waiting=2, is_asleep=False)
     assert both.sources == {"running": "a", "waiting": "b", "is_asleep": "a"}
     assert [each.tells_load for each in (one, two, both)] == [False, True, True]
+    assert [each.untold_load for each in (one, two, Scrape())] == [("waiting",), (), ("running", "waiting")]
 
 
 def test_the_event_has_every_number() -> None:

@@ -11,8 +11,20 @@ from aiohttp import web
 
 from ext_proc.core.events import Scraped, ScrapeFailed
 from ext_proc.core.settings import ScrapeSettings
+from ext_proc.signals.engines.adapter import Adapter, Page
+from ext_proc.signals.engines.vllm import read_vllm
 from ext_proc.signals.fetch import MAX_PAGE_BYTES
-from ext_proc.signals.scrape import DETAIL_INTERVAL_S, IDLE_AFTER, MISSING_S, Scraper, ScrapeTiming, _Pace, target_of
+from ext_proc.signals.numbers import Scrape
+from ext_proc.signals.scrape import (
+    DETAIL_INTERVAL_S,
+    IDLE_AFTER,
+    MISSING_S,
+    Scraper,
+    ScrapeTiming,
+    Target,
+    _Pace,
+    target_of,
+)
 from sim.dialects import DIALECTS
 from sim.pod import Pod, PodSpec
 from tests.unit.ext_proc.signals.pages import page
@@ -134,7 +146,7 @@ async def test_good_page() -> None:
         (Engine(status=404), "HTTP 404"),
         (Engine(status=302), "HTTP 302"),
         (Engine(page="<html>"), "running and waiting"),
-        (Engine(page="vllm:num_requests_running 1\n"), "running and waiting"),
+        (Engine(page="vllm:num_requests_running 1\n"), "not tell waiting requests"),
         (Engine(page="x" * (MAX_PAGE_BYTES + 1)), "more than 4194304 bytes"),
     ],
     ids=["not found", "redirect", "no metrics", "half", "huge"],
@@ -259,6 +271,33 @@ def test_pace() -> None:
     assert pause(_Pace(idle=IDLE_AFTER - 1)) == 0.2
     assert pause(_Pace(idle=IDLE_AFTER)) == 1.0
     assert [pause(_Pace(failures=count)) for count in (1, 2, 3, 4, 5, 10_000)] == [0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+def test_pages_that_are_slow_to_read() -> None:
+    """Nobody is picked while a page is read: one that takes 0.3 s is read every 15 s, a usual one as often as ever."""
+    assert pause(_Pace(reading_s=0.3)) == pytest.approx(15.0)
+    assert pause(_Pace(reading_s=0.0001)) == 0.2
+
+
+async def test_time_to_read_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause follows from how long the pages of the last scrape took, not from those before."""
+    now, takes = 0.0, iter((0.25, 0.0))
+
+    async def get(*_: str) -> bytes:
+        return PAGE.encode()
+
+    def read(body: bytes) -> Scrape:
+        nonlocal now
+        now += next(takes)
+        return read_vllm(body)
+
+    scraper = Scraper(on_event=lambda _: None, clock=lambda: now, rng=random.Random(1))
+    monkeypatch.setattr(scraper._pages, "get", get)
+    adapter = Adapter(engine="slow", title="", pages=(Page(path="/metrics", read=read),))
+    pace = _Pace()
+    for reading_s in (0.25, 0.0):
+        assert isinstance(await scraper._scrape(Target(address="a:1", host="a:1", adapter=adapter), pace), Scraped)
+        assert pace.reading_s == reading_s
 
 
 def test_all_together_are_bounded() -> None:

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from ext_proc.core.events import Tried
+from ext_proc.core.trials import MAX_AT_ONCE
 from ext_proc.signals.pod_tls import PodTls
-from ext_proc.signals.trials import MAX_AT_ONCE, PROMPT, RESULTS, TrialOf, Trying
+from ext_proc.signals.trials import PROMPT, RESULTS, TrialOf, Trying
 
 PATIENCE_S = 5.0
 COMPLETIONS = "/v1/completions"

@@ -104,7 +104,7 @@ class Caller:
     @property
     def status(self) -> Any:
         """That of the pool's admission."""
-        return self.picker.status(self.now)["p"]["admission"]
+        return self.picker.survey.pools(self.now)["p"]["admission"]
 
     def _note(self, answer: object) -> None:
         if isinstance(answer, Named):
@@ -116,7 +116,7 @@ def test_without_admission_nobody_waits() -> None:
     caller = Caller(settings(1, None))
     for _ in range(100):
         caller.named(facts())
-    assert "admission" not in caller.picker.status(caller.now)["p"]
+    assert "admission" not in caller.picker.survey.pools(caller.now)["p"]
     assert caller.picker.waiting == 0
 
 
@@ -356,9 +356,9 @@ def test_a_failure_inside_costs_one_pick() -> None:
     first = caller.named(facts())
     tickets = [caller.waits(facts()) for _ in range(2)]
     caller.end(first.decision_id)
-    room = caller.picker._room
+    room = caller.picker._reception._room
     with pytest.raises(ZeroDivisionError):
-        list(room.released(caller.now, lambda _: True, lambda *_: 1 / 0))  # type: ignore[arg-type]
+        list(room.released(caller.now, lambda _: True, lambda *_: 1 / 0, lambda _: False))  # type: ignore[arg-type]
     released = caller.released()
     assert [each.ticket for each in released] == tickets
     assert released[0].answer == Unpicked("internal error")
@@ -384,7 +384,7 @@ def test_a_thousand_clients_that_give_up() -> None:
     for each in first:
         caller.end(each.decision_id)
     assert caller.released() == []
-    assert len(caller.picker._room._guests) == caller.picker.open_reservations == 0
+    assert len(caller.picker._reception._room._guests) == caller.picker.open_reservations == 0
     caller.named(facts())
 
 
@@ -477,7 +477,7 @@ def test_who_waited_is_not_sent_where_nobody_may_be(
         elif what == "pass":
             caller.now += number
         caller.picker.apply_settings(replace(made, pools=(replace(made.pools[0], endpoints=tuple(there.values())),)))
-        rows = caller.picker.status(caller.now)["p"]["endpoints"]
+        rows = caller.picker.survey.pools(caller.now)["p"]["endpoints"]
         health = {row["address"]: row["health"] for row in rows}
         if what == "ask":
             check(caller.ask(facts(text=f"text {number}")), health)

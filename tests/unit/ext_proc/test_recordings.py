@@ -8,7 +8,7 @@ import pytest
 
 from ext_proc.core.settings import AdmissionSettings, EndpointSettings, PickerSettings, PoolSettings, PrioritySettings
 from ext_proc.recording import LOG_PATIENCE_S, Recording
-from ext_proc.service import MAX_RECORDINGS, TooManyRecordingsError
+from ext_proc.recordings import MAX_RECORDINGS, TooManyRecordingsError
 from tests.unit.ext_proc import envoy_messages as envoy
 from tests.unit.ext_proc.test_service import Running, ask, running, settled
 
@@ -38,7 +38,7 @@ async def served(it: Running, call: Any) -> None:
 async def test_arrivals_are_recorded() -> None:
     """A request that waited for a place is told with the time at which it came, not that of its pick."""
     async with running(settings()) as it:
-        recording = it.service.record("t")
+        recording = it.service.recordings.begin("t")
         it.clock.now += 1.0
         first, second = it.stream(), it.stream()
         await ask(first, envoy.body())
@@ -56,11 +56,11 @@ async def test_nothing_before_and_nothing_after() -> None:
     """A recording has what comes while it runs."""
     async with running() as it:
         await ask(it.stream(), envoy.body())
-        recording = it.service.record("t", pool="p")
+        recording = it.service.recordings.begin("t", pool="p")
         await ask(it.stream(), envoy.body())
         await settled(lambda: recording.taken == 1)
-        it.service.stop_recording(recording)
-        it.service.stop_recording(recording)
+        it.service.recordings.end(recording)
+        it.service.recordings.end(recording)
         await ask(it.stream(), envoy.body())
         assert (recording.taken, it.service.status()["recordings"]) == (1, [])
 
@@ -68,7 +68,7 @@ async def test_nothing_before_and_nothing_after() -> None:
 async def test_a_log_that_never_comes() -> None:
     """The service looks after requests whose stream has ended and of which nobody told more."""
     async with running() as it:
-        recording = it.service.record("t")
+        recording = it.service.recordings.begin("t")
         call = it.stream()
         await ask(call, envoy.body())
         await settled(lambda: recording.taken == 1)
@@ -83,11 +83,11 @@ async def test_refusals() -> None:
     """Unknown pools, and more than a few at a time."""
     async with running() as it:
         with pytest.raises(KeyError):
-            it.service.record("t", pool="nowhere")
-        keys = {it.service.record("t")._blocks.copy().hexdigest() for _ in range(MAX_RECORDINGS)}
+            it.service.recordings.begin("t", pool="nowhere")
+        keys = {it.service.recordings.begin("t")._blocks.copy().hexdigest() for _ in range(MAX_RECORDINGS)}
         assert len(keys) == MAX_RECORDINGS  # no two have one key
         with pytest.raises(TooManyRecordingsError):
-            it.service.record("t")
+            it.service.recordings.begin("t")
 
 
 async def test_a_bug_costs_a_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,7 +97,7 @@ async def test_a_bug_costs_a_line(monkeypatch: pytest.MonkeyPatch, caplog: pytes
         raise ZeroDivisionError
 
     async with running() as it:
-        it.service.record("t")
+        it.service.recordings.begin("t")
         for method in ("picked", "apply"):
             monkeypatch.setattr(Recording, method, fail)
         with caplog.at_level(logging.CRITICAL, "kvpilot"):

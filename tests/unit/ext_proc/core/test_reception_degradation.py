@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ext_proc.core.decision import Answer, Canned, Level, Named, Rejected, Waiting
-from ext_proc.core.elsewhere import ROUTES_S
-from ext_proc.core.events import AttemptEnded, Probed, RequestEnded, StreamEnded
+from ext_proc.core.elsewhere import ROUTES_S, UPLOAD_S
+from ext_proc.core.events import AttemptEnded, Probed, RequestEnded, StreamEnded, Tried
 from ext_proc.core.picker import Picker
 from ext_proc.core.request import RequestFacts
 from ext_proc.core.settings import (
@@ -25,6 +25,7 @@ from ext_proc.core.settings import (
     PoolSettings,
     PrioritySettings,
     ProbeSettings,
+    TrialSettings,
     WaySettings,
 )
 from ext_proc.core.speed import ENOUGH
@@ -138,6 +139,32 @@ class World:
         self.running.remove(named)
 
 
+def test_prompts_that_break_any_engine_lead_nobody_away() -> None:
+    """Three of them in a row have the only endpoint of a pool ejected; it answers our own token, so that those who come
+    next stay with their model, and the first good answer ends it. One that fails our token, too, loses them."""
+    health = HealthSettings(trial=TrialSettings())
+
+    def after_three(status: int) -> World:
+        world = World(settings(pools={"big": {"count": 1, "health": health}}))
+        for _ in range(3):
+            named = world.named()
+            world.picker.apply(
+                AttemptEnded(decision_id=named.decision_id, at=world.now, address=named.endpoints[0], status=500)
+            )
+            for address in world.picker.due_trials(world.now, 1):
+                world.picker.apply(Tried(address=address, at=world.now, started_at=world.now, status=status))
+            world.passes(0.1)
+        return world
+
+    world = after_three(200)
+    assert world.picker.survey.health(world.now)[0] == ("big", [("10.0.0.1:8000", "ejected")])
+    named = world.named()
+    assert named.degraded is None
+    world.end(named)
+    assert world.picker.survey.health(world.now)[0] == ("big", [("10.0.0.1:8000", "healthy")])
+    assert after_three(500).level() is not None
+
+
 def test_the_way_there_and_back() -> None:
     """From pool to pool to another model as they go, and back to the first after it has been well for long enough."""
     world = World(settings())
@@ -162,7 +189,7 @@ def test_the_way_there_and_back() -> None:
         "level": "model", "to": "small", "why": "nobody there may be named", "features": []
     }  # fmt: skip
     assert "small instead: nobody there may be named" in record.reason
-    assert [each["model"] for each in world.picker.degraded()] == ["big"]
+    assert [each["model"] for each in world.picker.survey.degraded()] == ["big"]
 
     world.ready(0)
     assert world.level() is Level.MODEL
@@ -173,7 +200,7 @@ def test_the_way_there_and_back() -> None:
     assert named.degraded is None
     assert named.endpoints[0].startswith("10.0.0.")
     world.passes(11.0)
-    assert world.picker.degraded() == []
+    assert world.picker.survey.degraded() == []
 
 
 def test_a_pool_without_endpoints() -> None:
@@ -394,6 +421,43 @@ def test_who_may_not_leave_waits() -> None:
     assert list(world.picker.released(world.now, world.rng)) == []
 
 
+def test_who_may_not_leave_is_in_nobodys_way() -> None:
+    """A place elsewhere is for the first of those who may go there, whoever stands before it; and for one only."""
+    world = World(settings(replace(WAYS, route_ways={"rule/stay": ()}), NARROW))
+    world.named()
+    second = world.named()
+    assert isinstance(world.ask(replace(asked("now"), route="rule/stay")), Waiting)
+    batch, now, last = (world.ask(asked(word)) for word in ("batch", "now", "now"))
+    assert isinstance(batch, Waiting)
+    assert isinstance(now, Waiting)
+    assert isinstance(last, Waiting)
+    world.end(second)
+    (released,) = world.picker.released(world.now, world.rng)
+    assert released.ticket == now.ticket
+    assert isinstance(released.answer, Named)
+    assert released.answer.degraded is not None
+    assert released.answer.degraded.label == "small"
+
+
+def test_those_who_may_leave_and_have_left() -> None:
+    """Nobody is remembered of a group whose last one has gone, however it went."""
+    world = World(settings(pools=NARROW))
+    first = world.named()
+    second = world.named()
+    left, served, expired = (world.ask(asked(word)) for word in ("now", "batch", "now"))
+    assert isinstance(left, Waiting)
+    assert isinstance(served, Waiting)
+    assert isinstance(expired, Waiting)
+    world.picker.leave(left.ticket)
+    world.passes(5.1)
+    assert [each.ticket for each in world.picker.released(world.now, world.rng)] == [expired.ticket]
+    world.end(first)
+    assert [each.ticket for each in world.picker.released(world.now, world.rng)] == [served.ticket]
+    world.end(second)
+    assert list(world.picker.released(world.now, world.rng)) == []
+    assert world.picker._reception._room._groups == {}
+
+
 def test_a_way_that_is_newer_than_who_waits() -> None:
     """Envoy keeps the routes that it had when a request came."""
     world = World(settings(DegradationSettings(), NARROW))
@@ -437,6 +501,20 @@ def test_a_new_way() -> None:
     world.picker.apply_settings(settings(), world.now)
     assert world.level() is Level.MODEL
     world.passes(ROUTES_S)
+    assert world.level() is Level.POOL
+
+
+def test_a_new_way_that_envoys_are_known_to_have() -> None:
+    """However long that takes, it is not used before; and then for requests that began after that."""
+    world = World(settings(DegradationSettings(ways=(SMALL,))))
+    world.kill()
+    made = settings()
+    world.picker.apply_settings(replace(made, led_to=frozenset({SMALL.cluster})), world.now)
+    world.passes(2 * ROUTES_S)
+    assert world.level() is Level.MODEL
+    world.picker.apply_settings(replace(made, led_to=frozenset({SMALL.cluster, STANDBY.cluster})), world.now)
+    assert world.level() is Level.MODEL
+    world.passes(UPLOAD_S)
     assert world.level() is Level.POOL
 
 
@@ -486,4 +564,4 @@ def test_whatever_happens(steps: list[str]) -> None:
         world.end(world.running[0])
     world.passes(6.0)
     assert world.picker.open_reservations == 0
-    assert world.picker.degraded() == []
+    assert world.picker.survey.degraded() == []
