@@ -2,7 +2,8 @@
 
 The names of a request are for retries, and two that go down together are one. So the further names are of machines that
 are not named yet, as far as the best candidates have any; and the second one is of another zone where the others share
-one. Levels (`ext_proc.core.levels`) stand above this: it is for endpoints between which a strategy decides.
+the first one's, as far as they say theirs. Levels (`ext_proc.core.levels`) stand above this: it is for endpoints
+between which a strategy decides.
 
 A machine is an IP address, for engines with several ports on one; a zone is what endpoints say of region and zone.
 """
@@ -46,8 +47,9 @@ class Domains:
         return best + others
 
     def _common_zone(self, slots: Sequence[int]) -> _Zone | None:
-        found = {self.zones.get(slot) for slot in slots}
-        return found.pop() if len(found) == 1 else None
+        """The zone of the first, if nobody says that he is in another one."""
+        first = self.zones.get(slots[0]) if slots else None
+        return first if all(self.zones.get(slot, first) == first for slot in slots) else None
 
 
 def domains(endpoints: Sequence[EndpointSettings], slots: Slots) -> Domains:

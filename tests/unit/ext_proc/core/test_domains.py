@@ -48,6 +48,7 @@ def test_the_second_one_is_of_another_zone() -> None:
     assert found.apart([0, 2, 1, 3], 3) == [0, 3, 2]
     assert found.apart([0, 1, 2, 4], 3) == [0, 1, 2]
     assert found.apart([4, 0, 1, 3], 3) == [4, 0, 1]
+    assert found.apart([0, 4, 1, 3], 3) == [0, 3, 4], "of an unknown zone nobody knows that it is another one"
 
 
 PLACES = st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["", "a", "b"])), min_size=1, max_size=8)
