@@ -49,7 +49,11 @@ class TrafficPolicy(Block):
 class Retries(Block):
     """When a request is tried again, at the next endpoint that was named. Never after a byte went to the client."""
 
-    attempts: int = setting(Integer(0, 10), default=2, doc="Tries after the first one; 0: none.")
+    attempts: int = setting(
+        Integer(0, 10),
+        default=2,
+        doc="Tries after the first one; 0: none. One at most where the pick names a single endpoint.",
+    )
     retry_on: str = setting(
         Words(RETRY_CONDITIONS),
         default="connect-failure,refused-stream,reset,retriable-status-codes",

@@ -297,11 +297,14 @@ pools:
 
 async def test_tries_and_times_of_models_and_rules(tmp_path: Path) -> None:
     """A model or a rule has its own number of tries and its own timeout; the pool's hold for the others."""
-    async with quick_fleet(2, "llama", "once", "hasty") as fleet:
-        await fleet["pod-0"].set_fault({"kind": "status", "code": 503})
-        await fleet["pod-1"].set_fault({"kind": "hang"})
-        policy = PolicyText(text=with_pools(TRIES, fleet, ("ill", "slow")))
-        async with mesh(tmp_path, policy) as running:
+    async with quick_fleet(3, "llama", "once", "hasty") as fleet:
+        ill, iller, slow = fleet.addresses
+        for pod in ("pod-0", "pod-1"):
+            await fleet[pod].set_fault({"kind": "status", "code": 503})
+        await fleet["pod-2"].set_fault({"kind": "hang"})
+        pools = f"  ill: {{endpoints: [{{address: {ill}}}, {{address: {iller}}}]}}\n"
+        pools += f"  slow: {{endpoints: [{{address: {slow}}}]}}\n"
+        async with mesh(tmp_path, PolicyText(text=TRIES + pools)) as running:
             counter, tries = "cluster.pool/ill.upstream_rq_total", []
             for model, headers in (("llama", {}), ("once", {}), ("once", {"x-tries": "2"})):
                 before = (await running.stats(counter)).get(counter, 0)
