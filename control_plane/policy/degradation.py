@@ -110,7 +110,8 @@ class Slo(Block):
 
     first_token_s: float = setting(
         Duration("1ms", "1h"),
-        doc="How late the first token may be expected. `kv-aware` alone predicts that, once it has learned enough.",
+        doc="How late the first token may be expected. `kv-aware` alone predicts that, once it has learned enough "
+        "from streamed answers.",
     )
 
 

@@ -317,15 +317,14 @@ class Ledger:
         sent, slot = reservation.sent, reservation.slot
         if sent is None:
             return
-        # An answer in one piece comes long after its prefill: nobody was kept waiting for the rest of it.
+        # An answer in one piece comes long after its prefill: nobody was kept waiting for the rest of it, and how long
+        # that took says nothing of first tokens.
         self.backlog.answered(slot, min(at, sent.due_at) if reservation.is_whole else at, sent.due_at, sent.place)
         self._leave_line(reservation, is_done=True)
-        if at > reservation.attempt_at:
+        if at > reservation.attempt_at and not reservation.is_whole:
             ttft_ms = (at - reservation.attempt_at) * 1e3
             own_ms, is_learned = sent.wait_ms + sent.work_ms + sent.step_ms, self.speed.is_learned
-            # The first byte of an answer in one piece is its last, and tells nothing of others; the first of all first
-            # tokens tells how fast engines are at all.
-            if self.speed.rows and not reservation.is_whole:
+            if self.speed.rows:  # the first of all first tokens tells how fast engines are at all
                 self.claims.answered(slot, own_ms, sent.claimed_ms, ttft_ms, is_learned=is_learned)
             if not is_learned:
                 self.claims.try_again(slot)
@@ -337,7 +336,6 @@ class Ledger:
                 tokens=reservation.prompt_tokens,
                 requests=sent.requests,
                 held=sent.held,
-                is_whole=reservation.is_whole,
             )
 
     def _learn_output(self, tokens: float) -> None:

@@ -8,7 +8,8 @@ u being its uncached tokens and c its cached ones (each new token attends to all
 endpoint has already and h the prompt tokens that those hold (every step of a batch reads them). θ is fitted by ridge
 regression with forgetting, all endpoints together, to the relative error of requests that had to wait for nobody. By
 how much an endpoint is slower or faster than that is a factor of its own. Requests that had to wait teach neither: what
-they waited for was work, or memory.
+they waited for was work, or memory. Nor do answers in one piece: their first byte is their last, and what generating
+them took would drown what their prompts took, so that a prefix in some cache would seem to be worth nothing.
 
 Until `ENOUGH` first tokens are known θ is a guess times what they took in the mean: its ratios are those of a GPU.
 """
@@ -91,7 +92,6 @@ class Speed:
         self._logs = np.zeros(capacity)
         self._weights = np.zeros(capacity)
         self._surprises: dict[int, tuple[bool, tuple[float, ...]]] = {}
-        self._begun = 0
         self._scale_log = 0.0
         self._squares = np.zeros((_SIZE, _SIZE))
         self._products = np.zeros(_SIZE)
@@ -145,16 +145,8 @@ class Speed:
         tokens: int,
         requests: float,
         held: float,
-        is_whole: bool = False,
     ) -> None:
-        """Takes in one first token, with what the endpoint had when its request was sent there.
-
-        `is_whole`: the answer came in one piece. That is taken for want of anything better, until `ENOUGH` others are
-        known.
-        """
-        if is_whole and self._begun >= ENOUGH:
-            return
-        self._begun += not is_whole
+        """Takes in one first token, with what the endpoint had when its request was sent there."""
         ttft_ms = max(LEAST_MS, ttft_ms)
         own_ms = max(LEAST_MS, self.prefill_ms(uncached, tokens) + self.step_ms(requests, held))
         factor = float(self.factor[slot])

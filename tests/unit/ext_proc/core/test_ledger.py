@@ -214,7 +214,8 @@ def test_only_so_many_records_are_waited_for() -> None:
 
 
 def test_an_answer_in_one_piece_keeps_nobody_waiting() -> None:
-    """Its first byte is its last, long after its prefill: what was due behind it is due no later for that."""
+    """Its first byte is its last, long after its prefill: what was due behind it is due no later for that, and it
+    teaches nothing."""
     ledger, slots = new_ledger()
     whole = replace(picked("whole"), is_whole=True)
     ledger.apply(whole)
@@ -223,6 +224,7 @@ def test_an_answer_in_one_piece_keeps_nobody_waiting() -> None:
     assert ledger.backlog.left_ms(slot, 9.0) == 0
     ledger.apply(FirstToken(decision_id="whole", address=A, at=9.0, ttft_ms=9_000))
     assert ledger.backlog.left_ms(slot, 9.0) == 0
+    assert ledger.speed.rows == 0
 
 
 def test_the_same_pick_twice_is_one() -> None:

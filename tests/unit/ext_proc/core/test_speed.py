@@ -103,16 +103,3 @@ def test_two_surprises_and_a_usual_one_are_noise() -> None:
     for factor in (10, 10, 1, 10, 10, 1):
         speed.learn(1, factor * 42.5, wait_ms=0, uncached=1_000, tokens=1_000, requests=0, held=0)
     assert speed.factor[1] < 1.3
-
-
-def test_whole_answers_teach_only_for_want_of_others() -> None:
-    """Their first byte is their last; a pool where nothing is streamed learns from them all the same."""
-    speed = taught(2 * SETTLED)
-    before = speed.as_dict()
-    for _ in range(50):
-        speed.learn(0, 9_000.0, wait_ms=0, uncached=10, tokens=10, requests=0, held=0, is_whole=True)
-    assert speed.as_dict() == before
-    alone = Speed(8)
-    for _ in range(ENOUGH):
-        alone.learn(0, 9_000.0, wait_ms=0, uncached=10, tokens=10, requests=0, held=0, is_whole=True)
-    assert alone.is_learned
