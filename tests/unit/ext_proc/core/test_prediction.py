@@ -12,7 +12,8 @@ from ext_proc.core.settings import EndpointSettings, PickerSettings, PoolSetting
 
 def decided(picker: Picker, number: int, rng: random.Random, ttft_ms: float = 50.0) -> Record:
     """The record of one of some prompts, which is served at once."""
-    body = json.dumps({"model": "m", "prompt": f"{number % 3} " + "word " * (200 + 40 * (number % 9))}).encode()
+    prompt = f"{number % 3} " + "word " * (200 + 40 * (number % 9))
+    body = json.dumps({"model": "m", "prompt": prompt, "stream": True}).encode()
     at = 100.0 + number
     named = picker.decide(RequestFacts(body=body, path="/v1/completions", cluster="p"), at, rng)
     assert isinstance(named, Named)

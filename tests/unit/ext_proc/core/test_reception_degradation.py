@@ -477,7 +477,8 @@ def test_a_first_token_limit() -> None:
 
     def fresh(size: int) -> RequestFacts:
         """A prompt of about so many tokens that nobody has seen."""
-        return facts(messages=[{"role": "user", "content": f"{world.rng.getrandbits(64):016x}" * (size // 4)}])
+        content = f"{world.rng.getrandbits(64):016x}" * (size // 4)
+        return facts(messages=[{"role": "user", "content": content}], stream=True)
 
     for _ in range(ENOUGH):
         named = world.named(fresh(1_000))
