@@ -10,12 +10,15 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger("kvpilot")
 
 _FILE_MODE, _DIRECTORY_MODE = 0o600, 0o700
+
+_Kept = TypeVar("_Kept")
 
 
 def encoded(value: object) -> bytes:
@@ -71,6 +74,16 @@ class KeptFile:
         self._path = path
         self._what = what
         self._lock = threading.Lock()
+
+    def read(self, limit: int, kept_in: Callable[[Any], _Kept]) -> _Kept | None:
+        """What `kept_in` makes of the value in it; None where there is none, or where that raises ValueError. Blocks;
+        never raises: says what is left out. `limit` is that of `read`."""
+        try:
+            value = read(self._path, limit)
+            return None if value is None else kept_in(value)
+        except (ValueError, RecursionError) as error:
+            log.warning("%s is left out: %s", self._path, error)
+            return None
 
     def write(self, content: bytes) -> bool:
         """Whether it was written. Blocks, and never raises: says once that it cannot be, until it can be again."""

@@ -40,7 +40,6 @@ class KeptSessions:
 
     def __init__(self, path: Path | None, clock: Callable[[], float], wall_clock: Callable[[], float]) -> None:
         """`clock` is the sessions' own, `wall_clock` gives Unix time. No path: nothing is kept."""
-        self._path = path
         self._clock = clock
         self._wall_clock = wall_clock
         self._kept = Kept(secrets.token_bytes(KEY_BYTES))
@@ -56,14 +55,11 @@ class KeptSessions:
 
     def load(self) -> None:
         """Reads what an earlier process kept. Blocks; never raises: what is not as expected counts as nothing."""
-        if self._path is None:
+        if self._file is None:
             return
-        try:
-            value = kept_files.read(self._path, MAX_BYTES)
-            if value is not None:
-                self._kept = kept_in(value, self._wall_clock())
-        except (ValueError, RecursionError) as error:
-            log.warning("%s is left out: %s", self._path, error)
+        kept = self._file.read(MAX_BYTES, lambda value: kept_in(value, self._wall_clock()))
+        if kept is not None:
+            self._kept = kept
 
     def restore(self, sessions: Sessions) -> None:
         """Puts it into a table that was made with `key`, before the first pick; from now on this one is kept."""
@@ -76,7 +72,7 @@ class KeptSessions:
     async def follow(self) -> None:
         """Writes the table when it has changed, until cancelled."""
         looks, rest = 0, 0
-        while self._path is not None:
+        while self._file is not None:
             await asyncio.sleep(LOOK_EVERY_S)
             looks += 1
             if (looks >= rest and self._is_new) or (looks >= REFRESH_LOOKS and self._written):
@@ -87,7 +83,7 @@ class KeptSessions:
         """Writes what is new, the last time."""
         if self._writing is not None:
             await self._writing
-        if self._path is not None and self._is_new:
+        if self._file is not None and self._is_new:
             await self._save()
 
     @property

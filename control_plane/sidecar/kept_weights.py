@@ -7,7 +7,6 @@ kept.save()                                             # the last time
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -17,8 +16,6 @@ from control_plane.fleet.weights import Kept, Weights
 from control_plane.policy.model import Policy
 from control_plane.sidecar import kept_files
 from control_plane.sidecar.weights_lane import rule_of
-
-log = logging.getLogger("kvpilot")
 
 WRITE_EVERY_S: Final = 10.0
 """While anything is learned, changed or not: the older it is, the less it is believed. What ten seconds have taught is
@@ -32,7 +29,6 @@ class KeptWeights:
         self, path: Path | None, weights: Weights, clock: Callable[[], float], wall_clock: Callable[[], float]
     ) -> None:
         """`clock` is that of the weights' looks, `wall_clock` gives Unix time. No path: nothing is kept."""
-        self._path = path
         self._weights = weights
         self._clock = clock
         self._wall_clock = wall_clock
@@ -42,22 +38,18 @@ class KeptWeights:
     def restore(self, policy: Policy) -> None:
         """Puts back what an earlier process kept, for the pools that still learn. Blocks; never raises: what is not as
         expected counts as nothing."""
-        if self._path is None:
+        if self._file is None:
             return
-        try:
-            value = kept_files.read(self._path, MAX_BYTES)
-            if value is None:
-                return
-            self._written, away_s = kept_in(value, self._wall_clock())
-        except (ValueError, RecursionError) as error:
-            log.warning("%s is left out: %s", self._path, error)
+        kept = self._file.read(MAX_BYTES, lambda value: kept_in(value, self._wall_clock()))
+        if kept is None:
             return
+        self._written, away_s = kept
         rules = {pool.name: rule for pool in policy.pools if (rule := rule_of(pool)) is not None}
         self._weights.restore(self._written, rules, self._clock(), away_s)
 
     async def follow(self) -> None:
         """Writes what was learned, until cancelled."""
-        while self._path is not None:
+        while self._file is not None:
             await asyncio.sleep(WRITE_EVERY_S)
             kept = self._weights.kept()
             if kept or self._written:
@@ -66,7 +58,7 @@ class KeptWeights:
     def save(self) -> None:
         """Writes what was learned. Blocks; never raises, and complains once."""
         kept = self._weights.kept()
-        if self._path is not None and kept != self._written:
+        if self._file is not None and kept != self._written:
             self._write(kept)
 
     def _write(self, kept: tuple[Kept, ...]) -> None:
