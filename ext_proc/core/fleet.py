@@ -10,6 +10,7 @@ from ext_proc.core.adapter_slots import AdapterSlots
 from ext_proc.core.adapters import Adapters
 from ext_proc.core.away import Away
 from ext_proc.core.blocks import BLOCK_TOKENS
+from ext_proc.core.claims import LEAST_HELD
 from ext_proc.core.events import (
     AttemptEnded,
     AttemptStarted,
@@ -250,9 +251,20 @@ class Fleet:
             own_tokens=int(self.ledger.queued_tokens[slot] + self.ledger.decoding_tokens[slot]),
             fresh_s=fresh_s,
         )
+        if "kv_usage" in news and ("running" in news or "waiting" in news):
+            self._compare(slot, event.at)
         if news.get("kv_tokens"):
             self.kv_sizes.told(slot, news["kv_tokens"])
             self._set_size(slot, self.kv_sizes.blocks(slot))
+
+    def _compare(self, slot: int, at: float) -> None:
+        """Whether the KV memory in use there can be that of the requests which were told just now."""
+        waiting, running = self.gauges.foreign_told(slot)
+        held = self.memory.held(slot, at)
+        if held is None or not (waiting or running):
+            return
+        own_least = LEAST_HELD * float(self.ledger.decoding[slot])
+        self.ledger.claims.compare(slot, at, running, held, own_least, self.ledger.most_held(slot))
 
     def disbelieve(self, address: str) -> None:
         """Forgets what an endpoint told of its blocks: from now on it holds what picks have made likely."""

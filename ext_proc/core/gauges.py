@@ -149,6 +149,10 @@ class Gauges:
         running_trust = _trust(self._running_until[slots], now) if self._apart else trust
         return trust * self._foreign_waiting[slots], running_trust * self._foreign_running[slots]
 
+    def foreign_told(self, slot: int) -> tuple[float, float]:
+        """Requests of others, waiting and running, as one slot told last, however long ago."""
+        return float(self._foreign_waiting[slot]), float(self._foreign_running[slot])
+
     def foreign_at(self, slot: int, now: float) -> tuple[float, float]:
         """`foreign` of one slot."""
         waiting = _weight(float(self._waiting_until[slot]), now) * float(self._foreign_waiting[slot])

@@ -160,6 +160,11 @@ class Ledger:
         speed = self.speed
         return factor * (waiting * (self.claims.usual_tokens * speed.token_ms) + (waiting + running) * speed.request_ms)
 
+    def most_held(self, slot: int) -> float:
+        """KV tokens that the requests in flight there hold at most, if their answers are usual ones: they may share
+        beginnings, and not all have begun."""
+        return float(self.held_tokens[slot]) + float(self.in_flight[slot]) * self.mean_output
+
     def apply(self, event: Event) -> None:
         """Accounts for one event."""
         match event:
@@ -295,7 +300,7 @@ class Ledger:
             due_at, place = self.backlog.enter(slot, at, work_ms, step_ms)
             claimed_ms = self.others_ms(*self.gauges.foreign_at(slot, at), factor) if self.gauges.has_foreign else 0.0
             own_ms = wait_ms + work_ms + step_ms
-            self.claims.sent(slot, own_ms, claimed_ms, reservation.uncached_tokens, len(self._slots))
+            self.claims.sent(slot, at, own_ms, claimed_ms, reservation.uncached_tokens, len(self._slots))
             reservation.sent = Sent(wait_ms, work_ms, step_ms, claimed_ms, requests, held, due_at, place)
         if slot != _NOWHERE:
             self.index.begin(slot, reservation.blocks, float(self.decoding[slot]) * self._mean_age())

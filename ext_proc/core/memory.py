@@ -68,6 +68,12 @@ class Memory:
             self._usage[slot] = min(1.0, max(0.0, usage))
             self._own_then[slot] = own_tokens
 
+    def held(self, slot: int, now: float) -> float | None:
+        """KV tokens in use at an endpoint, as it told; None where that is not fresh, or its size was never told."""
+        if not self._tokens[slot] or now > self._until[slot]:
+            return None
+        return float(self._usage[slot] * self._tokens[slot])
+
     def told_usage(self, slots: IntArray, now: float) -> float | None:
         """The mean usage (0 to 1) of those of `slots` that told lately; None without any."""
         trust = np.exp2(-np.maximum(0, now - self._until[slots]) / HALF_LIFE_S)

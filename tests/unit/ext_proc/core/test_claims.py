@@ -1,11 +1,20 @@
-"""What others' requests are worth: false claims lose it, true ones have it, trials are paid for."""
+"""What others' requests are worth: false claims lose it, true ones have it, trials are paid for, memory is heard."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ext_proc.core.claims import LEAST_WORTH, MOST_WORTH, START_WEIGHT, TRIAL_SHARE, Claims
+from ext_proc.core.claims import (
+    LATE_S,
+    LEAST_HELD,
+    LEAST_WORTH,
+    MOST_WORTH,
+    PATIENCE,
+    START_WEIGHT,
+    TRIAL_SHARE,
+    Claims,
+)
 
 SLOTS = np.array([0, 1, 2, 3])
 
@@ -19,7 +28,7 @@ def believed(claims: Claims, *claimed_ms: float) -> list[float]:
 
 def check(claims: Claims, slot: int, *, own_ms: float = 50.0, claimed_ms: float = 500.0, ttft_ms: float) -> None:
     """One request beside a claim, and its first token."""
-    claims.sent(slot, own_ms, claimed_ms, 1_000, among=4)
+    claims.sent(slot, 0.0, own_ms, claimed_ms, 1_000, among=4)
     claims.answered(slot, own_ms, claimed_ms, ttft_ms)
 
 
@@ -27,7 +36,7 @@ def warm(capacity: int = 4) -> Claims:
     """Nobody claims anything, and a usual first token takes 50 ms."""
     claims = Claims(capacity)
     for number in range(400):
-        claims.sent(number % capacity, 50.0, 0.0, 1_000, among=capacity)
+        claims.sent(number % capacity, 0.0, 50.0, 0.0, 1_000, among=capacity)
     return claims
 
 
@@ -39,7 +48,7 @@ def test_who_gives_no_cause_for_doubt_is_believed() -> None:
 def test_a_trial_is_one_request() -> None:
     """Once it is sent the claim counts again, answered or not."""
     claims = warm()
-    claims.sent(0, 50.0, 500.0, 1_000, among=4)
+    claims.sent(0, 0.0, 50.0, 500.0, 1_000, among=4)
     assert believed(claims, 500.0, 500.0) == [1.0, 0.0]
 
 
@@ -51,7 +60,7 @@ def test_nobody_is_tried_before_anything_was_sent() -> None:
 def test_what_is_half_a_trial_is_followed_by_another() -> None:
     """The next request may be one."""
     claims = warm()
-    claims.sent(0, 50.0, 500.0, 1_000, among=4)
+    claims.sent(0, 0.0, 50.0, 500.0, 1_000, among=4)
     claims.try_again(0)
     assert believed(claims, 500.0) == [0.0]
 
@@ -70,7 +79,7 @@ def test_a_guess_is_enough_to_refute_a_large_claim(ttft_ms: float, least: float,
     that is known of them, the more one row says."""
     guessed, learned = warm(), warm()
     for claims, is_learned in ((guessed, False), (learned, True)):
-        claims.sent(0, 50.0, 500.0, 1_000, among=4)
+        claims.sent(0, 0.0, 50.0, 500.0, 1_000, among=4)
         claims.answered(0, 50.0, 500.0, ttft_ms, is_learned=is_learned)
     assert least <= guessed.worth[0] <= most
     assert abs(guessed.worth[1] - 1.0) < abs(learned.worth[1] - 1.0)
@@ -149,9 +158,91 @@ def test_a_dear_trial_is_not_repeated_soon() -> None:
     check(claims, 0, claimed_ms=60.0, ttft_ms=5_000.0)
     worth, spent = float(claims.worth[0]), 0.0
     while believed(claims, 60.0) == [worth]:
-        claims.sent(1, 50.0, 0.0, 1_000, among=4)
+        claims.sent(1, 0.0, 50.0, 0.0, 1_000, among=4)
         spent += 50.0
     assert spent == pytest.approx(4 * 4_950.0 / TRIAL_SHARE, rel=0.01)
+
+
+def test_claims_that_memory_does_not_explain_are_doubted() -> None:
+    """Forty run, and nothing is held; or a quarter of what they need at least, or all of it."""
+    claims = warm()
+    claims.compare(0, 0.0, 40.0, 0.0, 0.0, 0.0)
+    claims.compare(1, 0.0, 40.0, 10 * LEAST_HELD, 0.0, 0.0)
+    claims.compare(2, 0.0, 40.0, 40 * LEAST_HELD, 0.0, 0.0)
+    assert claims.worth.tolist() == [0.0, 0.25, 1.0, 1.0]
+    assert believed(claims, 20.0, 20.0, 20.0) == claims.worth[:3].tolist()  # too small for a trial
+
+
+def test_what_waits_where_nothing_runs_is_doubted_without_memory_for_one() -> None:
+    """Requests wait for something that runs."""
+    claims = warm()
+    claims.compare(0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    claims.compare(1, 0.0, 0.0, LEAST_HELD, 0.0, 0.0)
+    assert claims.worth[:2].tolist() == [0.0, 1.0]
+
+
+def test_what_own_requests_may_hold_is_no_news() -> None:
+    """Between both bounds of it what was believed before stays, and what was doubted; beyond them memory decides."""
+    claims = warm()
+    own_least, own_most = 3 * LEAST_HELD, 30_000.0
+    claims.compare(0, 0.0, 40.0, 20_000.0, own_least, own_most)
+    assert claims.worth[0] == 1.0
+    claims.compare(0, 0.0, 40.0, own_least, own_least, own_most)
+    assert claims.worth[0] == 0.0
+    claims.compare(0, 0.0, 40.0, 20_000.0, own_least, own_most)
+    assert claims.worth[0] == 0.0
+    claims.compare(0, 0.0, 40.0, own_most + 40 * LEAST_HELD, own_least, own_most)
+    assert claims.worth[0] == 1.0
+
+
+def test_memory_that_own_requests_do_not_fill_tells_nothing() -> None:
+    """They run there and nothing is held: the usage is not told, so claims are believed as without it."""
+    claims = warm()
+    claims.compare(0, 0.0, 40.0, 0.0, 0.0, 1_000.0)
+    assert claims.worth[0] == 0.0
+    claims.compare(0, 0.0, 40.0, 0.0, LEAST_HELD, 1_000.0)
+    assert claims.worth[0] == 1.0
+
+
+def test_first_tokens_refute_a_doubt() -> None:
+    """The usage was wrong: a few requests come as late as was claimed."""
+    claims = warm()
+    claims.compare(0, 0.0, 40.0, 0.0, 0.0, 0.0)
+    check(claims, 0, ttft_ms=550.0)
+    assert 0.3 < claims.worth[0] < 0.7
+    for _ in range(10):
+        check(claims, 0, ttft_ms=550.0)
+    assert claims.worth[0] > 0.8
+
+
+def test_a_doubt_waits_only_so_long_for_its_first_token() -> None:
+    """A request was sent on it, and nothing came: claims are believed until something does. Others sent after it do
+    not put that off."""
+    claims = warm()
+    patience_s = LATE_S + PATIENCE * 50.0 / 1e3
+    claims.compare(0, 10.0, 40.0, 0.0, 0.0, 0.0)
+    claims.sent(0, 10.0, 50.0, 500.0, 1_000, among=4)
+    claims.sent(0, 10.0 + patience_s, 50.0, 500.0, 1_000, among=4)
+    claims.compare(0, 10.0 + patience_s, 40.0, 0.0, 0.0, 0.0)
+    assert claims.worth[0] == 0.0
+    claims.compare(0, 10.1 + patience_s, 40.0, 0.0, 0.0, 0.0)
+    assert claims.worth[0] == 1.0
+    claims.answered(0, 50.0, 0.0, 50.0)
+    claims.compare(0, 99.0, 40.0, 0.0, 0.0, 0.0)
+    assert claims.worth[0] == 0.0
+
+
+def test_a_doubt_is_forgotten_with_its_endpoint() -> None:
+    """Whoever comes next in its place is believed, and waited for from his first request on."""
+    claims = warm()
+    claims.compare(0, 10.0, 40.0, 0.0, 0.0, 0.0)
+    claims.sent(0, 10.0, 50.0, 500.0, 1_000, among=4)
+    claims.reset(0)
+    assert claims.worth[0] == 1.0
+    check(claims, 1, ttft_ms=550.0)
+    assert claims.worth[0] == pytest.approx(1.0)
+    claims.compare(0, 99.0, 40.0, 0.0, 0.0, 0.0)
+    assert claims.worth[0] == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(10, 5_000)), min_size=20, max_size=200))
@@ -170,24 +261,26 @@ def test_trials_of_true_claims_cost_a_bounded_share(requests: list[tuple[int, fl
         if is_trial:
             tried.add(slot)
         total += 50.0
-        claims.sent(to, 50.0, extra, 1_000, among=4)
+        claims.sent(to, 0.0, 50.0, extra, 1_000, among=4)
         claims.answered(to, 50.0, extra, 50.0 + extra)
     assert lost <= TRIAL_SHARE * total * 1.01
 
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 3), st.floats(0, 1e7), st.floats(0, 1e7), st.floats(0, 1e7), st.booleans()),
+        st.tuples(st.integers(0, 3), st.floats(0, 1e7), st.floats(0, 1e7), st.floats(0, 1e7), st.sampled_from("akr")),
         max_size=60,
     )
 )
-def test_worth_stays_within_its_limits(rows: list[tuple[int, float, float, float, bool]]) -> None:
-    """Whatever first tokens say: 0, or from the least to the most, for known and for new endpoints."""
+def test_worth_stays_within_its_limits(rows: list[tuple[int, float, float, float, str]]) -> None:
+    """Whatever first tokens and memory say: 0, or from the least to the most, for known and for new endpoints."""
     claims = Claims(4)
-    for slot, own_ms, claimed_ms, ttft_ms, is_answered in rows:
-        claims.sent(slot, own_ms, claimed_ms, 1_000, among=4)
-        if is_answered:
+    for slot, own_ms, claimed_ms, ttft_ms, what in rows:
+        claims.sent(slot, 0.0, own_ms, claimed_ms, 1_000, among=4)
+        if what == "a":
             claims.answered(slot, own_ms, claimed_ms, ttft_ms)
+        elif what == "k":
+            claims.compare(slot, own_ms, claimed_ms, ttft_ms, own_ms, 2 * own_ms)
         else:
             claims.reset(slot)
     claims.grow(8)

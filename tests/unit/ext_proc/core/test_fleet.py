@@ -28,6 +28,7 @@ from ext_proc.core.events import (
     StreamEnded,
 )
 from ext_proc.core.fleet import Fleet
+from ext_proc.core.ledger import START_OUTPUT_TOKENS
 from ext_proc.core.record import Candidates, Record
 from ext_proc.core.sessions import NOBODY
 from ext_proc.core.slots import INITIAL_CAPACITY
@@ -117,6 +118,53 @@ _SAYINGS = st.tuples(
     st.none() | st.integers(0, 50),
     st.none() | st.integers(0, 50),
 )
+
+
+def busy(at: float, running: int, kv_usage: float | None) -> Scraped:
+    """A page of A, whose memory has room for 10,000 tokens."""
+    return Scraped(address=A, at=at, running=running, waiting=5, kv_usage=kv_usage, kv_tokens=10_000)
+
+
+def test_claims_are_held_against_the_memory_in_use() -> None:
+    """Forty that run hold something; a page that does not tell of it, or claims nothing, changes nothing."""
+    it = fleet(A, B)
+    slot = it.slots.acquire(A)
+    it.apply(Scraped(address=A, at=0.8, running=0, waiting=0, kv_usage=0.0, kv_tokens=10_000), None)
+    it.apply(busy(1.0, 40, None), None)
+    assert it.ledger.claims.worth[slot] == 1.0
+    it.apply(busy(1.2, 40, 0.0), None)
+    assert it.ledger.claims.worth[slot] == 0.0
+    it.apply(Scraped(address=A, at=1.4, running=0, waiting=0, kv_usage=0.0), None)
+    it.apply(busy(1.6, 40, None), None)
+    assert it.ledger.claims.worth[slot] == 0.0
+    it.apply(busy(1.8, 40, 0.9), None)
+    assert it.ledger.claims.worth.tolist() == [1.0] * len(it.ledger.claims.worth)
+
+
+def test_usage_that_knows_nothing_of_own_requests_is_not_heard() -> None:
+    """One runs there, and no memory is in use: claims are believed, as where nothing is told of it."""
+    it = fleet(A, B)
+    slot = it.slots.acquire(A)
+    it.apply(busy(1.0, 40, 0.0), None)
+    it.apply(picked(at=1.1), None)
+    it.apply(busy(1.2, 40, 0.0), None)
+    assert it.ledger.claims.worth[slot] == 0.0
+    it.apply(FirstToken(decision_id="d", address=A, at=1.3, ttft_ms=200.0), None)
+    it.apply(busy(1.4, 40, 0.0), None)
+    assert it.ledger.claims.worth[slot] == 1.0
+
+
+def test_what_own_requests_hold_explains_no_claims() -> None:
+    """A prompt of 100 tokens and a usual answer: 300 tokens in use are no more than they may hold."""
+    it = fleet(A, B)
+    slot = it.slots.acquire(A)
+    it.apply(busy(1.0, 40, 0.0), None)
+    it.apply(picked(at=1.1), None)
+    assert it.ledger.most_held(slot) == 100 + START_OUTPUT_TOKENS
+    it.apply(busy(1.2, 40, 0.03), None)
+    assert it.ledger.claims.worth[slot] == 0.0
+    it.apply(busy(1.4, 40, 0.3), None)
+    assert it.ledger.claims.worth[slot] == 1.0
 
 
 @given(st.lists(_SAYINGS, max_size=20))

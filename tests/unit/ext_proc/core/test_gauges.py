@@ -67,6 +67,15 @@ def test_foreign_is_what_we_did_not_send() -> None:
     assert foreign(gauges, 0.0, slot=1) == (0, 0)
 
 
+def test_what_was_told_of_others_last_does_not_age() -> None:
+    """`foreign` forgets it."""
+    gauges = Gauges(8)
+    gauges.told(0, 0.0, running=6, waiting=3, in_flight=2, decoding=1)
+    assert gauges.foreign_told(0) == (2, 5)
+    assert foreign(gauges, FRESH_S + HALF_LIFE_S) == (1, 2.5)
+    assert gauges.foreign_told(0) == (2, 5)
+
+
 def test_reset_forgets() -> None:
     """The numbers are gone."""
     gauges = Gauges(8)

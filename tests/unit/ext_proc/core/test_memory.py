@@ -84,3 +84,17 @@ def test_usage_as_it_was_told() -> None:
     memory.scraped(1, 60.0, usage=0.9, kv_tokens=None, own_tokens=0)
     assert memory.told_usage(SLOTS[:1], 0.0) == 0.5
     assert memory.told_usage(SLOTS, 60.0) == 0.9
+
+
+def test_what_is_held_is_known_while_it_is_fresh() -> None:
+    """And only of an engine that has told its size as well, now or before."""
+    memory = Memory(2)
+    memory.scraped(0, 0.0, usage=0.5, kv_tokens=None, own_tokens=0)
+    assert memory.held(0, 0.0) is None
+    memory.scraped(0, 1.0, usage=None, kv_tokens=1_000, own_tokens=0)
+    memory.scraped(0, 2.0, usage=0.25, kv_tokens=None, own_tokens=0)
+    assert memory.held(0, 2.0) == 250
+    assert memory.held(0, 2.0 + FRESH_S) == 250
+    assert memory.held(0, 2.1 + FRESH_S) is None
+    memory.scraped(1, 2.0, usage=math.nan, kv_tokens=1_000, own_tokens=0)
+    assert memory.held(1, 2.0) is None
