@@ -38,7 +38,8 @@ Answer = dict[str, Any]
 
 @dataclass
 class LabPicker:
-    """Answers what `answer` says. Mutable: `answer`, set by tests, `streams` seen, `logs` received."""
+    """Answers what `answer` says, at `address` or, without one, where the system says. Mutable: `answer`, set by tests,
+    `streams` seen, `logs` received."""
 
     messages: Messages
     answer: Callable[[Seen], Answer] = lambda seen: {}
@@ -48,7 +49,7 @@ class LabPicker:
     address: str = ""
     _server: Any = None
 
-    async def start(self, address: str = "127.0.0.1:0") -> None:
+    async def start(self) -> None:
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
         handlers = {
             ("envoy.service.ext_proc.v3.ExternalProcessor", "Process"): grpc.stream_stream_rpc_method_handler(
@@ -62,7 +63,7 @@ class LabPicker:
         }
         for (service, method), handler in handlers.items():
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-        port = self._server.add_insecure_port(address)
+        port = self._server.add_insecure_port(self.address or "127.0.0.1:0")
         self.address = f"127.0.0.1:{port}"
         await self._server.start()
 

@@ -42,6 +42,8 @@ class Pod:
     )
     extra_headers: str = ""
     plain_delay_s: float = 0.0
+    hold: asyncio.Event | None = None
+    """Plain answers wait for it."""
     padding: int = 0
     _server: asyncio.Server | None = None
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +97,8 @@ class Pod:
             return False
         else:
             await asyncio.sleep(self.plain_delay_s)
+            if self.hold is not None:
+                await self.hold.wait()
             body = json.dumps(
                 {"pod": self.address, "received": len(request.body), "usage": self.usage, "pad": "x" * self.padding}
             ).encode()

@@ -221,7 +221,7 @@ def lab(shared_lab: Lab) -> Iterator[Lab]:
     """The shared lab, with pods as they were."""
     yield shared_lab
     for name, pod in shared_lab.pods.items():
-        pod.behaviour, pod.extra_headers, pod.plain_delay_s = "json", "", 0.0
+        pod.behaviour, pod.extra_headers, pod.plain_delay_s, pod.hold = "json", "", 0.0, None
         pod.health, pod.most = 500 if name == "C" else 200, 0
 
 
@@ -372,9 +372,11 @@ async def test_refused_connections_eject(lab: Lab) -> None:
 
 async def test_too_many_requests_at_once(lab: Lab) -> None:
     """The second of two at once is answered 503 in OpenAI's shape, with a hint when to come again."""
-    lab.pods["A"].plain_delay_s = 0.3
-    replies = await asyncio.gather(lab.ask("one-request"), lab.ask("one-request"))
-    refused, fine = sorted(replies, key=lambda reply: -reply.status)
+    hold = lab.pods["A"].hold = asyncio.Event()
+    both = {asyncio.create_task(lab.ask("one-request")) for _ in range(2)}
+    (early,), (late,) = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    hold.set()
+    refused, fine = early.result(), await late
     assert (fine.status, refused.status, refused.error["code"]) == (200, 503, "service_unavailable")
     assert refused.headers["retry-after"] == "1"
 

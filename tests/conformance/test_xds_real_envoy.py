@@ -21,6 +21,7 @@ from control_plane.xds.snapshot import Snapshot, build_snapshot
 from control_plane.xds.transition import REMOVAL_GRACE_S
 from protos.messages import load
 from tests.kit import waiting
+from tests.kit.ports import free_ports
 
 WAIT_S = 12.0
 """For what must happen. Below the 15 s after which Envoy gives up waiting for endpoints: a server that leaves clusters
@@ -138,7 +139,8 @@ class Scene:
         self.http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WAIT_S))
         self.ports = {name: await upstream.start() for name, upstream in self._upstreams.items()}
         self.server = self._new_server()
-        [self.xds] = await self.server.start(["127.0.0.1:0"])
+        # A port that nobody else gets while the server is away.
+        [self.xds] = await self.server.start([f"127.0.0.1:{free_ports(1)[0]}"])
         self.envoy = await self._start_envoy()
         await eventually((self._folder / "admin").exists)
         await eventually(lambda: (self._folder / "admin").read_text() != "")

@@ -29,6 +29,9 @@ BIG = Profile(
 
 MIB = 1024 * 1024
 
+LONG = 50_000
+"""Tokens that no test waits for."""
+
 
 def simple(addresses: list[str], **fields: Any) -> PolicyText:
     """One model, with an alias, on one pool."""
@@ -192,7 +195,7 @@ async def test_in_flight_returns_to_zero_after_aborts(tmp_path: Path) -> None:
         aborted = 0
 
         async def abort_one(number: int) -> None:
-            request = running.chat("llama", f"question {number % 50}", max_tokens=200, stream=number % 2 == 0)
+            request = running.chat("llama", f"question {number % 50}", max_tokens=LONG, stream=number % 2 == 0)
             task = asyncio.create_task(request)
             await asyncio.sleep(rng.random() * 0.03)
             task.cancel()
@@ -215,4 +218,5 @@ async def test_in_flight_returns_to_zero_after_aborts(tmp_path: Path) -> None:
             return not any((await running.in_flight()).values())
 
         await eventually(none_left, "every reservation to end")
-        assert all(pod.engine.unfinished == 0 for pod in fleet), "the aborts reached the engines"
+        # Pods and picker are told at the same time: who hears it first is chance.
+        await eventually(lambda: not any(pod.engine.unfinished for pod in fleet), "the aborts to reach the engines")

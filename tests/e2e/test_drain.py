@@ -101,7 +101,11 @@ async def rolled(tmp_path: Path, count: int, workers: int, strategy: str) -> Non
                 await pod.start()
                 assert await kvpilot(running, "undrain", f"a/{pod.address}") == 0
             await traffic.grown(2 * workers)
-            assert await known_to_envoy(running) == set(fleet.addresses)
+
+            async def all_back() -> bool:
+                return await known_to_envoy(running) == set(fleet.addresses)
+
+            await eventually(all_back, "Envoy to know all pods again")
         assert traffic.failed() == []
         served = Counter(answer.headers.get("x-kvpilot-pod", "") for answer in traffic.answers[-20 * workers :])
         assert len(served) > 1, served

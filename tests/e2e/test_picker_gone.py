@@ -78,7 +78,9 @@ async def test_a_hung_pod_is_left_without_the_picker(tmp_path: Path) -> None:
     """The policy's first-byte limit of streams holds for requests that nobody picked for, too."""
     async with quick_fleet(2) as fleet:
         policy = PolicyText(
-            pools={"chat": fleet.addresses}, models={"llama": "chat"}, pool="timeouts: {firstByte: 300ms, request: 10s}"
+            pools={"chat": fleet.addresses},
+            models={"llama": "chat"},
+            pool="timeouts: {firstByte: 1s, request: 20s}",  # the other pod has to answer within it
         )
         async with mesh(tmp_path, policy) as running:
             assert await running.kvpilot.signal(signal.SIGKILL) == -signal.SIGKILL

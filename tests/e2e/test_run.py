@@ -1,6 +1,7 @@
 """`kvpilot run`: with an Envoy of ours, its end, its return, and what an operator's own Envoy needs."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -102,7 +103,9 @@ async def test_an_impatient_second_signal_leaves_no_orphan(tmp_path: Path, numbe
         (envoy,) = children_of(process.pid)
         process.send_signal(number)
         await asyncio.sleep(0.05)
-        assert (await run.end(number))[0] == 0, run.log.read_text()
+        with contextlib.suppress(ProcessLookupError):  # where the machine is so busy that it has ended meanwhile
+            process.send_signal(number)
+        assert await process.wait() == 0, run.log.read_text()
         assert not is_alive(envoy)
         assert "Traceback" not in run.log.read_text()
 

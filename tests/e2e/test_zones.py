@@ -52,7 +52,7 @@ async def test_a_zone_goes_dark_and_gets_its_requests_back_step_by_step(tmp_path
         policy = ZonedPolicy(
             pools={"chat": fleet.addresses},
             models={"llama": "chat"},
-            pool=pool("2s"),
+            pool=pool("4s"),  # the edit below must come between two steps
             zones={pod.address: pod.spec.zone for pod in fleet},
         )
         async with mesh(tmp_path, policy, zone="za") as running:

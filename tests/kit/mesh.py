@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 MODES = ("one-message", "two-message")
 
+PATIENCE = "5s"
+"""How long Envoy waits for a pick, in the small policy: a picker that is late is a busy machine there, and no test."""
+
 
 @dataclass(slots=True)
 class PolicyText:
@@ -51,9 +54,8 @@ class PolicyText:
             return self.text.replace("LISTEN", self.listen)
         lines = ["kvpilot: v1", "listeners:"]
         more = f", {self.listener}" if self.listener else ""
-        lines.append(
-            f"  - {{name: openai, address: {self.listen}, picker: {{mode: {self.mode}, explain: always}}{more}}}"
-        )
+        picker = f"{{mode: {self.mode}, explain: always, messageTimeout: {PATIENCE}}}"
+        lines.append(f"  - {{name: openai, address: {self.listen}, picker: {picker}{more}}}")
         lines.append("models:")
         for model, pool in self.models.items():
             aliases = ", ".join(self.aliases.get(model, []))

@@ -12,7 +12,7 @@ from control_plane.openai_client import chat
 from ext_proc.signals.kv_events import KvEvents
 from ext_proc.signals.kv_feed import KvSource
 from sim.hardware import named
-from tests.kit.ports import free_ports
+from tests.kit.ports import free_ports, quiet_ports
 from tests.kit.waiting import eventually
 from tests.unit.control_plane.cli.long_running import until_sigterm
 
@@ -108,8 +108,7 @@ async def test_caches_as_they_were_asked_for(capsys: pytest.CaptureFixture[str])
 
 async def test_they_tell_what_they_have_cached(capsys: pytest.CaptureFixture[str]) -> None:
     """With `--kv-events`, at the ports that follow each other, replays above; what they tell is vLLM's."""
-    (port,) = free_ports(1)
-    port = min(port, 65_000 - pods.REPLAY_OFFSET)
+    (port,) = quiet_ports(1)  # nobody else is given the one of replays either, which follows from it
     told: list[str] = []
 
     def is_up() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from control_plane.xds import load_stats_server
+from control_plane.xds import load_stats_server, server
 from control_plane.xds.kinds import CLUSTERS, ENDPOINTS, LISTENERS
 from control_plane.xds.load_stats import ENDPOINTS_PER_S, EndpointWork
 from control_plane.xds.load_stats_server import AT_ONCE, SERVICE, STRANGER_S, LoadStatsService
@@ -233,10 +233,11 @@ async def test_who_floods(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         assert desk.service.reports == 2, "one of each"
 
 
-async def test_the_end(desk: Desk) -> None:
+async def test_the_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that stops ends its streams by itself, and is not held up by them."""
+    monkeypatch.setattr(server, "STOP_GRACE_S", 20 * WAIT_S)
     desk.service.want({"pool/chat"}, 2)
     async with desk.envoy() as stream:
         await stream.asked()
-        async with asyncio.timeout(0.9):
+        async with asyncio.timeout(WAIT_S):
             await desk.server.stop()

@@ -137,8 +137,10 @@ async def test_too_many_heartbeats(lab: Lab) -> None:
 
 async def test_silence_ends_a_stream(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """From its beginning and after heartbeats."""
-    monkeypatch.setattr(load_reports, "SILENCE_S", 0.2)
-    silent, stream = lab.stream(), lab.stream()
+    stream = lab.stream()
+    await lab.say(stream, heartbeat())
+    monkeypatch.setattr(load_reports, "SILENCE_S", 0.2)  # counts from the next heartbeat on, which so cannot be late
+    silent = lab.stream()
     await lab.say(stream, heartbeat())
     assert await lab.end(stream) == ("DEADLINE_EXCEEDED", "no heartbeat for 0.2 s")
     assert (await lab.end(silent))[0] == "DEADLINE_EXCEEDED"

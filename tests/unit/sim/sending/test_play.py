@@ -1,6 +1,7 @@
 """Sending on time: what goes out when, and what becomes of it when it is stopped."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -25,7 +26,11 @@ class Endpoint:
         self.came: list[tuple[int, float]] = []
         self.written: list[int] = []
         self.free = asyncio.Event()
+        self.at_once: set[int] = set()
+        """Those that are answered whether it is let or not."""
         self.cancelled = 0
+        self.holds_up_s: dict[int, float] = {}
+        """For how long a request keeps the loop, and so all others, from going on."""
 
     def write(self, send: Send) -> Callable[[], Awaitable[Answered]]:
         """As `play` wants it."""
@@ -33,8 +38,10 @@ class Endpoint:
 
         async def ask() -> Answered:
             self.came.append((send.number, asyncio.get_running_loop().time()))
+            time.sleep(self.holds_up_s.get(send.number, 0.0))  # noqa: ASYNC251 - the loop is busy
             try:
-                await self.free.wait()
+                if send.number not in self.at_once:
+                    await self.free.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
@@ -52,16 +59,17 @@ class Endpoint:
 async def test_requests_go_out_at_their_times_whatever_becomes_of_the_others() -> None:
     """Nobody is answered before all are sent: the distances are the trace's, never less, and lateness is noted."""
     endpoint = Endpoint()
+    endpoint.holds_up_s[2] = 0.1
+    begin = asyncio.get_running_loop().time()
     task = asyncio.create_task(endpoint.played(times(0.0, 0.02, 0.02, 0.05)))
     while len(endpoint.came) < 4:
         await asyncio.sleep(0.001)
     endpoint.free.set()
     run = await task
     assert [number for number, _ in endpoint.came] == [0, 1, 2, 3]
-    begin = endpoint.came[0][1] - run.sent[0].late_s
     for (_, at), one in zip(endpoint.came, run.sent, strict=True):
-        assert at - begin - one.send.at_s == pytest.approx(one.late_s, abs=1e-3)
-        assert one.late_s >= 0
+        assert 0 <= one.late_s <= at - begin - one.send.at_s
+    assert run.sent[3].late_s >= 0.02 + 0.1 - 0.05 - 1e-3
     assert (run.in_flight_most, run.waited, run.unfinished, run.is_interrupted) == (4, 0, 0, False)
     assert run.answered == 4
 
@@ -84,12 +92,8 @@ async def test_no_more_in_flight_than_allowed() -> None:
 async def test_a_stop_keeps_what_was_measured() -> None:
     """What has ended is there, what is on its way is given up, what was not sent is not sent."""
     endpoint, stopped = Endpoint(), asyncio.Event()
+    endpoint.at_once = {0}
     task = asyncio.create_task(endpoint.played(times(0.0, 0.03, 200.0), stopped=stopped))
-    while len(endpoint.came) < 1:
-        await asyncio.sleep(0.001)
-    endpoint.free.set()
-    await asyncio.sleep(0.005)
-    endpoint.free.clear()
     while len(endpoint.came) < 2:
         await asyncio.sleep(0.001)
     stopped.set()
