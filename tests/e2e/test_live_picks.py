@@ -12,7 +12,6 @@ from control_plane.demo.conversations import Conversation, text
 from control_plane.openai_client import Answer
 from sim.engine import Profile
 from sim.fleet import SimFleet, pod_specs
-from tests.kit.fleet import quick_fleet
 from tests.kit.mesh import Mesh, PolicyText, mesh
 from tests.kit.waiting import eventually
 
@@ -81,7 +80,8 @@ def policy(addresses: Sequence[str], *strategies: str) -> PolicyText:
 
 async def test_caches_are_used(tmp_path: Path) -> None:
     """Of conversations behind one system prompt, kv-aware has much less computed than strategies that are blind."""
-    async with quick_fleet(4, *STRATEGIES) as fleet, mesh(tmp_path, policy(fleet.addresses, *STRATEGIES)) as running:
+    fleet = SimFleet(pod_specs(4, models=STRATEGIES, profile=STEADY))
+    async with fleet, mesh(tmp_path, policy(fleet.addresses, *STRATEGIES)) as running:
         shares = {name: await computed(running, name, 1_000 * n) for n, name in enumerate(STRATEGIES)}
     assert shares["kv-aware"] < 0.75 * min(shares["queue-depth"], shares["round-robin"]), shares
 
