@@ -43,6 +43,7 @@ ABLATIONS: Final = (
     Without("nothing", {}),
     Without("`crowd`: later requests' steps", {_RULE + "CROWD": 1.0}),
     Without("`stall`: its prefill stalls those there", {_RULE + "STALL": 0.0}),
+    Without("`stall`: as much where more was prefilled lately", {_RULE + "LEAST_PREFILL_MS": 1e12}),
     Without("`later`: its prefill delays later arrivals", {_RULE + "LATER": 0.0}),
     Without("copies: a popular prefix is charged in full", {_RULE + "SHARED": 0.0}),
     Without("the rule for what nearly all prompts begin with", {"ext_proc.core.history.EVERYBODY": 2.0}),

@@ -20,6 +20,7 @@ from ext_proc.core.claims import Claims
 from ext_proc.core.events import AttemptStarted, Event, FirstToken, Picked, RequestEnded, StreamEnded
 from ext_proc.core.gauges import Gauges
 from ext_proc.core.index import PrefixIndex
+from ext_proc.core.prefills import Prefills
 from ext_proc.core.slots import FloatArray, Slots, grown
 from ext_proc.core.speed import Speed
 
@@ -90,7 +91,8 @@ class Ledger:
     """The account.
 
     Mutable: the arrays by slot, the open reservations, and their queues by age, those that may still teach, and
-    `backlog`, `speed` and `claims`, which learn from the same events; `apply`, `expire` and `forget` are the writers.
+    `backlog`, `prefills`, `speed` and `claims`, which learn from the same events; `apply`, `expire` and `forget` are
+    the writers.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Ledger:
         self._mean_square = 2 * START_OUTPUT_TOKENS**2
         self.speed = Speed(slots.capacity)
         self.backlog = Backlog(slots.capacity)
+        self.prefills = Prefills(slots.capacity)
         self.claims = Claims(slots.capacity)
         self._max_reservations = max_reservations
         self._open: OrderedDict[str, Reservation] = OrderedDict()
@@ -144,6 +147,7 @@ class Ledger:
             self.speed.grow(capacity)
             self.claims.grow(capacity)
             self.backlog.grow(capacity)
+            self.prefills.grow(capacity)
 
     def forget(self, slot: int) -> None:
         """Drops what was learned about an endpoint that left, once nothing runs there.
@@ -154,6 +158,7 @@ class Ledger:
         self.speed.reset(slot)
         self.claims.reset(slot)
         self.backlog.reset(slot)
+        self.prefills.reset(slot)
 
     def others_ms(self, waiting: _Number, running: _Number, factor: _Number) -> _Number:
         """By how much so many requests of others make a first token later, if they are like own ones."""
@@ -298,6 +303,7 @@ class Ledger:
             wait_ms = self.backlog.left_ms(slot, at) if speed.is_learned else self.backlog.owed_at(slot)
             step_ms = factor * speed.step_ms(requests, held)
             due_at, place = self.backlog.enter(slot, at, work_ms, step_ms)
+            self.prefills.enter(slot, at, work_ms)
             claimed_ms = self.others_ms(*self.gauges.foreign_at(slot, at), factor) if self.gauges.has_foreign else 0.0
             own_ms = wait_ms + work_ms + step_ms
             self.claims.sent(slot, at, own_ms, claimed_ms, reservation.uncached_tokens, len(self._slots))

@@ -204,8 +204,8 @@ def test_a_session_is_left_for_more_than_the_bound() -> None:
     """Its own endpoint is named as long as another one is not cheaper by more than that."""
     pool = Pool(3)
     own = home(pool.fleet.slots, pool.slots, "s", pool.weights)
-    charged = ChargeSettings(session_ms=200)
-    pool.send(own, uncached=1_000)  # about 100 ms of work, and as much for the stalls
+    charged = ChargeSettings(session_ms=300)
+    pool.send(own, uncached=1_000)  # about 100 ms of work, and 150 for the stalls
     assert pool.chosen(kv_aware, view(pool, charged, session="s")) == {own}
     pool.send(own, uncached=1_000, times=3)
     assert own not in pool.chosen(kv_aware, view(pool, charged, session="s"))

@@ -199,6 +199,19 @@ def test_short_answers_teach() -> None:
     assert ledger.mean_output == pytest.approx(10 + 190 * 0.99**20)
 
 
+def test_prefill_is_where_it_was_sent() -> None:
+    """And where it was sent again; an endpoint that is forgotten has had none."""
+    ledger, slots = new_ledger()
+    ledger.apply(picked())
+    here, there = slots.acquire(A), slots.acquire(B)
+    both = np.array([here, there])
+    assert ledger.prefills.recent_ms(both, 0.0).tolist() == [ledger.speed.prefill_ms(30, 100), 0]
+    ledger.apply(_start(B, at=0.0))
+    assert ledger.prefills.recent_ms(both, 0.0)[1] == ledger.speed.prefill_ms(100, 100)
+    ledger.forget(here)
+    assert ledger.prefills.recent_ms(both, 0.0)[0] == 0
+
+
 def test_only_so_many_records_are_waited_for() -> None:
     """Of what has ended, the oldest teaches nothing when there are too many; nor does an endpoint that is forgotten."""
     ledger, slots = new_ledger(max_reservations=2)

@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 
-from ext_proc.core.blocks import BLOCK_TOKENS
 from ext_proc.core.index import Match
 from ext_proc.core.strategies import kv_aware
-from ext_proc.core.strategies.kv_aware import CROWD, LATER, LOAD_FACTOR, LOAD_ROOM, SHARED, STALL, prompt_of
+from ext_proc.core.strategies.kv_aware import (
+    CROWD,
+    LATER,
+    LEAST_PREFILL_MS,
+    LOAD_FACTOR,
+    LOAD_ROOM,
+    NEAR_MS,
+    SHARED,
+    STALL,
+    prompt_of,
+)
 from ext_proc.core.strategies.view import View
 from tests.unit.ext_proc.core.strategies.pool import Pool, ranked
 
@@ -21,7 +30,8 @@ def test_the_cost_is_the_formula() -> None:
     wait = 2 * (30 + 300 * (100 - 150) / 1e6)
     prefill, crowd = 40 + 400 * 800 / 1e6, 5 * 0.1 + 500 * 5e-5
     later = LATER * 0.005 * prefill * (wait + prefill / 2)
-    busy = wait + prefill + 10 + CROWD * crowd + STALL * 5 * prefill + later
+    over = (wait + LEAST_PREFILL_MS) / (wait / 2 + LEAST_PREFILL_MS)
+    busy = wait + prefill + 10 + CROWD * crowd + STALL * 5 * over * prefill + later
     idle = 100.5 + 10 + LATER * 0.005 * 100.5**2 / 2
     assert ranking.cost.tolist() == pytest.approx([busy, idle])
     assert ranking.terms["wait_ms"].tolist() == pytest.approx([wait, 0])
@@ -53,14 +63,27 @@ def test_decoding_requests_are_spared() -> None:
     assert pool.chosen(kv_aware, pool.view()) == {1}
 
 
+def test_those_who_lost_much_already_are_spared() -> None:
+    """Of two with as many, the one that prefilled less in the last seconds; a minute later there is no difference."""
+    pool = Pool(2)
+    for position, uncached in ((0, 2_000), (1, 20)):
+        pool.send(position, times=2, uncached=uncached, is_decoding=True, at=10.0)
+    shortly, later = (ranked(kv_aware, pool.view(now=now)) for now in (10.5, 70.0))
+    assert shortly.order.tolist() == [1, 0]
+    assert shortly.terms["stall_ms"][0] > 10 * shortly.terms["stall_ms"][1]
+    assert later.terms["stall_ms"].tolist() == pytest.approx([STALL * 2 * 100.5] * 2, rel=1e-3)
+
+
 def test_near_ties_go_to_the_least_loaded() -> None:
-    """Within one block of the least cost, in flight decides."""
+    """Within half a millisecond of the least cost, in flight decides; the next token of prefix is worth more."""
     pool = Pool(3)
     pool.send(0, uncached=0, times=2)
     pool.send(1, uncached=0)
-    cached = [BLOCK_TOKENS // 4, 0, 0]
     pool.send(2, uncached=3_000)
-    assert pool.chosen(kv_aware, pool.view(cached=cached)) == {1}
+    cost = ranked(kv_aware, pool.view(cached=[12, 0, 0])).cost
+    assert cost[1] - NEAR_MS < cost[0] < cost[1]
+    assert pool.chosen(kv_aware, pool.view(cached=[12, 0, 0])) == {1}
+    assert pool.chosen(kv_aware, pool.view(cached=[16, 0, 0])) == {0}
 
 
 def test_ties_are_broken_at_random() -> None:
