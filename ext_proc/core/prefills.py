@@ -45,11 +45,9 @@ class Prefills:
     def enter(self, slot: int, at: float, work_ms: float) -> None:
         """A prompt came whose prefill takes so long. Records of retries come late: then time does not go back."""
         last = float(self._at[slot])
-        self._at[slot] = max(last, at)
-        if at >= last:
-            self._ms[slot] = float(self._ms[slot]) * math.exp((last - at) / MEMORY_S) + work_ms
-        else:
-            self._ms[slot] += math.exp((at - last) / MEMORY_S) * work_ms
+        self._at[slot] = newest = max(last, at)
+        before_ms = float(self._ms[slot]) * math.exp((last - newest) / MEMORY_S)
+        self._ms[slot] = before_ms + work_ms * math.exp((at - newest) / MEMORY_S)
 
     def reset(self, slot: int) -> None:
         """Forgets an endpoint that left."""

@@ -1,8 +1,6 @@
 """A real Envoy asks the real picker: every way of a request, in both shapes of the exchange."""
 
 import asyncio
-import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,24 +9,10 @@ from typing import Any
 
 import pytest
 
-from control_plane.compile import (
-    KVPILOT_CLUSTER,
-    NEWEST_TESTED,
-    Node,
-    Services,
-    capabilities,
-    compile_snapshot,
-    static_bootstrap,
-)
-from control_plane.fleet.model import static_fleet
-from control_plane.policy import load as load_policy
-from control_plane.sidecar.picker_settings import picker_settings
-from ext_proc.core.address import parse_address
-from ext_proc.core.picker import Picker
 from ext_proc.core.settings import PickerSettings
 from ext_proc.service import PickerService
-from protos.messages import load as load_messages
 from tests.conformance import envoy_lab as lab
+from tests.conformance.picker_lab import picking
 from tests.conformance.raw_http import Pod, Reply, http1
 from tests.kit.ports import free_ports
 from tests.kit.waiting import eventually
@@ -92,23 +76,8 @@ async def bench(tmp_path: Path, shape: str, picker: str = "{strategy: round-robi
     async with lab.running(*pods):
         (port,) = free_ports(1)
         text = POLICY.format(port=port, shape=shape, picker=picker, first=pods[0].address, second=pods[1].address)
-        document = load_policy(text, "policy.yaml").document
-        assert document is not None
-        fleet = static_fleet(document.policy)
-        settings = picker_settings(document.policy, fleet, document.version)
-        service = PickerService(Picker(settings), load_messages(), time.monotonic, random.Random(1))
-        (bound,) = await service.start(["127.0.0.1:0"])
-        node = Node(id="n", cluster="c", region="", zone="", version=NEWEST_TESTED, extensions=None)
-        services = Services(ext_proc=parse_address(bound))
-        compiled = compile_snapshot(document.policy, fleet, services, capabilities(node), "", "")
-        # Half a second without an answer is a busy machine here, and no dead picker.
-        del compiled.clusters[KVPILOT_CLUSTER]["healthChecks"]
-        envoy = lab.Envoy(tmp_path, static_bootstrap(compiled))
-        try:
-            async with lab.running(envoy):
-                yield Bench(f"127.0.0.1:{port}", pods, service, settings, envoy)
-        finally:
-            await service.stop(0.5)
+        async with picking(tmp_path, text) as it:
+            yield Bench(f"127.0.0.1:{port}", pods, it.service, it.settings, it.envoy)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

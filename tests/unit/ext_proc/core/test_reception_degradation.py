@@ -29,6 +29,7 @@ from ext_proc.core.settings import (
     WaySettings,
 )
 from ext_proc.core.speed import ENOUGH
+from ext_proc.core.waiting_room import Released
 
 STANDBY = WaySettings(cluster="pool/standby", pool="standby", model="big", is_same=True)
 SMALL = WaySettings(cluster="pool/small", pool="small", model="small")
@@ -137,6 +138,14 @@ class World:
         )
         self.picker.apply(event)
         self.running.remove(named)
+
+
+def led(released: Released, label: str) -> Named:
+    """The answer, which has to name somebody and to bear this label."""
+    assert isinstance(released.answer, Named)
+    assert released.answer.degraded is not None
+    assert released.answer.degraded.label == label
+    return released.answer
 
 
 def test_prompts_that_break_any_engine_lead_nobody_away() -> None:
@@ -349,10 +358,7 @@ def test_saturation() -> None:
     world.end(first)
     (released,) = world.picker.released(world.now, world.rng)
     assert released.ticket == now.ticket
-    assert isinstance(released.answer, Named)
-    assert released.answer.degraded is not None
-    assert released.answer.degraded.label == "later"
-    assert released.answer.endpoints == first.endpoints
+    assert led(released, "later").endpoints == first.endpoints
 
 
 def test_a_wait_in_vain() -> None:
@@ -373,9 +379,7 @@ def test_a_wait_in_vain() -> None:
     world.passes(1.0)
     (released,) = world.picker.released(world.now, world.rng)
     assert released.ticket == other.ticket
-    assert isinstance(released.answer, Named)
-    assert released.answer.degraded is not None
-    assert released.answer.degraded.label == "small"
+    led(released, "small")
 
 
 def test_a_wait_for_a_pool_that_dies() -> None:
@@ -387,9 +391,7 @@ def test_a_wait_for_a_pool_that_dies() -> None:
     world.refused(first)
     world.end(second)
     (released,) = world.picker.released(world.now, world.rng)
-    assert isinstance(released.answer, Named)
-    assert released.answer.degraded is not None
-    assert released.answer.degraded.label == "small"
+    led(released, "small")
 
 
 def test_a_place_that_comes_free_elsewhere() -> None:
@@ -403,9 +405,7 @@ def test_a_place_that_comes_free_elsewhere() -> None:
     world.end(second)
     (released,) = world.picker.released(world.now, world.rng)
     assert released.ticket == now.ticket
-    assert isinstance(released.answer, Named)
-    assert released.answer.degraded is not None
-    assert released.answer.degraded.label == "small"
+    led(released, "small")
     assert isinstance(world.ask(asked("now")), Waiting)
     assert list(world.picker.released(world.now, world.rng)) == []
 
@@ -434,9 +434,7 @@ def test_who_may_not_leave_is_in_nobodys_way() -> None:
     world.end(second)
     (released,) = world.picker.released(world.now, world.rng)
     assert released.ticket == now.ticket
-    assert isinstance(released.answer, Named)
-    assert released.answer.degraded is not None
-    assert released.answer.degraded.label == "small"
+    led(released, "small")
 
 
 def test_those_who_may_leave_and_have_left() -> None:
