@@ -26,7 +26,7 @@ LEAST_SHARE = 0.05
 """One request of twenty tells soon enough that it is well again, as under `weighted`."""
 
 SEVERITY = 4
-"""As of learned weights (`control_plane.fleet.weights`): half of them failing costs all but a sixteenth, since each is
+"""As of learned weights (`control_plane.fleet.speeds`): half of them failing costs all but a sixteenth, since each is
 another try elsewhere, or an error for a client."""
 
 LOOK_AT_ERRORS = frozenset({"kv-aware"})
